@@ -1,0 +1,190 @@
+"""The command line: python -m sgdnoise VERB ... (the only place that prints)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sgdnoise import __version__, benchmarks, budgets, grid
+from sgdnoise.optimizers import OPTIMIZERS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; a user's error is one line on stderr and exit code 1."""
+    options = parser().parse_args(arguments)
+    try:
+        options.verb(options)
+    except ValueError as error:
+        print(f"sgdnoise: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sgdnoise: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` for example, has gone
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe every verb and option."""
+    root = argparse.ArgumentParser(prog="sgdnoise", description=__doc__)
+    root.add_argument("--version", action="version", version=__version__)
+    verbs = root.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name, function, summary):
+        one = verbs.add_parser(name, help=summary, description=summary)
+        one.set_defaults(verb=function)
+        return one
+
+    listed = verb("grid", list_grid, "list the cells of a study, with the command that trains each")
+    listed.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
+    listed.add_argument("--commands", action="store_true", help="print only the train commands, ready for a shell")
+
+    prepared = verb("prepare", prepare, "make the data file of a benchmark, downloading what is missing")
+    prepared.add_argument("benchmark", help=", ".join(benchmarks.names()))
+    prepared.add_argument("--file", help="the Python file of a benchmark of your own")
+    prepared.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+
+    trained = verb("train", train, "train the seeds of one cell and write its HDF5 file")
+    trained.add_argument("--benchmark", required=True, help=", ".join(benchmarks.names()))
+    trained.add_argument("--optimizer", required=True, help=", ".join(OPTIMIZERS))
+    trained.add_argument("--budget", required=True, help="epochsN or stepsN")
+    trained.add_argument("--batch-size", required=True, type=int, help="examples per update")
+    trained.add_argument("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)")
+    trained.add_argument("--seeds", default="0-0", help="first-last (default: %(default)s)")
+    trained.add_argument("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
+    trained.add_argument("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)")
+    trained.add_argument("--file", help="the Python file of a benchmark of your own")
+    trained.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+    trained.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    trained.add_argument("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
+    trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
+
+    shown = verb("show", show, "print the result of a cell")
+    shown.add_argument("file", type=Path, help="an HDF5 file")
+
+    collected = verb("collect", collect, "gather the cells of a study into a table, a row per seed")
+    collected.add_argument("--config", required=True, help="the study")
+    collected.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
+    chosen = verb("optimum", optimum, "select the optimal learning rates by the paper's rule")
+    chosen.add_argument("--config", required=True, help="the study")
+    chosen.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    chosen.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
+    drawn = verb("figure", figure, "draw one figure")
+    drawn.add_argument("name", help="a file of sgdnoise/figures")
+    drawn.add_argument("--benchmark", help="of which benchmark")
+    drawn.add_argument("--file", help="the Python file of a benchmark of your own")
+    drawn.add_argument("--results", type=Path, default="results", help="folder of cells.csv and optimum.csv")
+    drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
+    drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
+    return root
+
+
+def list_grid(options: argparse.Namespace) -> None:
+    """Print a line per cell and what they add up to."""
+    config = grid.load_config(options.config)
+    cells = grid.cells(config)
+    for cell in cells:
+        out = f"--out={Path(config['results']) / cell.path}"
+        command = f"python -m sgdnoise train {cell.arguments} --data={config['data']} --device={config['device']} {out}"
+        print(command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}")
+    runs = sum(len(grid.seed_range(cell.seeds)) for cell in cells)
+    print(f"{len(cells)} cells, {runs} runs", file=sys.stderr)
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Make the data file of a benchmark."""
+    from sgdnoise import datasets
+
+    protocol = benchmarks.protocol(options.benchmark, options.file)
+    path = options.data / f"{protocol['dataset']}.npz"
+    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
+    print(f"{path} is ready")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a cell, with a progress bar if a person is watching."""
+    cell = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+    total = cell.num_steps * len(grid.seed_range(cell.seeds))
+    from tqdm import tqdm
+
+    from sgdnoise import run, train_cell
+
+    device = train_cell.use_device(options.device, options.threads)
+    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty()) as bar:
+        result = train_cell.train_cell(cell, options.data, device, lambda step: bar.update())
+    run.write_run(options.out, result)
+    diverged = result.status.count(run.DIVERGED)
+    rate = result.provenance["examples_per_second"]
+    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print what a cell's file holds: spec, curves per seed, provenance."""
+    import numpy as np
+
+    from sgdnoise.run import read_run
+
+    result = read_run(options.file)
+    for title, record in (("spec", result.spec), ("provenance", result.provenance)):
+        print(title)
+        for key, value in record.items():
+            print(f"  {key:<20} {json.dumps(value)}")
+    print(f"{'step':<24}" + "".join(f"{step:>11}" for step in result.step))
+    print(f"{'lr':<24}" + "".join(f"{lr:>11.4g}" for lr in result.lr))
+    for row, (seed, status) in enumerate(zip(result.seed, result.status, strict=True)):
+        print(f"seed {seed}: {status}")
+        for metric, curve in result.curves.items():
+            values = ("-" if np.isnan(value) else f"{value:.5g}" for value in curve[row])
+            print(f"  {metric:<22}" + "".join(f"{value:>11}" for value in values))
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Write cells.csv."""
+    from sgdnoise.collect import collect_cells
+
+    write_csv(collect_cells(grid.load_config(options.config)), options.out)
+
+
+def optimum(options: argparse.Namespace) -> None:
+    """Write optimum.csv, and warn of every optimum that the grid does not enclose."""
+    import pandas as pd
+
+    from sgdnoise.optimum import edge_warnings, optimum_table
+
+    config = grid.load_config(options.config)
+    table = optimum_table(pd.read_csv(options.cells), config)
+    write_csv(table, options.out)
+    for warning in edge_warnings(table, config):
+        print(f"sgdnoise: warning: {warning}", file=sys.stderr)
+
+
+def write_csv(table, path: Path) -> None:
+    """Write a table whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(temporary, index=False)
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def figure(options: argparse.Namespace) -> None:
+    """Draw one figure and save it in every format asked for."""
+    from sgdnoise import figures
+
+    style = json.loads(options.style)
+    protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
+    figures.save(figures.draw(options.name, options.results, options.benchmark, protocol, style), options.out, style)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

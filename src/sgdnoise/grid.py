@@ -1,0 +1,260 @@
+"""Expand a study's config into cells. Light: importing this imports neither torch, numpy nor pandas."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sgdnoise import benchmarks, budgets
+from sgdnoise.optimizers import OPTIMIZERS
+
+Config = dict[str, Any]
+
+MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
+CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
+PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid with a block of seeds: one process, one HDF5 file.
+
+    The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
+    string, `seeds` is "first-last".
+    """
+
+    benchmark: str
+    optimizer: str
+    budget: str
+    batch_size: int
+    lr: str
+    seeds: str
+    modes: tuple[str, ...]
+    keep: int
+    num_steps: int
+    settings: str
+    evaluations: int
+    file: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The path of the cell's file below the results folder."""
+        return PATH.format_map(vars(self))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
+        names = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "num_steps", "evaluations")
+        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)}
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")]
+        words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
+        return shlex.join(words)
+
+
+def lr_string(lr: float) -> str:
+    """Write a learning rate canonically; the value that is trained with is `float` of this string.
+
+    >>> lr_string(0.00125), lr_string(2**0.5), lr_string(16)
+    ('0.00125', '1.414', '16')
+    """
+    return f"{lr:.4g}"
+
+
+def lr_window(low: float, high: float, anchor: float, ratio: float) -> list[str]:
+    """List the learning rates anchor * ratio^k within [low, high].
+
+    >>> lr_window(0.02, 0.1, anchor=0.08, ratio=2)
+    ['0.02', '0.04', '0.08']
+    """
+    slack = 0.01  # of a grid step: what the user writes is rounded
+    first = math.ceil(math.log(low / anchor, ratio) - slack)
+    last = math.floor(math.log(high / anchor, ratio) + slack)
+    return [lr_string(anchor * ratio**k) for k in range(first, last + 1)]
+
+
+def seed_range(seeds: str) -> range:
+    """Read a seed block.
+
+    >>> list(seed_range("3-5"))
+    [3, 4, 5]
+    """
+    match = re.fullmatch(r"(\d+)-(\d+)", seeds)
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def load_config(path: str) -> Config:
+    """Read a config file (YAML or JSON) and validate it."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read the config {path}: {error}") from error
+    return validate(config)
+
+
+def validate(config: Any) -> Config:
+    """Check a config against the schema; return it with defaults filled in and all keys as strings."""
+    import jsonschema
+    import yaml
+
+    config = json.loads(json.dumps(config))  # YAML reads the key 64: as a number
+    schema = yaml.safe_load((Path(__file__).parent / "config.schema.yaml").read_text())
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
+    if error := jsonschema.exceptions.best_match(errors):
+        raise ValueError(f"config: {_explain(error)}")
+    for key, value in schema["properties"].items():
+        config.setdefault(key, value.get("default"))
+    for key, value in schema["properties"]["figures"]["properties"].items():
+        config["figures"].setdefault(key, value["default"])
+    if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
+        raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
+    return config
+
+
+def _explain(error: Any) -> str:
+    """Say where a schema error is, what is wrong and what would be right."""
+    where = ".".join(map(str, error.absolute_path)) or "top level"
+    right = error.schema.get("description", "")
+    if error.validator == "additionalProperties":
+        patterns = error.schema.get("patternProperties", {})
+        known = sorted(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known and not any(re.search(p, key) for p in patterns)]
+        close = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        expected = f"known: {', '.join(known)}" if known else f"expected {right}"
+        return f"{where}: unknown key {unknown[0]!r}; {hint}{expected}"
+    return f"{where}: {error.message}" + (f"; expected {right}" if right else "")
+
+
+def grid_config(config: Config) -> str:
+    """Return the part of a config that decides the cells and their tables, as canonical JSON."""
+    return json.dumps({key: config[key] for key in ("benchmarks", "overrides", "evaluations", "results")}, sort_keys=True)
+
+
+def cells(config: Config) -> list[Cell]:
+    """Expand a validated config into its cells; a cell that several modes or windows share is listed once."""
+    found: dict[tuple, Cell] = {}
+    for name, entry in config["benchmarks"].items():
+        for cell in _benchmark_cells(name, entry, config["evaluations"]):
+            key = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size, cell.lr)
+            if key in found and cell.modes[0] not in found[key].modes:
+                cell = replace(cell, modes=found[key].modes + cell.modes)
+            found[key] = cell
+    expanded = list(found.values())
+    for index, override in enumerate(config["overrides"]):
+        expanded = _override(expanded, override, f"overrides.{index}")
+    return expanded
+
+
+def cell(
+    benchmark: str, optimizer: str, budget: str, batch_size: int, lr: float, seeds: str, settings: str, evaluations: int, file: str | None
+) -> Cell:
+    """Make one cell from the options of `sgdnoise train`."""
+    protocol = benchmarks.protocol(benchmark, file)
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
+    if not lr > 0 or not math.isfinite(lr):
+        raise ValueError(f"lr {lr} is not a positive number")
+    if batch_size < 1 or evaluations < 1:
+        raise ValueError("batch-size and evaluations are whole numbers from 1")
+    try:
+        num_seeds = len(seed_range(seeds))
+        resolved = json.dumps(_resolve_settings(json.loads(settings), protocol["settings"], "settings"), sort_keys=True)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"settings {settings!r} are not JSON ({error}); write for example '{{\"l2_scope\": \"weights\"}}'") from None
+    budget = budgets.canonical(budget, batch_size, protocol)
+    steps = budgets.num_steps(budget, batch_size, protocol)
+    return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
+
+
+def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cell]:
+    where = f"benchmarks.{name}"
+    try:
+        protocol = benchmarks.protocol(name, entry.get("file"))
+    except ValueError as error:
+        raise ValueError(f"config: {where}: {error}") from None
+    settings = json.dumps(_resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings"), sort_keys=True)
+    seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
+    if not any(mode in entry for mode in MODES):
+        raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")
+    for mode in (mode for mode in MODES if mode in entry):
+        for optimizer, budget, batch_size, window, key in _points(entry[mode], mode, f"{where}.{mode}"):
+            lrs = lr_window(*window, **protocol["lr_grid"]) if window[0] <= window[1] else []
+            if not lrs:
+                grid = "{anchor} * {ratio}^k".format(**protocol["lr_grid"])
+                raise ValueError(f"config: {key}: no learning rate of the grid {grid} lies in {window}; widen the window")
+            try:
+                budget = budgets.canonical(budget, batch_size, protocol)
+                steps = budgets.num_steps(budget, batch_size, protocol)
+            except ValueError as error:
+                raise ValueError(f"config: {key}: {error}") from None
+            for lr in lrs:
+                yield Cell(
+                    name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations, entry.get("file")
+                )
+
+
+def _resolve_settings(chosen: dict[str, Any], offered: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fill in defaults; a setting that is offered as a list is a choice whose first item is the default."""
+    if unknown := set(chosen) - set(offered):
+        raise ValueError(f"config: {where}: unknown setting {min(unknown)!r}; known: {', '.join(offered)}")
+    settings = {}
+    for name, default in offered.items():
+        choices = default if isinstance(default, list) else None
+        settings[name] = value = chosen.get(name, choices[0] if choices else default)
+        if choices and value not in choices:
+            raise ValueError(f"config: {where}.{name}: {value!r} is not one of {choices}")
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            raise ValueError(f"config: {where}.{name}: {value!r} is not a number")
+    return settings
+
+
+def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:
+    """Yield (optimizer, budget, batch size, learning-rate window, config key) of a budget mode."""
+    fixed = MODES[mode]
+    if fixed not in mode_entry:
+        raise ValueError(f"config: {where}: the key {fixed!r} is missing")
+    for optimizer, windows in mode_entry.items():
+        if optimizer == fixed:
+            continue
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *OPTIMIZERS])}")
+        for swept, window in windows.items():
+            if mode == "unlimited":
+                budget, batch_size = f"epochs{swept}", mode_entry["batch_size"]
+            else:
+                budget, batch_size = f"{fixed}{mode_entry[fixed]}", int(swept)
+            yield optimizer, budget, batch_size, window, f"{where}.{optimizer}.{swept}"
+
+
+def _seed_block(entry: Config, where: str) -> tuple[str, int]:
+    first, num, keep = entry.get("first", 0), entry["num"], entry["keep"]
+    if keep > num:
+        raise ValueError(f"config: {where}: keep {keep} is more than num {num}; the best `keep` of `num` runs count")
+    return f"{first}-{first + num - 1}", keep
+
+
+def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
+    """Give the cells that an override names its block of seeds."""
+    seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+    wanted = {key: value for key, value in override.items() if key != "seeds"}
+    if "lr" in wanted:
+        wanted["lr"] = lr_string(wanted["lr"])
+    chosen = [all(getattr(cell, key) == value for key, value in wanted.items()) for cell in expanded]
+    if not any(chosen):
+        raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
+    return [replace(cell, seeds=seeds, keep=keep) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]

@@ -1,0 +1,76 @@
+"""Wide residual networks (Zagoruyko and Komodakis 2016), with ghost batch norm or, without norm, SkipInit."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP_STRIDES = (1, 2, 2)  # later WRN code
+
+
+class Block(nn.Module):
+    """Add one residual branch: (norm, ReLU, 3x3 conv) twice, times a scalar if `skip_init`.
+
+    The first block of every group projects its skip path by a 1x1 conv, after that block's first norm and ReLU (later
+    WRN code); no nonlinearity lies on the other skip paths (SkipInit v0).
+    """
+
+    def __init__(self, num_in: int, num_out: int, stride: int, norm: Callable[[int], nn.Module], skip_init: bool, project: bool):
+        super().__init__()
+        self.norm1, self.norm2 = norm(num_in), norm(num_out)
+        self.conv1 = nn.Conv2d(num_in, num_out, 3, stride, padding=1, bias=skip_init)
+        self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=skip_init)
+        self.project = nn.Conv2d(num_in, num_out, 1, stride, bias=skip_init) if project else None
+        self.scale = nn.Parameter(torch.zeros(())) if skip_init else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        active = F.relu(self.norm1(images))
+        branch = self.conv2(F.relu(self.norm2(self.conv1(active))))
+        if self.scale is not None:
+            branch = self.scale * branch
+        return branch + (images if self.project is None else self.project(active))
+
+
+class WideResNet(nn.Module):
+    """Map images (B, num_channels, H, W) to logits (B, num_classes).
+
+    `norm` makes a normalisation layer from a channel count. Without one the network is SkipInit: a zero-initialised
+    scalar at the end of each residual branch, biases on every convolution, dropout before the classifier
+    (ICLR v5 App. C).
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        num_channels: int,
+        num_classes: int,
+        norm: Callable[[int], nn.Module] | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        assert (depth - 4) % 6 == 0, "depth is 6 n + 4"
+        skip_init = norm is None
+        make_norm = norm or (lambda _: nn.Identity())
+        channels = 16
+        layers: list[nn.Module] = [nn.Conv2d(num_channels, channels, 3, padding=1, bias=skip_init)]
+        for group, stride in enumerate(GROUP_STRIDES):
+            num_out = 16 * width * 2**group
+            for block in range((depth - 4) // 6):
+                first = block == 0
+                layers.append(Block(channels, num_out, stride if first else 1, make_norm, skip_init, project=first))
+                channels = num_out
+        self.features = nn.Sequential(*layers, make_norm(channels), nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # not stated; He, fan-in: the natural choice
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.classifier.weight, std=channels**-0.5)  # variance 1/fan-in (later WRN code)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.features(images).mean(dim=(2, 3))))

@@ -1,0 +1,127 @@
+"""Select optimal learning rates by the paper's rule (ICLR v5 sec. 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sgdnoise import benchmarks
+from sgdnoise.grid import MODES, Config, lr_string
+from sgdnoise.run import DIVERGED
+
+POINT = ["benchmark", "optimizer", "budget", "batch_size"]
+
+
+def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:
+    """Return the indices of the best `keep` runs, best first; runs without a value (diverged) rank last.
+
+    >>> best_k(np.array([0.7, np.nan, 0.9, 0.8]), 3, "max").tolist()
+    [2, 3, 0]
+    """
+    return np.argsort(-values if direction == "max" else values, kind="stable")[:keep]
+
+
+def lr_statistics(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) -> pd.DataFrame:
+    """Summarise one point of the grid: a row per learning rate, over the best `keep` of its runs by `metric`.
+
+    A learning rate that has fewer than `keep` completed runs has mean NaN and cannot be the optimum. `train_mean` and
+    `train_sd` are those of `train_metric` over the same runs. The s.d. has one degree of freedom removed; with keep 1
+    there is none (NaN).
+    """
+    rows = []
+    for lr, runs in cells.groupby("lr"):
+        kept = runs.iloc[best_k(runs[metric].to_numpy(float), int(runs["keep"].iloc[0]), direction)]
+        rows.append(
+            {
+                "lr": lr,
+                "mean": kept[metric].mean(skipna=False),
+                "sd": kept[metric].std(skipna=False),
+                "train_mean": kept[train_metric].mean(skipna=False),
+                "train_sd": kept[train_metric].std(skipna=False),
+                "num_runs": len(runs),
+                "num_kept": len(kept),
+                "num_diverged": int((runs["status"] == DIVERGED).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
+    """Pick the optimal learning rate of one point of the grid, with its error bar.
+
+    The optimum has the best mean (of equals, the smallest learning rate). Its error bar spans every learning rate whose
+    mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops.
+    """
+    best = statistics["mean"].max() if direction == "max" else statistics["mean"].min()
+    summary = {
+        "num_lrs": len(statistics),
+        "num_runs": int(statistics["num_runs"].sum()),
+        "num_diverged": int(statistics["num_diverged"].sum()),
+        "lr_grid_low": statistics["lr"].min(),
+        "lr_grid_high": statistics["lr"].max(),
+    }
+    if np.isnan(best):  # nothing to choose from: the grid has to go on downwards
+        return summary | {"lr": np.nan, "lr_low": np.nan, "lr_high": np.nan, "mean": np.nan, "at_edge": True, "edge": "low"}
+    chosen = statistics[statistics["mean"] == best].iloc[0]
+    within = statistics[(statistics["mean"] - best).abs() <= np.nan_to_num(chosen["sd"])]
+    low, high = within["lr"].min(), within["lr"].max()
+    edges = [name for name, end in (("low", low == summary["lr_grid_low"]), ("high", high == summary["lr_grid_high"])) if end]
+    names = ["lr", "mean", "sd", "train_mean", "train_sd", "num_kept"]
+    return summary | chosen[names].to_dict() | {"lr_low": low, "lr_high": high, "at_edge": bool(edges), "edge": " ".join(edges)}
+
+
+def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return a row per budget mode, point of the grid and metric, each metric with an optimum of its own."""
+    rows = []
+    for (benchmark, optimizer, budget, batch_size), point in cells.groupby(POINT, sort=False):
+        metrics = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["metrics"]
+        test_metric, train_metric = list(metrics)[:2]
+        for metric, direction in metrics.items():
+            chosen = select(lr_statistics(point, metric, direction, train_metric), direction)
+            first = point.iloc[0]
+            for mode in MODES:
+                if not point["modes"].str.split().map(lambda modes, mode=mode: mode in modes).any():
+                    continue
+                rows.append(
+                    {
+                        "benchmark": benchmark,
+                        "mode": mode,
+                        "optimizer": optimizer,
+                        "budget": budget,
+                        "batch_size": batch_size,
+                        "num_steps": first["num_steps"],
+                        "num_epochs": first["num_epochs"],
+                        "metric": metric,
+                        "direction": direction,
+                        **chosen,
+                        "bound": first["bound"] if metric == test_metric else np.nan,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
+    """Name each optimum that the grid does not enclose, and the line of the config that would widen it."""
+    wider: dict[str, tuple[list[str], set[str]]] = {}
+    for row in table[table["at_edge"]].itertuples():
+        entry = config["benchmarks"][row.benchmark]
+        swept = row.budget.removeprefix("epochs") if row.mode == "unlimited" else str(row.batch_size)
+        key = f"benchmarks.{row.benchmark}.{row.mode}.{row.optimizer}.{swept}"
+        metrics, edges = wider.setdefault(key, ([], set()))
+        metrics.append(row.metric)
+        edges.update(row.edge.split())
+    warnings = []
+    for key, (metrics, edges) in wider.items():
+        _, benchmark, mode, optimizer, swept = key.split(".")
+        entry = config["benchmarks"][benchmark]
+        low, high = entry[mode][optimizer][swept]
+        ratio = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]["ratio"]
+        new_low = low / ratio if "low" in edges else low
+        new_high = high * ratio if "high" in edges else high
+        warnings.append(
+            f"{', '.join(metrics)}: the optimum or its error bar ends at the {' and '.join(sorted(edges))} end of the grid; "
+            f"in the config, widen {key}: [{lr_string(low)}, {lr_string(high)}] to [{lr_string(new_low)}, {lr_string(new_high)}]"
+        )
+    return warnings

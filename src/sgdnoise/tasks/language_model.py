@@ -1,0 +1,49 @@
+"""Word-level language modelling: cross-entropy in nats per token, and perplexity."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EVALUATION_BATCH = 16  # our choice: parallel streams of an evaluation
+
+
+def streams(tokens: Tensor, batch_size: int, unroll: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut a text into `batch_size` parallel streams and yield one epoch of them, `unroll` tokens at a time.
+
+    Yields inputs (B, T), targets (B, T), the inputs moved by one token, and continues (B,): 1 where the hidden state of
+    the batch before goes on, 0 at the start of the epoch (TF PTB tutorial).
+    """
+    length = len(tokens) // batch_size
+    rows = tokens[: batch_size * length].view(batch_size, length)
+    for start in range(0, (length - 1) // unroll * unroll, unroll):
+        continues = torch.full((batch_size,), float(start > 0), device=tokens.device)
+        yield rows[:, start : start + unroll].long(), rows[:, start + 1 : start + unroll + 1].long(), continues
+
+
+def batches(
+    data: dict[str, Tensor], batch_size: int, order: torch.Generator, unroll: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the training text epoch after epoch, in its own order: `order` is not used."""
+    while True:
+        yield from streams(data["train_tokens"], batch_size, unroll)
+
+
+def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, Any]:
+    """Return the cross-entropy summed over the time steps and the streams, and the hidden state, detached."""
+    inputs, targets, continues = batch
+    logits, carry = model(inputs, None if carry is None else tuple(state * continues[:, None] for state in carry))
+    loss_sum = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    return loss_sum, tuple(state.detach() for state in carry)
+
+
+def evaluate(model: nn.Module, data: dict[str, Tensor], split: str, unroll: int) -> dict[str, float]:
+    """Return the loss per token and the perplexity, with the state carried through the text and dropout off."""
+    loss_sum, num_tokens, carry = 0.0, 0, None
+    for batch in streams(data[f"{split}_tokens"], EVALUATION_BATCH, unroll):
+        batch_loss, carry = loss(model, batch, carry)
+        loss_sum, num_tokens = loss_sum + batch_loss.item(), num_tokens + batch[0].numel()
+    return {"loss": loss_sum / num_tokens, "perplexity": float(np.exp(loss_sum / num_tokens))}
