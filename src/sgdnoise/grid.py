@@ -77,7 +77,7 @@ def lr_window(low: float, high: float, anchor: float, ratio: float) -> list[str]
     >>> lr_window(0.02, 0.1, anchor=0.08, ratio=2)
     ['0.02', '0.04', '0.08']
     """
-    slack = 0.01  # of a grid step: what the user writes is rounded
+    slack = 0.1  # of a grid step: what the user writes is rounded
     first = math.ceil(math.log(low / anchor, ratio) - slack)
     last = math.floor(math.log(high / anchor, ratio) + slack)
     return [lr_string(anchor * ratio**k) for k in range(first, last + 1)]

@@ -22,7 +22,7 @@ PROTOCOL = {
     "dataset": "synthetic_text",
     "num_train": 8192,
     "unroll": 16,  # our choice: the paper's 35 scaled to a shorter text
-    "lr_grid": {"anchor": 2.8, "ratio": 1.4142135623730951},  # factor sqrt 2 (ICLR v5 fig. 7c, table 5)
+    "lr_grid": {"anchor": 1, "ratio": 1.4142135623730951},  # factor sqrt 2 (ICLR v5 fig. 7c, table 5)
     "metrics": {"test_perplexity": "min", "train_perplexity": "min", "train_objective": "min"},
     "settings": {
         "l2_scope": ["all", "weights"],  # no L2 is mentioned: without effect

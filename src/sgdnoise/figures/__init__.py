@@ -1,0 +1,147 @@
+"""The figures, one file each: draw(tables, benchmark, protocol, style) returns a matplotlib Figure.
+
+`tables` has the DataFrames "cells" and "optimum". Here is what the figures share: names, looks, captions, saving.
+"""
+
+from __future__ import annotations
+
+import importlib
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from sgdnoise.optimizers import OPTIMIZERS
+
+Tables = dict[str, pd.DataFrame]
+Style = dict[str, Any]
+
+# Told apart in grey by lightness, marker and dash.
+LOOKS: dict[str, dict[str, Any]] = {
+    "sgd": {"color": "#0b3c6f", "marker": "o", "linestyle": "-"},
+    "momentum": {"color": "#d9772b", "marker": "s", "linestyle": "--"},
+    "momentum_warmup": {"color": "#5fae8b", "marker": "^", "linestyle": "-."},
+}
+OTHER_LOOK = {"color": "0.5", "marker": "D", "linestyle": ":"}  # of an optimizer that is not the paper's
+MARKERS = ["o", "s", "^", "D"]
+METRIC_LABELS = {
+    "test_accuracy": "test accuracy",
+    "test_squared_error": "test squared error per image",
+    "train_squared_error": "train squared error per image",
+    "test_perplexity": "test perplexity",
+    "train_perplexity": "train perplexity",
+    "train_objective": "train loss with L2 term",
+}
+SELECTION = "Learning rates selected on the test set, as in the paper."
+HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
+
+
+def draw(name: str, results: Path, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
+    """Draw the figure of the file `name`.py from the tables of a results folder."""
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    if name not in known:
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join(known)}")
+    tables = {}
+    if benchmark:
+        for table in ("cells", "optimum"):
+            path = results / f"{table}.csv"
+            if not path.exists():
+                raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+            tables[table] = pd.read_csv(path, keep_default_na=True).query("benchmark == @benchmark")
+            if tables[table].empty:
+                raise ValueError(f"{path} has no benchmark {benchmark!r}")
+    elif name != "schedule":
+        raise ValueError(f"the figure {name} needs --benchmark")
+    mpl.use("agg")
+    sns.set_theme(context=style.get("context", "paper"), style="ticks", rc={"axes.grid": True, "grid.color": "0.9"})
+    return importlib.import_module(f"sgdnoise.figures.{name}").draw(tables, benchmark, protocol, style)
+
+
+def save(figure: Figure, paths: Iterable[Path], style: Style) -> None:
+    """Write a figure to each path in the format of its ending; the same figure gives the same bytes."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        figure.savefig(path, dpi=style.get("dpi", 150), metadata=dates.get(path.suffix[1:]))
+
+
+def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Figure, Any]:
+    """Make a row or a grid of panels."""
+    figure = Figure(figsize=(3.3 * num_columns, height * num_rows + 1), layout="constrained")
+    return figure, figure.subplots(num_rows, num_columns, squeeze=False)
+
+
+def label(figure: Figure, title: str, caption: str) -> None:
+    """Put a title above and a caption below a figure, wrapped to its width."""
+    width = int(figure.get_figwidth() * 16)  # characters
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.8))]
+    figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
+    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
+
+
+def log2_axis(axes: Axes, which: str) -> None:
+    """Scale an axis by powers of two and write plain numbers on it."""
+    getattr(axes, f"set_{which}scale")("log", base=2)
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(base=2, numticks=9))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+
+
+def optimizer_label(name: str) -> str:
+    """Name an optimizer as the legend does."""
+    return OPTIMIZERS[name].label
+
+
+def look(name: str) -> dict[str, Any]:
+    """Return colour, marker and line of an optimizer."""
+    return LOOKS.get(name, OTHER_LOOK)
+
+
+def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:
+    """Draw a line through points with error bars; hollow markers where `at_edge`.
+
+    Each look is moved sideways by a few percent, so that lines which coincide are all seen.
+    """
+    points = points.sort_values(x)
+    moved = points[x] * 2.0 ** (0.06 * MARKERS.index(look["marker"]) - 0.03)
+    axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
+    hollow = points["at_edge"].to_numpy(bool)
+    line = {"color": look["color"], "marker": look["marker"]}
+    axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
+
+
+def metric_spread(points: pd.DataFrame) -> Any:
+    """Return the half length of a metric's error bar: one s.d. (none where keep is 1)."""
+    return points["sd"].fillna(0)
+
+
+def train_spread(points: pd.DataFrame) -> Any:
+    """Return the half length of the train metric's error bar at the test optimum."""
+    return points["train_sd"].fillna(0)
+
+
+def lr_spread(points: pd.DataFrame) -> Any:
+    """Return the error bar of an optimal learning rate: all within one s.d. of the best."""
+    return [points["lr"] - points["lr_low"], points["lr_high"] - points["lr"]]
+
+
+def draw_bound(axes: Axes, points: pd.DataFrame) -> None:
+    """Draw the best value that the test metric can reach, where it is known."""
+    if (bound := points["bound"].dropna()).size:
+        axes.axhline(bound.iloc[0], color="0.4", linestyle=(0, (1, 1)), label=f"best reachable, {bound.iloc[0]:.2f}")
+
+
+def runs_caption(cells: pd.DataFrame) -> str:
+    """Say how many runs stand behind a point."""
+    counts = cells.groupby(["optimizer", "budget", "batch_size", "lr"]).agg(num=("seed", "size"), keep=("keep", "first"))
+    kinds = counts.value_counts(sort=True).index.tolist()
+    text = " or ".join(f"best {keep} of {num}" for num, keep in kinds)
+    return f"Points: mean over the {text} runs at each learning rate; bars: one s.d., or the learning rates within one s.d."

@@ -1,0 +1,46 @@
+"""Unlimited budget: which learning rate trains best, which generalises best, the longer one trains?"""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sgdnoise import figures
+from sgdnoise.optimizers import OPTIMIZERS
+
+GOALS = (  # which metric the learning rate is chosen by, and its look in the third panel
+    {"color": "#0b3c6f", "marker": "o", "linestyle": "-"},
+    {"color": "#d9772b", "marker": "s", "linestyle": "--"},
+)
+
+
+def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
+    """Draw best test metric, best train metric and both optimal learning rates against epochs (ICLR v5 fig. 2)."""
+    metrics = list(protocol["metrics"])[:2]
+    points = tables["optimum"].query("mode == 'unlimited'")
+    figure, ((test, train, lr),) = figures.panels(3)
+    optimizers = [name for name in OPTIMIZERS if name in set(points["optimizer"])]
+    for name in optimizers:
+        suffix = f", {figures.optimizer_label(name)}" if len(optimizers) > 1 else ""
+        for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
+            some = points.query("metric == @metric and optimizer == @name")
+            panel_look = figures.look(name) if len(optimizers) > 1 else look
+            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name))
+            text = f"best {metric.replace('_', ' ')}{suffix}"
+            figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
+    figures.draw_bound(test, points)
+    figures.log2_axis(lr, "y")
+    titles = [f"best {figures.METRIC_LABELS[metric]}" for metric in metrics] + ["optimal effective learning rate"]
+    for axes, title in zip((test, train, lr), titles, strict=True):
+        figures.log2_axis(axes, "x")
+        axes.set_xticks(sorted(points["num_epochs"].unique()))
+        axes.set(title=title, xlabel="epochs")
+    train.set_yscale("log")
+    lr.legend(fontsize="small")
+    if points["bound"].notna().any() or len(optimizers) > 1:
+        test.legend(fontsize="small")
+    batch_size = points["batch_size"].iloc[0]
+    cells = tables["cells"][tables["cells"]["modes"].str.split().map(lambda modes: "unlimited" in modes)]
+    budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
+    caption = f"{figures.runs_caption(cells)} {figures.SELECTION} {figures.HOLLOW}"
+    figures.label(figure, f"{protocol['title']}\n{budget}", caption)
+    return figure

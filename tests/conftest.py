@@ -1,0 +1,33 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Results repeat bitwise for equal numbers of threads."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    """A folder that keeps the prepared data sets of this test session."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def sgdnoise():
+    """Run the command line in a process of its own."""
+
+    def run(*arguments, cwd=ROOT, check=True):
+        command = [sys.executable, "-m", "sgdnoise", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run

@@ -1,0 +1,154 @@
+"""The command line as a user meets it, in processes of its own."""
+
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+from sgdnoise.run import read_run
+
+AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batch-size=32", "--lr=0.08")
+
+
+def curves(path):
+    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
+
+
+def test_train_repeats_bitwise_and_show_prints_it(sgdnoise, tmp_path, data_folder):
+    files = [tmp_path / name for name in ("a.h5", "b.h5")]
+    for file in files:
+        done = sgdnoise("train", *AUTOENCODER, "--budget=steps8", "--seeds=0-1", f"--data={data_folder}", f"--out={file}")
+        assert "2 runs, 0 diverged" in done.stdout
+        assert done.stderr == ""  # no progress bar where nobody watches
+    assert curves(files[0]) == curves(files[1])
+    shown = sgdnoise("show", files[0]).stdout
+    for text in ("autoencoder_digits", "seed 1: completed", "test_squared_error", "examples_per_second", '"precision', "commit"):
+        assert text in shown or text.strip('"') in shown
+
+
+def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder, sgdnoise):
+    sgdnoise("prepare", "wrn_digits", f"--data={data_folder}")
+    code = (
+        "import sys; from sgdnoise.__main__ import main; main(sys.argv[1:]);"
+        "print([m for m in ('torchvision', 'sklearn', 'torch._dynamo', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    arguments = ["train", "--benchmark=wrn_digits", "--optimizer=sgd", "--budget=steps1", "--batch-size=32", "--lr=1"]
+    arguments += ["--evaluations=1", f"--data={data_folder}", f"--out={tmp_path / 'a.h5'}"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--benchmark=mlp",), "unknown benchmark 'mlp'; known: autoencoder_digits"),
+        (("--optimizer=adam",), "unknown optimizer 'adam'; known: sgd, momentum"),
+        (("--budget=days3",), "write epochsN or stepsN"),
+        (("--lr=-1",), "lr -1.0 is not a positive number"),
+        (("--lr=nan",), "lr nan is not a positive number"),
+        (("--seeds=3",), "write first-last, for example 0-2"),
+        (("--settings={l2}",), "are not JSON"),
+        (("--settings={\"l3\": 1}",), "unknown setting 'l3'; known: l2_scope, micro_batch"),
+        (("--file=missing.py",), "there is no file missing.py"),
+    ],
+)
+def test_bad_arguments_are_one_line(sgdnoise, tmp_path, arguments, message):
+    out = tmp_path / "a.h5"
+    done = sgdnoise("train", *AUTOENCODER, "--budget=steps1", f"--out={out}", *arguments, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_bad_data_folders_are_one_line(sgdnoise, tmp_path):
+    (tmp_path / "file").write_text("")
+    unwritable = sgdnoise("prepare", "wrn_digits", f"--data={tmp_path / 'file'}", check=False)
+    assert (unwritable.returncode, len(unwritable.stderr.splitlines())) == (1, 1)
+    assert "choose a data folder that you can write to" in unwritable.stderr
+    (tmp_path / "digits.npz").write_bytes(b"PK damaged")
+    corrupt = sgdnoise("train", *AUTOENCODER, "--budget=steps1", f"--data={tmp_path}", f"--out={tmp_path / 'a.h5'}", check=False)
+    assert (corrupt.returncode, len(corrupt.stderr.splitlines())) == (1, 1)
+    assert "digits.npz is corrupt" in corrupt.stderr
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_corrupt_mnist_is_one_line(sgdnoise, tmp_path):
+    """Files in torchvision's layout that are not MNIST's: read by torchvision, refused by their content."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, count in (("train", 4), ("t10k", 2)):
+        images = b"\x00\x00\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28)) + bytes(count * 784)
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01" + count.to_bytes(4, "big") + bytes(count))
+    done = sgdnoise("prepare", "autoencoder_mnist", f"--data={tmp_path}", check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "are not MNIST's, or corrupt; delete that folder" in done.stderr
+    (raw / "t10k-images-idx3-ubyte").write_bytes(images[:1000])
+    done = sgdnoise("prepare", "autoencoder_mnist", f"--data={tmp_path}", check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "delete that folder and prepare again" in done.stderr
+    assert not (tmp_path / "mnist.npz").exists()
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_cell_leaves_no_result(sgdnoise, tmp_path, data_folder, kill):
+    sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
+    out = tmp_path / "cells" / "a.h5"
+    command = [sys.executable, "-m", "sgdnoise", "train", *AUTOENCODER, "--budget=epochs100000", f"--data={data_folder}", f"--out={out}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    assert process.poll() is None
+    process.send_signal(kill)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == (130 if kill == signal.SIGINT else -kill)
+    assert ("interrupted; nothing was written" in stderr) == (kill == signal.SIGINT)
+    assert not list(tmp_path.rglob("*.h5"))
+    sgdnoise("train", *AUTOENCODER, "--budget=steps2", f"--data={data_folder}", f"--out={out}")
+    assert read_run(out).status == ["completed"]
+
+
+def test_a_diverged_cell_exits_with_0(sgdnoise, tmp_path, data_folder):
+    out = tmp_path / "a.h5"
+    done = sgdnoise("train", *AUTOENCODER, "--lr=1e30", "--budget=steps8", "--seeds=0-1", f"--data={data_folder}", f"--out={out}")
+    assert "2 runs, 2 diverged" in done.stdout
+    assert read_run(out).status == ["diverged", "diverged"]
+
+
+def test_a_progress_bar_for_a_person(tmp_path, data_folder):
+    """On a terminal stderr shows a bar."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "sgdnoise", "train", *AUTOENCODER, "--budget=steps4", f"--data={data_folder}", f"--out={tmp_path / 'a.h5'}"]
+    subprocess.run(command, stderr=slave, stdout=subprocess.DEVNULL, check=True)
+    os.close(slave)
+    assert b"update/s" in os.read(master, 10_000)
+
+
+def test_results_of_other_programs_are_refused_by_show(sgdnoise, tmp_path):
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = 1
+    done = sgdnoise("show", tmp_path / "foreign.h5", check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "not a result of this version of sgdnoise" in done.stderr
+
+
+def test_a_benchmark_of_ones_own(sgdnoise, tmp_path, data_folder):
+    """One file: a variant of a shipped benchmark, named in the config by file:."""
+    shipped = (Path(__file__).parent.parent / "src/sgdnoise/benchmarks/autoencoder_digits.py").read_text()
+    (tmp_path / "mine.py").write_text(shipped.replace("[64, 100, 50, 25, 8]", "[64, 20, 4]"))
+    (tmp_path / "config.yaml").write_text(
+        "benchmarks: {my_net: {file: mine.py, seeds: {num: 1, keep: 1}, constant_epoch: {epochs: 1, sgd: {64: [0.08, 0.08]}}}}"
+    )
+    (command,) = sgdnoise("grid", "--commands", cwd=tmp_path).stdout.splitlines()
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, cwd=tmp_path, check=True, capture_output=True)
+    sgdnoise("collect", "--config=config.yaml", "--out=results/cells.csv", cwd=tmp_path)
+    assert "my_net,sgd,epochs1,64,0.08" in (tmp_path / "results/cells.csv").read_text()

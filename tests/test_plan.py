@@ -1,0 +1,235 @@
+"""Budgets, schedule, grid, config errors: all without torch."""
+
+import copy
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from sgdnoise import benchmarks, budgets, grid, schedule
+from sgdnoise.__main__ import parser
+
+TINY = yaml.safe_load(
+    """
+benchmarks:
+  wrn_digits:
+    seeds: {num: 3, keep: 2}
+    constant_epoch:
+      epochs: 4
+      sgd: {64: [0.5, 1], 128: [1, 2]}
+      momentum: {64: [0.5, 1]}
+    constant_step:
+      steps: 64
+      momentum: {64: [0.5, 2], 128: [1, 2]}
+    unlimited:
+      batch_size: 64
+      momentum: {4: [0.5, 1], 8: [0.5, 1]}
+"""
+)
+
+
+def config(**changes):
+    """The tiny study with changes, written as {"a.b.c": value}."""
+    changed = copy.deepcopy(TINY)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        entry = changed
+        for key in parents:
+            entry = entry[int(key) if key.isdigit() else key]
+        entry[int(last) if last.isdigit() else last] = value
+    return changed
+
+
+def cells(**changes):
+    return grid.cells(grid.validate(config(**changes)))
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "protocol", "steps"),
+    [
+        (200, 1024, {"num_train": 50_000}, 9765),  # ICLR v5 sec. 4
+        (200, 64, {"num_train": 50_000}, 156_250),  # ICLR v5 App. C
+        (40, 64, {"num_train": 929_589, "unroll": 35}, 16_560),  # ICLR v5 App. E
+        (1, 64, {"num_train": 929_589, "unroll": 35}, 414),
+    ],
+)
+def test_paper_step_counts(epochs, batch_size, protocol, steps):
+    assert budgets.num_steps(f"epochs{epochs}", batch_size, protocol) == steps
+    assert budgets.canonical(f"steps{steps}", batch_size, protocol) == f"epochs{epochs}"
+
+
+@pytest.mark.parametrize("text", ["", "epochs", "epochs0", "steps-1", "epochs1.5", "hours3"])
+def test_bad_budget_is_named(text):
+    with pytest.raises(ValueError, match="write epochsN or stepsN"):
+        budgets.parse(text)
+
+
+def test_budget_without_an_update():
+    with pytest.raises(ValueError, match="no whole update"):
+        budgets.num_steps("epochs1", 4096, {"num_train": 1024})
+
+
+# Schedule
+
+
+@pytest.mark.parametrize("num_steps", [20, 200, 9765, 156_250])
+def test_schedule_equals_its_definition(num_steps):
+    """Constant on [0, N/2), then 2^-(j+1) from update floor((10 + j) N / 20) on."""
+    expected = [1.0] * num_steps
+    for halving in range(10):
+        for step in range((10 + halving) * num_steps // 20, num_steps):
+            expected[step] = 2.0 ** -(halving + 1)
+    assert [schedule.multiplier(step, num_steps) for step in range(num_steps)] == expected
+
+
+def test_schedule_of_9765_steps():
+    values = [schedule.multiplier(step, 9765) for step in range(9765)]
+    assert values.count(1.0) == 4882
+    assert values[-1] == 2.0**-10
+    assert all(487 <= values.count(2.0**-halving) <= 489 for halving in range(1, 11))
+
+
+def test_warmup_rises_linearly_then_follows_the_schedule():
+    values = [schedule.multiplier(step, 200, warmup_steps=5) for step in range(200)]
+    assert values[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert values[5:] == [schedule.multiplier(step, 200) for step in range(5, 200)]
+
+
+# Grid
+
+
+def test_cells_shared_by_modes_are_listed_once():
+    found = {cell.path: cell for cell in cells()}
+    assert len(found) == len(cells())
+    shared = found["cells/wrn_digits/momentum/epochs4/batch64_lr1_seeds0-2.h5"]
+    assert shared.modes == ("constant_epoch", "constant_step", "unlimited")
+    assert shared.num_steps == 64
+    # The union of the windows: lr 2 is only in the constant-step window, and the same training as epochs4.
+    assert found["cells/wrn_digits/momentum/epochs4/batch64_lr2_seeds0-2.h5"].modes == ("constant_step",)
+    assert found["cells/wrn_digits/momentum/epochs8/batch128_lr1_seeds0-2.h5"].modes == ("constant_step",)
+
+
+def test_lr_windows_are_on_the_benchmarks_grid():
+    assert grid.lr_window(0.35, 5.6, 1, 2**0.5) == ["0.3536", "0.5", "0.7071", "1", "1.414", "2", "2.828", "4", "5.657"]
+    assert grid.lr_window(0.00125, 0.16, 0.08, 2) == ["0.00125", "0.0025", "0.005", "0.01", "0.02", "0.04", "0.08", "0.16"]
+
+
+def test_identity_does_not_depend_on_the_rest_of_the_grid():
+    alone = cells(**{"benchmarks.wrn_digits.unlimited": {"batch_size": 64, "momentum": {8: [1, 1]}}})
+    paths = {cell.path for cell in cells()}
+    assert {cell.path for cell in alone} < paths
+
+
+def test_adding_a_learning_rate_adds_one_cell():
+    more = {cell.path for cell in cells(**{"benchmarks.wrn_digits.constant_epoch.sgd.128": [1, 4]})}
+    assert more - {cell.path for cell in cells()} == {"cells/wrn_digits/sgd/epochs4/batch128_lr4_seeds0-2.h5"}
+
+
+def test_override_changes_the_seeds_of_one_cell():
+    override = {"benchmark": "wrn_digits", "optimizer": "sgd", "batch_size": 64, "lr": 1, "seeds": {"first": 3, "num": 5, "keep": 4}}
+    before, after = ({cell.path for cell in some} for some in (cells(), cells(overrides=[override])))
+    assert after - before == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds3-7.h5"}
+    assert before - after == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds0-2.h5"}
+
+
+def test_train_arguments_name_the_cell():
+    """What `grid` prints is parsed by `train` into the same cell."""
+    for cell in cells():
+        options = parser().parse_args(["train", *shlex.split(cell.arguments), "--out=x.h5"])
+        again = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+        assert (again.path, again.spec) == (cell.path, cell.spec)
+
+
+def test_frozen_grid_gives_the_same_cells():
+    study = grid.validate(TINY)
+    again = grid.validate(json.loads(grid.grid_config(study)))
+    assert set(grid.cells(again)) == set(grid.cells(study))
+
+
+def test_figures_do_not_change_the_frozen_grid():
+    plain, drawn = grid.validate(TINY), grid.validate(config(figures={"dpi": 300}, data="elsewhere"))
+    assert grid.grid_config(plain) == grid.grid_config(drawn)
+
+
+def test_planning_imports_nothing_heavy():
+    code = (
+        "import sys; from sgdnoise import grid; grid.cells(grid.load_config('config.yaml'));"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'h5py') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", ["config.yaml", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "workflow/config").glob("*.yaml"))])
+def test_shipped_studies_are_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert grid.cells(grid.load_config(path))
+
+
+def test_default_study_is_as_large_as_promised(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = grid.cells(grid.load_config("config.yaml"))
+    assert len(found) >= 150
+    assert all(len(grid.seed_range(cell.seeds)) >= 3 for cell in found)
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_protocols_are_read_without_running_the_file(name):
+    protocol = benchmarks.protocol(name)
+    assert set(benchmarks.PROTOCOL_KEYS) <= set(protocol)
+    assert all(direction in ("max", "min") for direction in protocol["metrics"].values())
+
+
+# Bad input: the message names the key, what is wrong and what would be right.
+
+SEEDS = "benchmarks.wrn_digits.seeds"
+SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmark": 1}, r"unknown key 'benchmark'; did you mean 'benchmarks'\?"),
+        ({"figures": {"format": ["png"]}}, r"figures: unknown key 'format'; did you mean 'formats'\?"),
+        ({"benchmarks": {}}, "benchmarks: .* at least one benchmark"),
+        ({"benchmarks.wrn_digit": TINY["benchmarks"]["wrn_digits"]}, "unknown benchmark 'wrn_digit'; known: .*wrn_digits"),
+        ({"benchmarks.wrn digits; rm": {}}, "unknown key 'wrn digits; rm'"),
+        ({"benchmarks.wrn_digits": {"seeds": {"num": 3, "keep": 2}}}, "wrn_digits: no cells; add at least one of constant_epoch"),
+        ({"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "adam": {64: [1, 2]}}}, "unknown key 'adam'; known: epochs, sgd, momentum"),
+        ({"benchmarks.wrn_digits.constant_epoch": {"sgd": {64: [1, 2]}, "momentum": {64: [1, 2]}}}, "'epochs' is a required property"),
+        ({"benchmarks.wrn_digits.constant_epochs": {}}, "unknown key 'constant_epochs'; did you mean 'constant_epoch'"),
+        ({"benchmarks.wrn_digits.settings": {"l2": 1}}, "settings: unknown setting 'l2'; known: l2_scope"),
+        ({"benchmarks.wrn_digits.settings": {"l2_scope": "some"}}, r"l2_scope: 'some' is not one of \['all', 'weights'\]"),
+        ({"benchmarks.wrn_digits.settings": {"norm_decay": "fast"}}, "norm_decay: 'fast' is not a number"),
+        ({SEEDS: {"num": 3, "keep": 4}}, "seeds: keep 4 is more than num 3"),
+        ({SEEDS: {"num": 0, "keep": 1}}, "seeds.num: 0 is less than the minimum of 1; expected a whole number from 1"),
+        ({f"{SGD}.64": [0.5, "1e-3"]}, "sgd.64.1: '1e-3' is not of type 'number'; expected a positive number; write 0.001 or 1.0e-3"),
+        ({f"{SGD}.64": [0.5, "fast"]}, "sgd.64.1: 'fast' is not of type 'number'"),
+        ({f"{SGD}.64": [0, 1]}, "expected a positive number"),
+        ({f"{SGD}.64": [0.5]}, r"expected \[lowest, highest\] learning rate"),
+        ({f"{SGD}.64": [0.6, 0.9]}, r"sgd.64: no learning rate of the grid 1 \* 2\^k lies in \[0.6, 0.9\]"),
+        ({f"{SGD}.64": [2, 1]}, "no learning rate of the grid"),
+        ({SGD: {}}, "sgd: .* non-empty; expected"),
+        ({f"{SGD}.8192": [1, 2]}, "sgd.8192: budget epochs4 at batch size 8192 has no whole update"),
+        ({"overrides": [{"benchmark": "wrn_digits", "lr": 3, "seeds": {"num": 2, "keep": 1}}]}, "overrides.0: no cell of the grid matches"),
+        ({"figures": {"lr_sweep": {"lstm": [1]}}}, "lr_sweep.lstm: no such benchmark"),
+    ],
+)
+def test_bad_config_is_explained(changes, message):
+    with pytest.raises(ValueError, match=message):
+        cells(**changes)
+
+
+def test_unreadable_config_is_named(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("benchmarks: [")
+    for some in (path, tmp_path / "missing.yaml"):
+        with pytest.raises(ValueError, match=f"cannot read the config {some}"):
+            grid.load_config(str(some))

@@ -1,0 +1,400 @@
+"""Networks, ghost batch norm, optimizers and the plain training loop."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sgdnoise import benchmarks, budgets, datasets, grid, train
+from sgdnoise.ghost_norm import GhostBatchNorm
+from sgdnoise.networks.wide_resnet import Block, WideResNet
+from sgdnoise.optimizers import OPTIMIZERS
+from sgdnoise.tasks import classification, language_model
+from sgdnoise.train_cell import train_cell, use_device
+
+CPU = use_device("cpu", threads=1)
+OFFLINE = [name for name in benchmarks.names() if name != "autoencoder_mnist"]
+
+
+@pytest.fixture(scope="module")
+def load(data_folder):
+    """Return a benchmark's record and its data."""
+
+    def get(name):
+        path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
+        benchmark = benchmarks.load(name)
+        datasets.prepare(path, benchmark.arrays)
+        return benchmark, datasets.load(path, CPU)
+
+    return get
+
+
+def cell_of(name, budget="steps6", batch_size=32, lr=0.5, optimizer="momentum", seeds="0-0", evaluations=2, settings="{}"):
+    return grid.cell(name, optimizer, budget, batch_size, lr, seeds, settings, evaluations, None)
+
+
+def plan_of(name, **changes):
+    cell = cell_of(name, **changes)
+    warmup = budgets.epochs_to_steps(OPTIMIZERS[cell.optimizer].warmup_epochs, cell.batch_size, benchmarks.protocol(name))
+    return train.Plan(
+        OPTIMIZERS[cell.optimizer], cell.batch_size, float(cell.lr), cell.num_steps, warmup, cell.evaluations, cell.spec["settings"]
+    )
+
+
+# Optimizers
+
+
+def quadratic_run(optimizer, lr, num_steps, curvature):
+    weights = [torch.ones(len(curvature), dtype=torch.double)]
+    state = {}
+    for _ in range(num_steps):
+        optimizer.update(optimizer, weights, [curvature * weights[0]], state, lr)
+    return weights[0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_equals_torch_sgd_with_coupled_l2(name):
+    optimizer, l2, lr = OPTIMIZERS[name], 0.01, 0.3
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    reference = torch.optim.SGD(theirs.parameters(), lr * (1 - optimizer.momentum), optimizer.momentum, weight_decay=l2)
+    state = {}
+    for _ in range(5):
+        inputs = torch.randn(8, 5)
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(inputs).square().mean().backward()
+        reference.step()
+        with torch.no_grad():
+            parameters = list(ours.parameters())
+            gradients = [parameter.grad + l2 * parameter for parameter in parameters]
+            optimizer.update(optimizer, parameters, gradients, state, lr)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+def test_curvature_limit_of_a_quadratic(name):
+    """eps < 2 (1 + m) / curvature converges, above it diverges (Goh 2017; ICLR v5 sec. 2)."""
+    optimizer, curvature = OPTIMIZERS[name], torch.tensor([1.0], dtype=torch.double)
+    critical = 2 * (1 + optimizer.momentum) / (1 - optimizer.momentum)  # as an effective learning rate
+    assert quadratic_run(optimizer, 0.98 * critical, 2000, curvature).abs() < 1e-3
+    assert quadratic_run(optimizer, 1.02 * critical, 2000, curvature).abs() > 1e3
+
+
+def test_effective_learning_rate_gives_both_optimizers_one_drift():
+    """At small rates SGD and momentum move alike for equal eps / (1 - m)."""
+    curvature = torch.tensor([1.0, 0.1], dtype=torch.double)
+    sgd, momentum = (quadratic_run(OPTIMIZERS[name], 1e-3, 3000, curvature) for name in ("sgd", "momentum"))
+    torch.testing.assert_close(sgd, momentum, rtol=0.02, atol=0)
+
+
+# Ghost batch norm
+
+
+def randomized_norm(channels, ghost_batch):
+    norm = GhostBatchNorm(channels, ghost_batch, decay=0.9, eps=1e-5)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def test_one_ghost_is_batch_norm():
+    torch.manual_seed(0)
+    norm, reference = randomized_norm(4, 16), nn.BatchNorm2d(4, momentum=0.1)
+    reference.load_state_dict(norm.state_dict(), strict=False)
+    for _ in range(3):
+        images = torch.randn(16, 4, 3, 3)
+        torch.testing.assert_close(norm(images), reference(images))
+        norm.finish_update()
+    torch.testing.assert_close(norm.running_mean, reference.running_mean)
+    torch.testing.assert_close(norm.running_var, reference.running_var)
+    norm.eval(), reference.eval()
+    torch.testing.assert_close(norm(images), reference(images))
+
+
+def test_two_ghosts_are_two_halves():
+    torch.manual_seed(0)
+    norm, images = randomized_norm(4, 8), torch.randn(16, 4, 3, 3)
+    halves = [F.batch_norm(half, None, None, norm.weight, norm.bias, training=True) for half in images.split(8)]
+    torch.testing.assert_close(norm(images), torch.cat(halves))
+
+
+def test_running_statistics_move_once_per_update():
+    """By the mean of the ghosts' means and unbiased variances, however the batch was cut into micro-batches."""
+    torch.manual_seed(0)
+    images = 3 + 2 * torch.randn(32, 4, 3, 3)
+    whole, cut = (GhostBatchNorm(4, 8, decay=0.9, eps=1e-5) for _ in range(2))
+    whole(images), whole.finish_update()
+    [cut(some) for some in images.split(16)], cut.finish_update()
+    ghosts = images.view(4, 8, 4, 9)
+    mean, var = ghosts.mean(dim=(1, 3)).mean(0), ghosts.transpose(1, 2).flatten(2).var(dim=2).mean(0)
+    torch.testing.assert_close(whole.running_mean, 0.1 * mean)
+    torch.testing.assert_close(whole.running_var, 0.9 + 0.1 * var)
+    torch.testing.assert_close(cut.running_mean, whole.running_mean)
+    torch.testing.assert_close(cut.running_var, whole.running_var)
+
+
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(48, 0), (64, 48), (64, 16)])
+def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
+    benchmark, data = load("wrn_digits")
+    settings = f'{{"micro_batch": {micro_batch}}}'
+    with pytest.raises(ValueError, match="not a multiple of the ghost batch 32"):
+        train.train(benchmark, data, plan_of("wrn_digits", batch_size=batch_size, settings=settings), 0, CPU)
+
+
+# Networks
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("wrn_digits", 77_818), ("wrn_skipinit_digits", 77_693), ("autoencoder_digits", 26_122), ("lstm_synthetic", 20_146)],
+)
+def test_parameter_counts(name, count):
+    model = benchmarks.load(name).build(plan_of(name).settings)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_paper_networks_have_their_parameter_counts():
+    """2.749 million for WRN-16-4 (counted from its layers); 2.84 million for the MNIST autoencoder."""
+    wrn = WideResNet(16, 4, 3, 10, norm=nn.BatchNorm2d)
+    assert sum(parameter.numel() for parameter in wrn.parameters()) == 2_748_890
+    autoencoder = benchmarks.load("autoencoder_mnist").build({})
+    assert sum(parameter.numel() for parameter in autoencoder.parameters()) == 2_837_314
+
+
+def test_skip_init_starts_as_its_skip_path():
+    torch.manual_seed(0)
+    block, images = Block(16, 16, 1, lambda _: nn.Identity(), skip_init=True, project=False), torch.randn(2, 16, 8, 8)
+    assert torch.equal(block(images), images)
+    model = benchmarks.load("wrn_skipinit_digits").build({})
+    scales = [parameter for name, parameter in model.named_parameters() if name.endswith("scale")]
+    assert len(scales) == 3
+    assert not any(scales)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("wrn_skipinit_digits", math.log(10)), ("lstm_synthetic", math.log(50))])
+def test_initial_loss_is_that_of_a_guess(load, name, expected):
+    benchmark, data = load(name)
+    torch.manual_seed(0)
+    model = benchmark.build(plan_of(name).settings).eval()
+    with torch.no_grad():
+        assert benchmark.evaluate(model, data, "test")["loss"] == pytest.approx(expected, rel=0.1)
+
+
+def test_autoencoder_starts_sparse():
+    model = benchmarks.load("autoencoder_mnist").build({})
+    weights = [parameter.detach() for parameter in model.parameters() if parameter.ndim == 2]
+    assert [weight.shape[1] for weight in weights] == [784, 1000, 500, 250, 30, 250, 500, 1000]
+    for weight in weights:
+        assert ((weight != 0).sum(dim=1) == 15).all()
+        assert weight[weight != 0].std() == pytest.approx(1, abs=0.1)
+
+
+# Data
+
+
+def test_digits_split_is_fixed_and_stratified(load):
+    _, data = load("wrn_digits")
+    assert data["train_images"].shape == (1024, 1, 8, 8)
+    assert data["test_images"].shape == (773, 1, 8, 8)
+    assert data["train_images"].max() == 16
+    counts = torch.bincount(data["train_labels"])
+    assert counts.min() >= 99
+    assert counts.max() <= 105
+    assert data["train_labels"][:8].tolist() == benchmarks.load("wrn_digits").arrays(None)["train_labels"][:8].tolist()
+
+
+def test_shift_moves_by_at_most_one_pixel():
+    module = benchmarks.load("wrn_digits").arrays.__globals__
+    torch.manual_seed(0)
+    images = torch.randint(17, (200, 1, 8, 8), dtype=torch.uint8)
+    padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect")
+    crops = [padded[:, :, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+    matches = torch.stack([(module["shift"](images) == crop).all(dim=(1, 2, 3)) for crop in crops])
+    torch.manual_seed(0)
+    matches = torch.stack([(shifted == crop).all(dim=(1, 2, 3)) for shifted in [module["shift"](images)] for crop in crops])
+    assert (matches.sum(dim=0) == 1).all()
+    assert (matches.sum(dim=1) > 5).all()
+
+
+def test_index_stream_is_one_stream_of_epochs():
+    batches = islice(classification.index_stream(10, 4, torch.Generator().manual_seed(0)), 10)
+    stream = torch.cat(list(batches)).view(4, 10)
+    assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in stream)
+    assert not torch.equal(stream[0], stream[1])
+
+
+def test_order_of_examples_does_not_depend_on_batch_size():
+    streams = [torch.cat(list(islice(classification.index_stream(64, size, torch.Generator().manual_seed(0)), 128 // size))) for size in (8, 32)]
+    assert torch.equal(*streams)
+
+
+def test_text_streams():
+    tokens = torch.arange(103, dtype=torch.int32)
+    epoch = list(language_model.streams(tokens, batch_size=4, unroll=6))
+    assert len(epoch) == budgets.epochs_to_steps(1, 4, {"num_train": 103, "unroll": 6}) == 4
+    inputs, targets, _ = epoch[1]
+    assert torch.equal(inputs[:, 0], torch.tensor([6, 31, 56, 81]))
+    assert torch.equal(targets, inputs + 1)
+    assert [batch[2].tolist() for batch in epoch[:2]] == [[0.0] * 4, [1.0] * 4]
+
+
+def test_entropy_rate_is_that_of_the_source():
+    """The true model's cross-entropy on a long text of the source agrees within four standard errors."""
+    module = benchmarks.load("lstm_synthetic").arrays.__globals__
+    probabilities, next_state = module["source"]()
+    random, state, surprises = np.random.default_rng(0), 0, []
+    for _ in range(20_000):
+        word = random.choice(len(probabilities[0]), p=probabilities[state])
+        surprises.append(-np.log(probabilities[state, word]))
+        state = next_state[state, word]
+    error = np.std(surprises) / len(surprises) ** 0.5
+    assert np.mean(surprises) == pytest.approx(module["entropy_rate"](probabilities, next_state), abs=4 * error)
+
+
+# The training loop
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_micro_batches_add_up_to_the_batch(load, name):
+    benchmark, data = load(name)
+    torch.manual_seed(0)
+    model = benchmark.build(plan_of(name).settings).double()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.LSTM):
+            module.dropout = 0.0
+    batch = next(benchmark.batches(data, 64, torch.Generator().manual_seed(0)))
+    batch = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch)
+    losses, gradients = [], []
+    for micro_batch in (64, 32):
+        losses.append(train.backward(benchmark, model, batch, micro_batch, {}))
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        model.zero_grad()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_micro_batches_keep_the_lstms_state(load):
+    """Two batches in a row: the second starts from the state of the first, per micro-batch."""
+    benchmark, data = load("lstm_synthetic")
+    torch.manual_seed(0)
+    model = benchmark.build(plan_of("lstm_synthetic").settings).eval()
+    batches = list(islice(benchmark.batches(data, 8, torch.Generator()), 2))
+    losses = {}
+    for micro_batch in (8, 2):
+        carries = {}
+        losses[micro_batch] = [train.backward(benchmark, model, batch, micro_batch, carries) for batch in batches]
+    assert losses[8] == pytest.approx(losses[2], rel=1e-5)
+    fresh = train.backward(benchmark, model, batches[1], 8, {})
+    assert abs(fresh - losses[8][1]) > 1e-3
+
+
+def test_train_equals_a_reference_written_with_torch_optim(load):
+    """Autoencoder, 20 updates: same order, torch.optim.SGD with weight decay, LambdaLR with the schedule."""
+    benchmark, data = load("autoencoder_digits")
+    plan = plan_of("autoencoder_digits", budget="steps20", lr=0.08)
+    curves = train.train(benchmark, data, plan, 3, CPU)
+
+    init, order, _ = train.seed_streams(3)
+    torch.manual_seed(init)
+    model = benchmark.build(plan.settings)
+    optimizer = torch.optim.SGD(model.parameters(), 0.008, momentum=0.9, weight_decay=1e-5)
+    factors = [1] * 10 + [2.0**-k for k in range(1, 11)]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, 19)])
+    images = (data["train_images"].flatten(1).double() * 255 / 16).round().float() / 255
+    for index in islice(classification.index_stream(1024, 32, torch.Generator().manual_seed(order)), 20):
+        loss = F.binary_cross_entropy_with_logits(model(images[index]), images[index], reduction="sum") / 32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    with torch.no_grad():
+        squared_error = (model(images).sigmoid() - images).square().sum(dim=1).mean()
+        loss = F.binary_cross_entropy_with_logits(model(images), images, reduction="sum") / 1024
+        objective = loss + 1e-5 / 2 * sum(parameter.square().sum() for parameter in model.parameters())
+    assert curves.rows[-1]["train_squared_error"] == pytest.approx(float(squared_error), rel=1e-5)
+    assert curves.rows[-1]["train_objective"] == pytest.approx(float(objective), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_runs_repeat_bitwise_and_evaluation_does_not_disturb(load, name):
+    benchmark, data = load(name)
+    often = train.train(benchmark, data, plan_of(name, evaluations=6), 1, CPU)
+    torch.rand(7)  # whatever ran before in this process
+    seldom = train.train(benchmark, data, plan_of(name, evaluations=1), 1, CPU)
+    names = [key for key in seldom.rows[-1] if key != "stream_loss"]
+    assert [often.rows[-1][key] for key in names] == [seldom.rows[-1][key] for key in names]
+    assert often.rows[-1] != train.train(benchmark, data, plan_of(name), 2, CPU).rows[-1]
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_training_learns(load, name):
+    benchmark, data = load(name)
+    budget, lr = {"lstm_synthetic": ("epochs3", 1.0), "wrn_skipinit_digits": ("epochs3", 0.5)}.get(name, ("epochs2", 0.5))
+    rows = train.train(benchmark, data, plan_of(name, budget=budget, batch_size=16, lr=lr), 0, CPU).rows
+    assert rows[-1]["train_objective"] < 0.85 * rows[0]["train_objective"]
+
+
+def test_random_streams_are_per_purpose():
+    streams = [train.seed_streams(seed) for seed in range(20)]
+    assert len({number for stream in streams for number in stream}) == 60
+
+
+def test_l2_scope():
+    model = benchmarks.load("wrn_digits").build(plan_of("wrn_digits").settings)
+    assert len(train.l2_parameters(model, "all")) == len(list(model.parameters()))
+    assert {parameter.ndim for parameter in train.l2_parameters(model, "weights")} == {2, 4}
+
+
+def test_clipping_bounds_the_global_norm(load):
+    benchmark, data = load("lstm_synthetic")
+    seen = []
+
+    def record(optimizer, parameters, gradients, state, lr):
+        seen.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
+
+    plan = replace(plan_of("lstm_synthetic"), optimizer=replace(OPTIMIZERS["sgd"], update=record))
+    train.train(benchmark, data, plan, 0, CPU)
+    assert max(seen) <= benchmark.clip_norm * 1.0001
+    assert max(seen) > benchmark.clip_norm * 0.999
+
+
+def test_divergence_is_data_and_leaves_the_other_seeds_alone(data_folder):
+    """One seed of a cell is made to diverge by its start; the other's curves stay bitwise what they are alone."""
+    wild = train_cell(cell_of("autoencoder_digits", lr=1e30, seeds="0-1", optimizer="sgd", evaluations=3), data_folder, CPU)
+    assert wild.status == ["diverged", "diverged"]
+    assert np.isfinite(wild.curves["test_loss"][:, 0]).all()
+    assert np.isnan(wild.curves["test_loss"][:, -1]).all()
+    alone = train_cell(cell_of("autoencoder_digits", seeds="1-1"), data_folder, CPU)
+    together = train_cell(cell_of("autoencoder_digits", seeds="0-1"), data_folder, CPU)
+    for metric in alone.curves:
+        np.testing.assert_array_equal(alone.curves[metric][0], together.curves[metric][1])
+
+
+def test_record_of_a_cell(data_folder):
+    run = train_cell(cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU)
+    assert run.step.tolist() == [0, 5, 10, 15, 20]
+    assert run.seed.tolist() == [4, 5]
+    warmup_steps = budgets.epochs_to_steps(5, 32, benchmarks.protocol("lstm_synthetic"))
+    assert run.lr[1] == pytest.approx(0.5 * 5 / warmup_steps)
+    assert run.curves["train_perplexity"] == pytest.approx(np.exp(run.curves["train_loss"]))
+    assert run.provenance["device"].startswith("CPU")
+    assert run.provenance["bounds"]["test_perplexity"] == pytest.approx(10.0163, rel=1e-4)
+    assert run.provenance["steps_done"] == [20, 20]
+
+
+def test_missing_gpu_is_one_clear_error():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="no usable GPU here; use --device cpu"):
+        use_device("cuda", 1)

@@ -1,0 +1,35 @@
+# Tables: the frozen grid, every run, the optima.
+rule freeze:
+    output:
+        f"{RESULTS}/grid.json",
+    localrule: True
+    params:
+        grid=grid.grid_config(STUDY),
+    log:
+        f"logs/{RESULTS}/freeze.log",
+    shell:
+        "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
+
+
+rule collect:
+    input:
+        CELLS,
+        grid=rules.freeze.output[0],
+    output:
+        f"{RESULTS}/cells.csv",
+    log:
+        f"logs/{RESULTS}/collect.log",
+    shell:
+        "python -m sgdnoise collect --config {input.grid:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule optimum:
+    input:
+        grid=rules.freeze.output[0],
+        cells=rules.collect.output[0],
+    output:
+        f"{RESULTS}/optimum.csv",
+    log:
+        f"logs/{RESULTS}/optimum.log",
+    shell:
+        "python -m sgdnoise optimum --config {input.grid:q} --cells {input.cells:q} --out {output:q} 2>&1 | tee {log:q}"
