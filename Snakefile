@@ -4,28 +4,12 @@
 #     snakemake --cores 8 --configfile workflow/config/smoke.yaml          another study, instead of it
 #
 # What is computed, and how, lives in src/sgdnoise; here is only when and where.
-from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
-from sgdnoise import benchmarks, grid
 
 min_version("9.27")
 
 
-# A config named on the command line replaces the default grid, it never merges with it.
-if "benchmarks" not in config:
-
-    configfile: "config.yaml"
-
-
-try:
-    STUDY = grid.validate(config)
-    CELLS = {f"{STUDY['results']}/{cell.path}": cell for cell in grid.cells(STUDY)}
-except ValueError as error:
-    raise WorkflowError(str(error))
-
-RESULTS, DATA = STUDY["results"], STUDY["data"]
+include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
@@ -35,6 +19,8 @@ wildcard_constraints:
     batch_size=r"\d+",
     lr=r"[0-9.e+-]+",
     seeds=r"\d+-\d+",
+    dataset="|".join(DATASETS),
+    figure="constant_epoch|constant_step|unlimited|lr_sweep",
 
 
 include: "workflow/rules/data.smk"
@@ -47,7 +33,7 @@ rule:
     name:
         "figures/all"
     default_target: True
-    localrule: True
     input:
         CELLS,  # so that a deleted cell is noticed although the tables and figures are there
         FIGURES,
+    localrule: True

@@ -260,7 +260,7 @@ def tables(study):
     cells = collect_cells(study)
     cells.to_csv(folder / "cells.csv", index=False)
     optimum_table(cells, study).to_csv(folder / "optimum.csv", index=False)
-    return folder
+    return figures.read_tables(folder / "cells.csv", folder / "optimum.csv", "wrn_digits")
 
 
 @pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "unlimited", "lr_sweep", "schedule"])
@@ -293,9 +293,7 @@ def test_constant_epoch_shows_the_optimum_table(tables):
 
 
 def test_edge_points_are_hollow(tables):
-    table = pd.read_csv(tables / "optimum.csv")
-    table["at_edge"] = table["batch_size"] == 128
-    table.to_csv(tables / "optimum.csv", index=False)
+    tables["optimum"]["at_edge"] = tables["optimum"]["batch_size"] == 128
     figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
     hollow = [line for line in figure.axes[2].lines if line.get_markerfacecolor() == "white"]
     assert [len(line.get_xdata()) for line in hollow] == [1, 1]
@@ -305,7 +303,7 @@ def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
     with pytest.raises(ValueError, match="unknown figure 'pie'; known: constant_epoch"):
         figures.draw("pie", tables, "wrn_digits", {}, {})
     with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
-        figures.draw("unlimited", tmp_path, "wrn_digits", {}, {})
+        figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")
 
 
 # Data files

@@ -81,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("name", help="a file of sgdnoise/figures")
     drawn.add_argument("--benchmark", help="of which benchmark")
     drawn.add_argument("--file", help="the Python file of a benchmark of your own")
-    drawn.add_argument("--results", type=Path, default="results", help="folder of cells.csv and optimum.csv")
+    drawn.add_argument("--cells", type=Path, default="results/cells.csv", help="default: %(default)s")
+    drawn.add_argument("--optimum", type=Path, default="results/optimum.csv", help="default: %(default)s")
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
     return root
@@ -187,8 +188,11 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
 
     style = json.loads(options.style)
+    if options.name != "schedule" and not options.benchmark:
+        raise ValueError(f"the figure {options.name} needs --benchmark")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
-    figures.save(figures.draw(options.name, options.results, options.benchmark, protocol, style), options.out, style)
+    tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
+    figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
 
 
 if __name__ == "__main__":

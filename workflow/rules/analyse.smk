@@ -2,11 +2,13 @@
 rule freeze:
     output:
         f"{RESULTS}/grid.json",
-    localrule: True
-    params:
-        grid=grid.grid_config(STUDY),
     log:
         f"logs/{RESULTS}/freeze.log",
+    localrule: True
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        grid=grid.grid_config(config),
     shell:
         "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
 
@@ -19,8 +21,10 @@ rule collect:
         f"{RESULTS}/cells.csv",
     log:
         f"logs/{RESULTS}/collect.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
     shell:
-        "python -m sgdnoise collect --config {input.grid:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise collect --config={input.grid:q} --out={output:q} 2>&1 | tee {log:q}"
 
 
 rule optimum:
@@ -31,5 +35,7 @@ rule optimum:
         f"{RESULTS}/optimum.csv",
     log:
         f"logs/{RESULTS}/optimum.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
     shell:
-        "python -m sgdnoise optimum --config {input.grid:q} --cells {input.cells:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise optimum --config={input.grid:q} --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"

@@ -43,22 +43,23 @@ SELECTION = "Learning rates selected on the test set, as in the paper."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
-def draw(name: str, results: Path, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
-    """Draw the figure of the file `name`.py from the tables of a results folder."""
+def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
+    """Read what the figures of a benchmark draw from."""
+    tables = {}
+    for name, path in (("cells", cells), ("optimum", optimum)):
+        if not path.exists():
+            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+        tables[name] = pd.read_csv(path).query("benchmark == @benchmark")
+        if tables[name].empty:
+            raise ValueError(f"{path} has no benchmark {benchmark!r}")
+    return tables
+
+
+def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
+    """Draw the figure of the file `name`.py."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
     if name not in known:
         raise ValueError(f"unknown figure {name!r}; known: {', '.join(known)}")
-    tables = {}
-    if benchmark:
-        for table in ("cells", "optimum"):
-            path = results / f"{table}.csv"
-            if not path.exists():
-                raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
-            tables[table] = pd.read_csv(path, keep_default_na=True).query("benchmark == @benchmark")
-            if tables[table].empty:
-                raise ValueError(f"{path} has no benchmark {benchmark!r}")
-    elif name != "schedule":
-        raise ValueError(f"the figure {name} needs --benchmark")
     mpl.use("agg")
     sns.set_theme(context=style.get("context", "paper"), style="ticks", rc={"axes.grid": True, "grid.color": "0.9"})
     return importlib.import_module(f"sgdnoise.figures.{name}").draw(tables, benchmark, protocol, style)

@@ -1,0 +1,68 @@
+# The study: its config, its cells, and what the rules ask of them.
+import json
+
+from snakemake.exceptions import WorkflowError
+from sgdnoise import benchmarks, grid
+
+# A config named on the command line replaces the default grid, it never merges with it.
+if "benchmarks" not in config:
+
+    configfile: "config.yaml"
+
+
+try:
+    config.update(grid.validate(config))
+    CELLS = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(config)}
+except ValueError as error:
+    raise WorkflowError(str(error))
+
+RESULTS, DATA = config["results"], config["data"]
+FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
+STYLE = {key: config["figures"][key] for key in ("dpi", "context")}
+
+
+def file_of(benchmark):
+    """The user's own file of a benchmark, or None."""
+    return config["benchmarks"][benchmark].get("file")
+
+
+def dataset_of(benchmark):
+    return benchmarks.protocol(benchmark, file_of(benchmark))["dataset"]
+
+
+DATASETS = {dataset_of(benchmark): benchmark for benchmark in config["benchmarks"]}
+
+
+def prepare_arguments(wildcards):
+    benchmark = DATASETS[wildcards.dataset]
+    file = file_of(benchmark)
+    return f"{benchmark} --file={file}" if file else benchmark
+
+
+def cell_arguments(wildcards):
+    # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
+    return CELLS[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
+
+
+def cell_data(wildcards):
+    return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
+
+
+def figure_names(benchmark):
+    modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
+    return modes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+
+
+def figure_arguments(wildcards):
+    style = dict(STYLE)
+    if wildcards.figure == "lr_sweep":
+        style["lr_sweep"] = config["figures"]["lr_sweep"][wildcards.benchmark]
+    file = file_of(wildcards.benchmark)
+    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file)
+
+
+FIGURES = [
+    f"{FOLDER}/{name}.{format}"
+    for name in ["schedule"] + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
+    for format in FORMATS
+]
