@@ -20,7 +20,7 @@ wildcard_constraints:
     lr=r"[0-9.e+-]+",
     seeds=r"\d+-\d+",
     dataset="|".join(DATASETS),
-    figure="constant_epoch|constant_step|unlimited|lr_sweep",
+    figure=r"[a-z_]+",
 
 
 include: "workflow/rules/data.smk"

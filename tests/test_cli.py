@@ -56,7 +56,7 @@ def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder
         (("--lr=nan",), "lr nan is not a positive number"),
         (("--seeds=3",), "write first-last, for example 0-2"),
         (("--settings={l2}",), "are not JSON"),
-        (("--settings={\"l3\": 1}",), "unknown setting 'l3'; known: l2_scope, micro_batch"),
+        (('--settings={"l3": 1}',), "unknown setting 'l3'; known: l2_scope, micro_batch"),
         (("--file=missing.py",), "there is no file missing.py"),
     ],
 )
@@ -103,7 +103,16 @@ def test_corrupt_mnist_is_one_line(sgdnoise, tmp_path):
 def test_a_killed_cell_leaves_no_result(sgdnoise, tmp_path, data_folder, kill):
     sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
     out = tmp_path / "cells" / "a.h5"
-    command = [sys.executable, "-m", "sgdnoise", "train", *AUTOENCODER, "--budget=epochs100000", f"--data={data_folder}", f"--out={out}"]
+    command = [
+        sys.executable,
+        "-m",
+        "sgdnoise",
+        "train",
+        *AUTOENCODER,
+        "--budget=epochs100000",
+        f"--data={data_folder}",
+        f"--out={out}",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(3)
     assert process.poll() is None
@@ -127,7 +136,16 @@ def test_a_progress_bar_for_a_person(tmp_path, data_folder):
     """On a terminal stderr shows a bar."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "sgdnoise", "train", *AUTOENCODER, "--budget=steps4", f"--data={data_folder}", f"--out={tmp_path / 'a.h5'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "sgdnoise",
+        "train",
+        *AUTOENCODER,
+        "--budget=steps4",
+        f"--data={data_folder}",
+        f"--out={tmp_path / 'a.h5'}",
+    ]
     subprocess.run(command, stderr=slave, stdout=subprocess.DEVNULL, check=True)
     os.close(slave)
     assert b"update/s" in os.read(master, 10_000)

@@ -133,7 +133,13 @@ def test_adding_a_learning_rate_adds_one_cell():
 
 
 def test_override_changes_the_seeds_of_one_cell():
-    override = {"benchmark": "wrn_digits", "optimizer": "sgd", "batch_size": 64, "lr": 1, "seeds": {"first": 3, "num": 5, "keep": 4}}
+    override = {
+        "benchmark": "wrn_digits",
+        "optimizer": "sgd",
+        "batch_size": 64,
+        "lr": 1,
+        "seeds": {"first": 3, "num": 5, "keep": 4},
+    }
     before, after = ({cell.path for cell in some} for some in (cells(), cells(overrides=[override])))
     assert after - before == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds3-7.h5"}
     assert before - after == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds0-2.h5"}
@@ -167,7 +173,9 @@ def test_planning_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", ["config.yaml", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "workflow/config").glob("*.yaml"))])
+@pytest.mark.parametrize(
+    "path", ["config.yaml", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "workflow/config").glob("*.yaml"))]
+)
 def test_shipped_studies_are_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert grid.cells(grid.load_config(path))
@@ -202,15 +210,24 @@ SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
         ({"benchmarks.wrn_digit": TINY["benchmarks"]["wrn_digits"]}, "unknown benchmark 'wrn_digit'; known: .*wrn_digits"),
         ({"benchmarks.wrn digits; rm": {}}, "unknown key 'wrn digits; rm'"),
         ({"benchmarks.wrn_digits": {"seeds": {"num": 3, "keep": 2}}}, "wrn_digits: no cells; add at least one of constant_epoch"),
-        ({"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "adam": {64: [1, 2]}}}, "unknown key 'adam'; known: epochs, sgd, momentum"),
-        ({"benchmarks.wrn_digits.constant_epoch": {"sgd": {64: [1, 2]}, "momentum": {64: [1, 2]}}}, "'epochs' is a required property"),
+        (
+            {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "adam": {64: [1, 2]}}},
+            "unknown key 'adam'; known: epochs, sgd, momentum",
+        ),
+        (
+            {"benchmarks.wrn_digits.constant_epoch": {"sgd": {64: [1, 2]}, "momentum": {64: [1, 2]}}},
+            "'epochs' is a required property",
+        ),
         ({"benchmarks.wrn_digits.constant_epochs": {}}, "unknown key 'constant_epochs'; did you mean 'constant_epoch'"),
         ({"benchmarks.wrn_digits.settings": {"l2": 1}}, "settings: unknown setting 'l2'; known: l2_scope"),
         ({"benchmarks.wrn_digits.settings": {"l2_scope": "some"}}, r"l2_scope: 'some' is not one of \['all', 'weights'\]"),
         ({"benchmarks.wrn_digits.settings": {"norm_decay": "fast"}}, "norm_decay: 'fast' is not a number"),
         ({SEEDS: {"num": 3, "keep": 4}}, "seeds: keep 4 is more than num 3"),
         ({SEEDS: {"num": 0, "keep": 1}}, "seeds.num: 0 is less than the minimum of 1; expected a whole number from 1"),
-        ({f"{SGD}.64": [0.5, "1e-3"]}, "sgd.64.1: '1e-3' is not of type 'number'; expected a positive number; write 0.001 or 1.0e-3"),
+        (
+            {f"{SGD}.64": [0.5, "1e-3"]},
+            "sgd.64.1: '1e-3' is not of type 'number'; expected a positive number; write 0.001 or 1.0e-3",
+        ),
         ({f"{SGD}.64": [0.5, "fast"]}, "sgd.64.1: 'fast' is not of type 'number'"),
         ({f"{SGD}.64": [0, 1]}, "expected a positive number"),
         ({f"{SGD}.64": [0.5]}, r"expected \[lowest, highest\] learning rate"),
@@ -218,7 +235,10 @@ SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
         ({f"{SGD}.64": [2, 1]}, "no learning rate of the grid"),
         ({SGD: {}}, "sgd: .* non-empty; expected"),
         ({f"{SGD}.8192": [1, 2]}, "sgd.8192: budget epochs4 at batch size 8192 has no whole update"),
-        ({"overrides": [{"benchmark": "wrn_digits", "lr": 3, "seeds": {"num": 2, "keep": 1}}]}, "overrides.0: no cell of the grid matches"),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "lr": 3, "seeds": {"num": 2, "keep": 1}}]},
+            "overrides.0: no cell of the grid matches",
+        ),
         ({"figures": {"lr_sweep": {"lstm": [1]}}}, "lr_sweep.lstm: no such benchmark"),
     ],
 )

@@ -42,7 +42,13 @@ def plan_of(name, **changes):
     cell = cell_of(name, **changes)
     warmup = budgets.epochs_to_steps(OPTIMIZERS[cell.optimizer].warmup_epochs, cell.batch_size, benchmarks.protocol(name))
     return train.Plan(
-        OPTIMIZERS[cell.optimizer], cell.batch_size, float(cell.lr), cell.num_steps, warmup, cell.evaluations, cell.spec["settings"]
+        OPTIMIZERS[cell.optimizer],
+        cell.batch_size,
+        float(cell.lr),
+        cell.num_steps,
+        warmup,
+        cell.evaluations,
+        cell.spec["settings"],
     )
 
 
@@ -232,7 +238,10 @@ def test_index_stream_is_one_stream_of_epochs():
 
 
 def test_order_of_examples_does_not_depend_on_batch_size():
-    streams = [torch.cat(list(islice(classification.index_stream(64, size, torch.Generator().manual_seed(0)), 128 // size))) for size in (8, 32)]
+    streams = [
+        torch.cat(list(islice(classification.index_stream(64, size, torch.Generator().manual_seed(0)), 128 // size)))
+        for size in (8, 32)
+    ]
     assert torch.equal(*streams)
 
 
@@ -382,7 +391,9 @@ def test_divergence_is_data_and_leaves_the_other_seeds_alone(data_folder):
 
 
 def test_record_of_a_cell(data_folder):
-    run = train_cell(cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU)
+    run = train_cell(
+        cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU
+    )
     assert run.step.tolist() == [0, 5, 10, 15, 20]
     assert run.seed.tolist() == [4, 5]
     warmup_steps = budgets.epochs_to_steps(5, 32, benchmarks.protocol("lstm_synthetic"))

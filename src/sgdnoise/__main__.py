@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from sgdnoise import __version__, benchmarks, budgets, grid
+from sgdnoise import __version__, benchmarks, grid
 from sgdnoise.optimizers import OPTIMIZERS
 
 
@@ -95,7 +95,9 @@ def list_grid(options: argparse.Namespace) -> None:
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
         command = f"python -m sgdnoise train {cell.arguments} --data={config['data']} --device={config['device']} {out}"
-        print(command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}")
+        print(
+            command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
+        )
     runs = sum(len(grid.seed_range(cell.seeds)) for cell in cells)
     print(f"{len(cells)} cells, {runs} runs", file=sys.stderr)
 
@@ -123,7 +125,7 @@ def train(options: argparse.Namespace) -> None:
     gc.enable()
     device = train_cell.use_device(options.device, options.threads)
     with tqdm(total=total, unit="update", disable=not sys.stderr.isatty()) as bar:
-        result = train_cell.train_cell(cell, options.data, device, lambda step: bar.update())
+        result = train_cell.train_cell(cell, options.data, device, on_step=lambda _: bar.update())
     run.write_run(options.out, result)
     diverged = result.status.count(run.DIVERGED)
     rate = result.provenance["examples_per_second"]

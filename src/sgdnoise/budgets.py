@@ -36,10 +36,19 @@ def epochs_to_steps(epochs: int, batch_size: int, protocol: dict[str, Any]) -> i
     >>> epochs_to_steps(40, 64, {"num_train": 929_589, "unroll": 35})
     16560
     """
-    num_train, unroll = protocol["num_train"], protocol.get("unroll")
-    if unroll:
-        return epochs * ((num_train // batch_size - 1) // unroll)
-    return epochs * num_train // batch_size
+    if "unroll" in protocol:
+        return epochs * text_epoch_steps(batch_size, protocol)
+    return epochs * protocol["num_train"] // batch_size
+
+
+def text_epoch_steps(batch_size: int, protocol: dict[str, Any]) -> int:
+    """Count the updates of an epoch of text: as many as fit whole into its streams."""
+    steps = (protocol["num_train"] // batch_size - 1) // protocol["unroll"]
+    if steps < 1:
+        raise ValueError(
+            f"batch size {batch_size} cuts the text into streams shorter than {protocol['unroll']} tokens; use a smaller one"
+        )
+    return steps
 
 
 def num_steps(budget: str, batch_size: int, protocol: dict[str, Any]) -> int:
@@ -62,11 +71,12 @@ def canonical(budget: str, batch_size: int, protocol: dict[str, Any]) -> str:
     kind, amount = parse(budget)
     if kind == "epochs":
         return budget
-    per_epoch = num_epochs(1, batch_size, protocol)
-    epochs = round(amount * per_epoch)
+    epochs = round(num_epochs(amount, batch_size, protocol))
     return f"epochs{epochs}" if epochs and epochs_to_steps(epochs, batch_size, protocol) == amount else budget
 
 
 def num_epochs(steps: int, batch_size: int, protocol: dict[str, Any]) -> float:
-    """Convert updates to passes over the training set."""
-    return steps * batch_size * (protocol.get("unroll") or 1) / protocol["num_train"]
+    """Convert updates to epochs."""
+    if "unroll" in protocol:
+        return steps / text_epoch_steps(batch_size, protocol)
+    return steps * batch_size / protocol["num_train"]

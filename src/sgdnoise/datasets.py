@@ -23,7 +23,7 @@ def prepare(path: Path, arrays: Callable[[Path], Mapping[str, np.ndarray]]) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made = arrays(path.parent)
-        np.savez(temporary, **made)
+        np.savez(temporary, **made)  # type: ignore[arg-type]  # its flag allow_pickle comes after them
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}; choose a data folder that you can write to") from error

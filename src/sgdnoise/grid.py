@@ -57,7 +57,9 @@ class Cell:
     @property
     def arguments(self) -> str:
         """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
-        words = [f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")]
+        words = [
+            f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")
+        ]
         words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
         return shlex.join(words)
 
@@ -161,7 +163,15 @@ def cells(config: Config) -> list[Cell]:
 
 
 def cell(
-    benchmark: str, optimizer: str, budget: str, batch_size: int, lr: float, seeds: str, settings: str, evaluations: int, file: str | None
+    benchmark: str,
+    optimizer: str,
+    budget: str,
+    batch_size: int,
+    lr: float,
+    seeds: str,
+    settings: str,
+    evaluations: int,
+    file: str | None,
 ) -> Cell:
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
@@ -175,7 +185,9 @@ def cell(
         num_seeds = len(seed_range(seeds))
         resolved = json.dumps(_resolve_settings(json.loads(settings), protocol["settings"], "settings"), sort_keys=True)
     except json.JSONDecodeError as error:
-        raise ValueError(f"settings {settings!r} are not JSON ({error}); write for example '{{\"l2_scope\": \"weights\"}}'") from None
+        raise ValueError(
+            f'settings {settings!r} are not JSON ({error}); write for example \'{{"l2_scope": "weights"}}\''
+        ) from None
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
     return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)

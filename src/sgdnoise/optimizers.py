@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 Update = Callable[["Optimizer", "list[Tensor]", "list[Tensor]", dict[str, Any], float], None]
 
 
-def sgd_update(
-    optimizer: Optimizer, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, Any], lr: float
-) -> None:
+def sgd_update(optimizer: Optimizer, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, Any], lr: float) -> None:
     """Update `parameters` in place: v = m v + g; w -= eps v, with eps = lr (1 - m) (ICLR v5 sec. 2).
 
     `lr` is the effective learning rate eps / (1 - m). `state` is empty at the first update.

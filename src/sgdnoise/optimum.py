@@ -105,13 +105,12 @@ def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
 def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
     """Name each optimum that the grid does not enclose, and the line of the config that would widen it."""
     wider: dict[str, tuple[list[str], set[str]]] = {}
-    for row in table[table["at_edge"]].itertuples():
-        entry = config["benchmarks"][row.benchmark]
-        swept = row.budget.removeprefix("epochs") if row.mode == "unlimited" else str(row.batch_size)
-        key = f"benchmarks.{row.benchmark}.{row.mode}.{row.optimizer}.{swept}"
+    for row in table[table["at_edge"]].to_dict("records"):
+        swept = row["budget"].removeprefix("epochs") if row["mode"] == "unlimited" else str(row["batch_size"])
+        key = f"benchmarks.{row['benchmark']}.{row['mode']}.{row['optimizer']}.{swept}"
         metrics, edges = wider.setdefault(key, ([], set()))
-        metrics.append(row.metric)
-        edges.update(row.edge.split())
+        metrics.append(row["metric"])
+        edges.update(row["edge"].split())
     warnings = []
     for key, (metrics, edges) in wider.items():
         _, benchmark, mode, optimizer, swept = key.split(".")

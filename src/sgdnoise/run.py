@@ -1,11 +1,11 @@
 """The one HDF5 layout of a cell's results.
 
-    /                 attributes: layout, spec (JSON), provenance (JSON)
-    /step             (E,) updates finished at each evaluation; 0 is the initial network
-    /lr               (E,) effective learning rate of the last update before each evaluation
-    /seed             (S,) seeds
-    /status           (S,) "completed" or "diverged"
-    /curves/<metric>  (S, E) float64; NaN from the evaluation at which a run was found diverged
+/                 attributes: layout, spec (JSON), provenance (JSON)
+/step             (E,) updates finished at each evaluation; 0 is the initial network
+/lr               (E,) effective learning rate of the last update before each evaluation
+/seed             (S,) seeds
+/status           (S,) "completed" or "diverged"
+/curves/<metric>  (S, E) float64; NaN from the evaluation at which a run was found diverged
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,7 @@ def train(
     plan: Plan,
     seed: int,
     device: torch.device,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> Curves:
     """Train one seed and return its curves; a run whose loss is not finite ends there as diverged.
 
@@ -75,8 +75,8 @@ def train(
     """
     init, order, noise = seed_streams(seed)
     torch.manual_seed(init)
-    model = benchmark.build(plan.settings).to(device, memory_format=torch.channels_last)
-    parameters = list(model.parameters())
+    model = benchmark.build(plan.settings).to(device).to(memory_format=torch.channels_last)
+    parameters: list[Tensor] = list(model.parameters())
     decayed = l2_parameters(model, plan.settings["l2_scope"])
     norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
     batches = benchmark.batches(data, plan.batch_size, torch.Generator().manual_seed(order))
@@ -84,7 +84,9 @@ def train(
     check_micro_batch(micro_batch, plan.batch_size, norms)
     torch.manual_seed(noise)
 
-    curves, state, carries = Curves(), {}, {}
+    curves = Curves()
+    state: dict[str, Any] = {}
+    carries: dict[int, Any] = {}
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     stream_loss, stream_terms = 0.0, 0
     for step in range(plan.num_steps + 1):
@@ -100,10 +102,10 @@ def train(
             break
         started, cpu_started = time.perf_counter(), time.process_time()
         loss_sum = backward(benchmark, model, next(batches), micro_batch, carries)
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = gradients_of(parameters)
         with torch.no_grad():
             if benchmark.l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
-                torch._foreach_add_([parameter.grad for parameter in decayed], decayed, alpha=benchmark.l2)
+                torch._foreach_add_(gradients_of(decayed), decayed, alpha=benchmark.l2)
             if benchmark.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
             plan.optimizer.update(plan.optimizer, parameters, gradients, state, plan.lr_at(step))
@@ -143,9 +145,7 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: dict[str, Tensor], de
     """
     model.eval()
     row = {
-        f"{split}_{name}": value
-        for split in ("train", "test")
-        for name, value in benchmark.evaluate(model, data, split).items()
+        f"{split}_{name}": value for split in ("train", "test") for name, value in benchmark.evaluate(model, data, split).items()
     }
     model.train()
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
@@ -155,6 +155,11 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: dict[str, Tensor], de
 def l2_parameters(model: nn.Module, scope: str) -> list[Tensor]:
     """List the parameters that L2 covers: "all", or the "weights" of layers (two axes or more), no biases or scales."""
     return [parameter for parameter in model.parameters() if scope == "all" or parameter.ndim > 1]
+
+
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """List the gradients that `backward` left; every parameter has one."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def check_micro_batch(micro_batch: int, batch_size: int, norms: list[GhostBatchNorm]) -> None:

@@ -29,7 +29,7 @@ def use_device(name: str, threads: int) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def train_cell(cell: Cell, data_folder: Path, device: torch.device, on_step: Callable[[int], None] = lambda step: None) -> Run:
+def train_cell(cell: Cell, data_folder: Path, device: torch.device, on_step: Callable[[int], object] = lambda step: None) -> Run:
     """Train every seed of a cell, one after another, and return the record for `write_run`."""
     started = time.perf_counter()
     protocol = benchmarks.protocol(cell.benchmark, cell.file)

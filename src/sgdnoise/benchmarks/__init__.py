@@ -85,7 +85,8 @@ def load(name: str, file: str | None = None) -> Benchmark:
     """Import the file of a benchmark and return its `BENCHMARK`."""
     path = source(name, file)
     spec = importlib.util.spec_from_file_location(f"sgdnoise.benchmarks.{name}", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.BENCHMARK

@@ -28,7 +28,9 @@ NUM_INCOMING = 15  # Sutskever et al. 2013, sec. 3.1
 
 def pixels(data: dict[str, Tensor]) -> dict[str, Tensor]:
     """Turn images (N, 1, 8, 8) in 0..16 into the pixels (N, 64) in 0..255 that the task reads."""
-    return {f"{split}_pixels": (data[f"{split}_images"].flatten(1).float() * 255 / 16).round().byte() for split in ("train", "test")}
+    return {
+        f"{split}_pixels": (data[f"{split}_images"].flatten(1).float() * 255 / 16).round().byte() for split in ("train", "test")
+    }
 
 
 def batches(data: dict[str, Tensor], batch_size: int, order: torch.Generator) -> Iterator[tuple[Tensor, ...]]:

@@ -45,7 +45,9 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
         except OSError:
             raise
         except Exception as error:  # torchvision raises many kinds for a file that it cannot read or fetch
-            raise ValueError(f"cannot read MNIST below {folder / 'MNIST'}: {error}; delete that folder and prepare again") from error
+            raise ValueError(
+                f"cannot read MNIST below {folder / 'MNIST'}: {error}; delete that folder and prepare again"
+            ) from error
 
     train, test = pixels(True), pixels(False)
     if hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest() != SHA256:

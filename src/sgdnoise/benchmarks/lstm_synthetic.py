@@ -29,6 +29,7 @@ PROTOCOL = {
         "micro_batch": 0,  # streams per forward pass; 0: the whole batch
     },
 }
+NUM_TRAIN, UNROLL = int(PROTOCOL["num_train"]), int(PROTOCOL["unroll"])  # type: ignore[call-overload]
 NUM_TEST, NUM_WORDS, NUM_STATES = 4096, 50, 4  # our choice: learnable within seconds
 ZIPF_EXPONENT = 1.5
 SOURCE_SEED = 2020
@@ -67,13 +68,13 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     """Generate the text: words as int32, train and test one after the other, and the entropy rate."""
     probabilities, next_state = source()
     random = np.random.default_rng([SOURCE_SEED, 1])
-    uniform = random.random(PROTOCOL["num_train"] + NUM_TEST)
+    uniform = random.random(NUM_TRAIN + NUM_TEST)
     cumulative = probabilities.cumsum(axis=1) / probabilities.sum(axis=1, keepdims=True)
     words, state = np.empty(len(uniform), np.int32), 0
     for position, draw in enumerate(uniform):
         words[position] = word = np.searchsorted(cumulative[state], draw, side="right")
         state = next_state[state, word]
-    train, test = np.split(words, [PROTOCOL["num_train"]])
+    train, test = np.split(words, [NUM_TRAIN])
     return {"train_tokens": train, "test_tokens": test, "entropy_rate": np.array(entropy_rate(probabilities, next_state))}
 
 
@@ -84,7 +85,7 @@ def build(settings: Settings) -> nn.Module:
 
 def batches(data: dict[str, Tensor], batch_size: int, order: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
     """Yield the text, UNROLL words of every stream at a time."""
-    return language_model.batches(data, batch_size, order, PROTOCOL["unroll"])
+    return language_model.batches(data, batch_size, order, UNROLL)
 
 
 def bounds(data: dict[str, Tensor]) -> dict[str, float]:
@@ -97,8 +98,8 @@ BENCHMARK = Benchmark(
     build=build,
     batches=batches,
     loss=language_model.loss,
-    evaluate=partial(language_model.evaluate, unroll=PROTOCOL["unroll"]),
+    evaluate=partial(language_model.evaluate, unroll=UNROLL),
     bounds=bounds,
     clip_norm=CLIP_NORM,
-    loss_terms=PROTOCOL["unroll"],
+    loss_terms=UNROLL,
 )

@@ -75,14 +75,14 @@ def save(figure: Figure, paths: Iterable[Path], style: Style) -> None:
 
 def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Figure, Any]:
     """Make a row or a grid of panels."""
-    figure = Figure(figsize=(3.3 * num_columns, height * num_rows + 1), layout="constrained")
+    figure = Figure(figsize=(3.6 * num_columns, height * num_rows + 1), layout="constrained")
     return figure, figure.subplots(num_rows, num_columns, squeeze=False)
 
 
 def label(figure: Figure, title: str, caption: str) -> None:
     """Put a title above and a caption below a figure, wrapped to its width."""
-    width = int(figure.get_figwidth() * 16)  # characters
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.8))]
+    width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.6))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
 
@@ -94,6 +94,14 @@ def log2_axis(axes: Axes, which: str) -> None:
     axis.set_major_locator(LogLocator(base=2, numticks=9))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+
+
+def plain_log_axis(axes: Axes) -> None:
+    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
 def optimizer_label(name: str) -> str:
@@ -116,7 +124,8 @@ def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, l
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
     hollow = points["at_edge"].to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
-    axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
+    if hollow.any():
+        axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
 
 
 def metric_spread(points: pd.DataFrame) -> Any:
@@ -138,6 +147,12 @@ def draw_bound(axes: Axes, points: pd.DataFrame) -> None:
     """Draw the best value that the test metric can reach, where it is known."""
     if (bound := points["bound"].dropna()).size:
         axes.axhline(bound.iloc[0], color="0.4", linestyle=(0, (1, 1)), label=f"best reachable, {bound.iloc[0]:.2f}")
+
+
+def cells_of(tables: Tables, mode: str) -> pd.DataFrame:
+    """Return the runs of a budget mode."""
+    cells = tables["cells"]
+    return cells[cells["modes"].str.split().map(lambda modes: mode in modes)]
 
 
 def runs_caption(cells: pd.DataFrame) -> str:

@@ -1,14 +1,14 @@
-"""Constant step budget: do small batches generalise better at the same number of updates?"""
+"""Constant step budget: whether small batches generalise better at the same number of updates."""
 
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.figures.constant_epoch import draw_mode, points_of
+from sgdnoise.figures.constant_epoch import draw_mode
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
-    """Draw test metric, train metric and optimal learning rate against batch size (ICLR v5 tables 1, 2, 4, 5)."""
-    steps = points_of(tables, "constant_step", protocol)["num_steps"].iloc[0]
+    """Draw metrics and optimal learning rates against batch size (ICLR v5 tables 1, 2, 4, 5)."""
+    steps = tables["optimum"].query("mode == 'constant_step'")["num_steps"].iloc[0]
     return draw_mode(tables, "constant_step", protocol, f"constant step budget: {steps:,} updates at every batch size")

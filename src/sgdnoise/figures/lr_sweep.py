@@ -1,10 +1,11 @@
-"""Learning-rate sweeps at chosen batch sizes: how sharp is the optimum, and where does training diverge?"""
+"""Learning-rate sweeps at chosen batch sizes: how sharp the optimum is, and where training diverges."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
@@ -14,8 +15,7 @@ from sgdnoise.optimum import lr_statistics
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
     """Draw test and train metric against learning rate, a column per batch size (ICLR v5 fig. 4)."""
-    cells = tables["cells"]
-    cells = cells[cells["modes"].str.split().map(lambda modes: "constant_epoch" in modes)]
+    cells = figures.cells_of(tables, "constant_epoch")
     batch_sizes = style.get("lr_sweep") or sorted(cells["batch_size"].unique())
     if missing := set(batch_sizes) - set(cells["batch_size"]):
         raise ValueError(f"lr_sweep: batch size {min(missing)} is not in the constant_epoch grid of {benchmark}")
@@ -28,14 +28,13 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 if len(some):
                     plot_sweep(axes, lr_statistics(some, metric, direction, metric), name)
             figures.log2_axis(axes, "x")
+            limit_panel(axes, direction)
             axes.set(xlabel="effective learning rate", title=f"batch size {batch_size}")
-        limit_panels(row, direction)
         row[0].set_ylabel(figures.METRIC_LABELS[metric])
     grid[0][0].legend(fontsize="small")
     epochs = int(cells["num_epochs"].round().iloc[0])
     caption = (
-        f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed "
-        "(the others diverged)."
+        f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )
     figures.label(figure, f"{protocol['title']}\nlearning-rate sweeps, {epochs} epochs", caption)
     return figure
@@ -45,36 +44,29 @@ def plot_sweep(axes: Axes, statistics: pd.DataFrame, name: str) -> None:
     """Draw the mean and s.d. at each learning rate, infinite where too few runs completed."""
     look = figures.look(name)
     spread = statistics["sd"].fillna(0)
-    axes.errorbar(statistics["lr"], statistics["mean"], spread, capsize=2, markersize=5, label=figures.optimizer_label(name), **look)
+    axes.errorbar(
+        statistics["lr"], statistics["mean"], spread, capsize=2, markersize=5, label=figures.optimizer_label(name), **look
+    )
 
 
-def limit_panels(row: Any, direction: str) -> None:
-    """Give the panels of a row one axis that shows the neighbourhood of the best; mark what lies beyond it."""
-    lines = [(axes, container.lines[0]) for axes in row for container in axes.containers]
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for _, line in lines])
+def limit_panel(axes: Axes, direction: str) -> None:
+    """Show the neighbourhood of the best value; put a triangle at the edge for every learning rate beyond it."""
+    lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    curves = [(line.get_color(), np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), float)) for line in lines]
+    values = np.concatenate([curve for _, _, curve in curves])
     values = values[np.isfinite(values)]
-    if not values.size:
-        return
     if direction == "max":
-        best, worst = values.max(), values.min()
-        low, high = max(worst, best - 4 * (best - np.median(values)) - 0.05), best
-        pad = 0.08 * (high - low)
-        limits = (low - pad, high + pad)
+        low, high = max(values.min(), values.max() - 0.25), values.max()
+        limits = (low - 0.1 * (high - low) - 0.005, high + 0.1 * (high - low) + 0.005)
     else:
-        low, high = values.min(), min(values.max(), 20 * values.min())
-        limits = (low / 1.15, high * 1.3)
-    for axes in row:
-        axes.set_yscale("linear" if direction == "max" else "log")
-        axes.set_ylim(limits)
-    for axes, line in lines:
-        mark_beyond(axes, line, limits, direction)
-
-
-def mark_beyond(axes: Axes, line: Any, limits: tuple[float, float], direction: str) -> None:
-    """Put a triangle at the edge of the panel for every learning rate whose point is not in it."""
-    lrs, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), float)
-    beyond = lrs[~((values >= limits[0]) & (values <= limits[1]))]
-    down = direction == "max"
-    height = np.full(len(beyond), 0.03 if down else 0.97)
-    marker = "v" if down else "^"
-    axes.plot(beyond, height, marker, color=line.get_color(), transform=axes.get_xaxis_transform(), clip_on=False, markersize=5)
+        limits = (values.min() / 1.1, min(values.max(), 4 * values.min()) * 1.1)
+        figures.plain_log_axis(axes)
+    axes.set_ylim(limits)
+    for artist in (*axes.lines, *axes.collections):
+        artist.set_in_layout(False)  # an error bar that reaches 0 is endless on a logarithmic axis
+    for color, lrs, curve in curves:
+        beyond = lrs[~((curve >= limits[0]) & (curve <= limits[1]))]
+        height = limits[0] if direction == "max" else limits[1]
+        marker = "v" if direction == "max" else "^"
+        if len(beyond):  # matplotlib would make room for an empty line at the corner of the figure
+            axes.plot(beyond, np.full(len(beyond), height), marker, color=color, clip_on=False, markersize=6, zorder=5)

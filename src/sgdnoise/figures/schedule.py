@@ -15,10 +15,13 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     """Draw learning rate / initial learning rate against the fraction of the budget, without and with warmup."""
     figure, ((axes,),) = figures.panels(1)
     figure.set_figwidth(6)
-    steps = np.arange(NUM_STEPS)
-    for name, warmup_steps, text in (("momentum_warmup", NUM_STEPS // 40, "with warmup (5 of 200 epochs)"), ("sgd", 0, "without warmup")):
+    steps = range(NUM_STEPS)
+    for name, warmup_steps, text in (
+        ("momentum_warmup", NUM_STEPS // 40, "with warmup (5 of 200 epochs)"),
+        ("sgd", 0, "without warmup"),
+    ):
         look = figures.look(name) | {"marker": ""}
-        axes.plot(steps / NUM_STEPS, [multiplier(step, NUM_STEPS, warmup_steps) for step in steps], label=text, **look)
+        axes.plot(np.array(steps) / NUM_STEPS, [multiplier(step, NUM_STEPS, warmup_steps) for step in steps], label=text, **look)
     axes.set_yscale("log", base=2)
     axes.set(xlabel="fraction of the updates", ylabel="learning rate / initial", title=None, ylim=(2**-10.7, 1.6))
     axes.legend(fontsize="small", loc="lower left")

@@ -1,4 +1,4 @@
-"""Unlimited budget: which learning rate trains best, which generalises best, the longer one trains?"""
+"""Unlimited budget: which learning rate trains best, and which generalises best, the longer one trains."""
 
 from typing import Any
 
@@ -24,7 +24,9 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
             some = points.query("metric == @metric and optimizer == @name")
             panel_look = figures.look(name) if len(optimizers) > 1 else look
-            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name))
+            figures.plot_points(
+                axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
+            )
             text = f"best {metric.replace('_', ' ')}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
     figures.draw_bound(test, points)
@@ -34,13 +36,12 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         figures.log2_axis(axes, "x")
         axes.set_xticks(sorted(points["num_epochs"].unique()))
         axes.set(title=title, xlabel="epochs")
-    train.set_yscale("log")
+    figures.plain_log_axis(train)
     lr.legend(fontsize="small")
     if points["bound"].notna().any() or len(optimizers) > 1:
         test.legend(fontsize="small")
     batch_size = points["batch_size"].iloc[0]
-    cells = tables["cells"][tables["cells"]["modes"].str.split().map(lambda modes: "unlimited" in modes)]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
-    caption = f"{figures.runs_caption(cells)} {figures.SELECTION} {figures.HOLLOW}"
+    caption = f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
     return figure

@@ -43,9 +43,7 @@ def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tenso
     return F.cross_entropy(model(images), labels, reduction="sum"), None
 
 
-def evaluate(
-    model: nn.Module, data: dict[str, Tensor], split: str, normalize: Callable[[Tensor], Tensor]
-) -> dict[str, float]:
+def evaluate(model: nn.Module, data: dict[str, Tensor], split: str, normalize: Callable[[Tensor], Tensor]) -> dict[str, float]:
     """Return the mean loss and the accuracy (a fraction) of a split, without augmentation."""
     images, labels = data[f"{split}_images"], data[f"{split}_labels"]
     loss_sum, num_correct = 0.0, 0
