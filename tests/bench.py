@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from sgdnoise import grid
+from sgdnoise.config import load_config, validate
 from sgdnoise.run import read_run
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def workflow_copy(folder: Path, config: dict | None = None) -> Path:
 def default_run(folder: Path) -> list[tuple[str, str, str]]:
     """Time the default study; the share of training is of the CPU time of all processes together."""
     wall, cpu = timed(["snakemake", "--cores", "all", "figures/all"], workflow_copy(folder))
-    cells = grid.cells(grid.load_config(str(folder / "config.yaml")))
+    cells = grid.cells(load_config(str(folder / "config.yaml")))
     runs = [read_run(folder / "results" / cell.path) for cell in cells]
     training = sum(run.provenance["train_cpu_seconds"] for run in runs)
     seeds = sum(len(run.seed) for run in runs)
@@ -82,7 +83,7 @@ def planning(folder: Path) -> list[tuple[str, str, str]]:
     windows = {2**k: window for k in range(10)} | {3 * 2**k: window for k in range(10)}
     mode = {"epochs": 10, "sgd": windows, "momentum": windows}
     config = {"benchmarks": {"autoencoder_digits": {"seeds": {"num": 3, "keep": 2}, "constant_epoch": mode}}}
-    assert len(grid.cells(grid.validate(config))) == 2600
+    assert len(grid.cells(validate(config))) == 2600
     copy = workflow_copy(folder, config)
     walls = [timed(["snakemake", "-n", "--quiet", "--", "figures/all"], copy)[0] for _ in range(3)]
     return [("`snakemake -n`, 2,600 cells", f"median {statistics.median(walls):.1f} s (n = 3)", "at most 6 s")]

@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -6,6 +7,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def changed(study, changes):
+    """Copy a study with changes, written as {"a.b.c": value}; whole numbers are keys as YAML reads them."""
+    study = copy.deepcopy(study)
+    for path, value in changes.items():
+        *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
+        entry = study
+        for key in parents:
+            entry = entry[key]
+        entry[last] = value
+    return study
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Budgets, schedule, grid, config errors: all without torch."""
 
-import copy
 import json
 import shlex
 import subprocess
@@ -8,10 +7,11 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, changed
 
 from sgdnoise import benchmarks, budgets, grid, schedule
 from sgdnoise.__main__ import parser
+from sgdnoise.config import grid_part, load_config, validate
 
 TINY = yaml.safe_load(
     """
@@ -33,19 +33,11 @@ benchmarks:
 
 
 def config(**changes):
-    """The tiny study with changes, written as {"a.b.c": value}."""
-    changed = copy.deepcopy(TINY)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        entry = changed
-        for key in parents:
-            entry = entry[int(key) if key.isdigit() else key]
-        entry[int(last) if last.isdigit() else last] = value
-    return changed
+    return changed(TINY, changes)
 
 
 def cells(**changes):
-    return grid.cells(grid.validate(config(**changes)))
+    return grid.cells(validate(config(**changes)))
 
 
 # Budgets
@@ -154,19 +146,19 @@ def test_train_arguments_name_the_cell():
 
 
 def test_frozen_grid_gives_the_same_cells():
-    study = grid.validate(TINY)
-    again = grid.validate(json.loads(grid.grid_config(study)))
+    study = validate(TINY)
+    again = validate(json.loads(grid_part(study)))
     assert set(grid.cells(again)) == set(grid.cells(study))
 
 
 def test_figures_do_not_change_the_frozen_grid():
-    plain, drawn = grid.validate(TINY), grid.validate(config(figures={"dpi": 300}, data="elsewhere"))
-    assert grid.grid_config(plain) == grid.grid_config(drawn)
+    plain, drawn = validate(TINY), validate(config(figures={"dpi": 300}, data="elsewhere"))
+    assert grid_part(plain) == grid_part(drawn)
 
 
 def test_planning_imports_nothing_heavy():
     code = (
-        "import sys; from sgdnoise import grid; grid.cells(grid.load_config('config.yaml'));"
+        "import sys; from sgdnoise import config, grid; grid.cells(config.load_config('config.yaml'));"
         "print([m for m in ('torch', 'numpy', 'pandas', 'h5py') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -178,12 +170,12 @@ def test_planning_imports_nothing_heavy():
 )
 def test_shipped_studies_are_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert grid.cells(grid.load_config(path))
+    assert grid.cells(load_config(path))
 
 
 def test_default_study_is_as_large_as_promised(monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = grid.cells(grid.load_config("config.yaml"))
+    found = grid.cells(load_config("config.yaml"))
     assert len(found) >= 150
     assert all(len(grid.seed_range(cell.seeds)) >= 3 for cell in found)
 
@@ -252,4 +244,4 @@ def test_unreadable_config_is_named(tmp_path):
     path.write_text("benchmarks: [")
     for some in (path, tmp_path / "missing.yaml"):
         with pytest.raises(ValueError, match=f"cannot read the config {some}"):
-            grid.load_config(str(some))
+            load_config(str(some))

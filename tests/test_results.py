@@ -12,6 +12,7 @@ import yaml
 
 from sgdnoise import benchmarks, datasets, figures, grid
 from sgdnoise.collect import collect_cells
+from sgdnoise.config import validate
 from sgdnoise.optimum import best_k, edge_warnings, lr_statistics, optimum_table, select
 from sgdnoise.run import Run, read_run, write_run
 
@@ -65,7 +66,7 @@ def made_up_run(cell):
 @pytest.fixture
 def study(tmp_path):
     """A config whose every cell has a made-up result."""
-    config = grid.validate(STUDY | {"results": str(tmp_path / "results")})
+    config = validate(STUDY | {"results": str(tmp_path / "results")})
     for cell in grid.cells(config):
         write_run(Path(config["results"]) / cell.path, made_up_run(cell))
     return config
@@ -281,11 +282,12 @@ def lines_of(axes):
 
 def test_constant_epoch_shows_the_optimum_table(tables):
     figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
-    test, train, lr = figure.axes
+    test, train, lr, train_lr = figure.axes
     assert set(lines_of(lr)) == {"SGD", "SGD with momentum"}
     np.testing.assert_allclose(lines_of(test)["SGD"], [0.9015, 0.9015])
     np.testing.assert_allclose(lines_of(train)["SGD"], [0.1985, 0.1985])
-    np.testing.assert_allclose(lines_of(lr)["SGD"], [1, 1])
+    for axes in (lr, train_lr):
+        np.testing.assert_allclose(lines_of(axes)["SGD"], [1, 1])
     text = " ".join(figure._supxlabel.get_text().split())
     assert "best 2 of 3" in text
     assert "selected on the test set, as in the paper" in text

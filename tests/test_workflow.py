@@ -1,6 +1,5 @@
 """Snakemake's own job list: what a change of the config re-runs, and what bad input does."""
 
-import copy
 import os
 import re
 import shutil
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, changed
 
 STUDY = yaml.safe_load(
     """
@@ -62,15 +61,7 @@ def jobs(folder, *arguments):
 
 
 def write_config(folder, **changes):
-    """Write the study with changes, written as {"a.b.c": value}."""
-    config = copy.deepcopy(STUDY)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        entry = config
-        for key in parents:
-            entry = entry[int(key) if key.isdigit() else key]
-        entry[int(last) if last.isdigit() else last] = value
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(changed(STUDY, changes), sort_keys=False))
 
 
 @pytest.fixture(scope="module")

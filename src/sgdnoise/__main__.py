@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
+from sgdnoise.config import load_config
 from sgdnoise.optimizers import OPTIMIZERS
 
 
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 def list_grid(options: argparse.Namespace) -> None:
     """Print a line per cell and what they add up to."""
-    config = grid.load_config(options.config)
+    config = load_config(options.config)
     cells = grid.cells(config)
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
@@ -156,7 +157,7 @@ def collect(options: argparse.Namespace) -> None:
     """Write cells.csv."""
     from sgdnoise.collect import collect_cells
 
-    write_csv(collect_cells(grid.load_config(options.config)), options.out)
+    write_csv(collect_cells(load_config(options.config)), options.out)
 
 
 def optimum(options: argparse.Namespace) -> None:
@@ -165,7 +166,7 @@ def optimum(options: argparse.Namespace) -> None:
 
     from sgdnoise.optimum import edge_warnings, optimum_table
 
-    config = grid.load_config(options.config)
+    config = load_config(options.config)
     table = optimum_table(pd.read_csv(options.cells), config)
     write_csv(table, options.out)
     for warning in edge_warnings(table, config):

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks, budgets
-from sgdnoise.grid import Cell, Config, cells
+from sgdnoise.config import Config
+from sgdnoise.grid import Cell, cells
 from sgdnoise.run import Run, read_run
 
 

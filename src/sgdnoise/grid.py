@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from sgdnoise import benchmarks, budgets
+from sgdnoise.config import Config
 from sgdnoise.optimizers import OPTIMIZERS
-
-Config = dict[str, Any]
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
 CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
@@ -95,56 +92,6 @@ def seed_range(seeds: str) -> range:
     if not match or int(match[1]) > int(match[2]):
         raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2")
     return range(int(match[1]), int(match[2]) + 1)
-
-
-def load_config(path: str) -> Config:
-    """Read a config file (YAML or JSON) and validate it."""
-    import yaml
-
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read the config {path}: {error}") from error
-    return validate(config)
-
-
-def validate(config: Any) -> Config:
-    """Check a config against the schema; return it with defaults filled in and all keys as strings."""
-    import jsonschema
-    import yaml
-
-    config = json.loads(json.dumps(config))  # YAML reads the key 64: as a number
-    schema = yaml.safe_load((Path(__file__).parent / "config.schema.yaml").read_text())
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
-    if error := jsonschema.exceptions.best_match(errors):
-        raise ValueError(f"config: {_explain(error)}")
-    for key, value in schema["properties"].items():
-        config.setdefault(key, value.get("default"))
-    for key, value in schema["properties"]["figures"]["properties"].items():
-        config["figures"].setdefault(key, value["default"])
-    if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
-        raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
-    return config
-
-
-def _explain(error: Any) -> str:
-    """Say where a schema error is, what is wrong and what would be right."""
-    where = ".".join(map(str, error.absolute_path)) or "top level"
-    right = error.schema.get("description", "")
-    if error.validator == "additionalProperties":
-        patterns = error.schema.get("patternProperties", {})
-        known = sorted(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known and not any(re.search(p, key) for p in patterns)]
-        close = difflib.get_close_matches(unknown[0], known, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        expected = f"known: {', '.join(known)}" if known else f"expected {right}"
-        return f"{where}: unknown key {unknown[0]!r}; {hint}{expected}"
-    return f"{where}: {error.message}" + (f"; expected {right}" if right else "")
-
-
-def grid_config(config: Config) -> str:
-    """Return the part of a config that decides the cells and their tables, as canonical JSON."""
-    return json.dumps({key: config[key] for key in ("benchmarks", "overrides", "evaluations", "results")}, sort_keys=True)
 
 
 def cells(config: Config) -> list[Cell]:

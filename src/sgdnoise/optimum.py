@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks
-from sgdnoise.grid import MODES, Config, lr_string
+from sgdnoise.config import Config
+from sgdnoise.grid import MODES, lr_string
 from sgdnoise.run import DIVERGED
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]

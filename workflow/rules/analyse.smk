@@ -8,7 +8,7 @@ rule freeze:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        grid=grid.grid_config(config),
+        grid=grid_part(config),
     shell:
         "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
 

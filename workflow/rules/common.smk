@@ -3,6 +3,7 @@ import json
 
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks, grid
+from sgdnoise.config import grid_part, validate
 
 # A config named on the command line replaces the default grid, it never merges with it.
 if "benchmarks" not in config:
@@ -11,7 +12,7 @@ if "benchmarks" not in config:
 
 
 try:
-    config.update(grid.validate(config))
+    config.update(validate(config))
     CELLS = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(config)}
 except ValueError as error:
     raise WorkflowError(str(error))
