@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -123,6 +124,18 @@ def test_a_killed_cell_leaves_no_result(sgdnoise, tmp_path, data_folder, kill):
     assert not list(tmp_path.rglob("*.h5"))
     sgdnoise("train", *AUTOENCODER, "--budget=steps2", f"--data={data_folder}", f"--out={out}")
     assert read_run(out).status == ["completed"]
+
+
+def test_a_full_disk_is_one_line(tmp_path, data_folder, sgdnoise):
+    """A limit on the size of files stands for the full disk."""
+    sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
+    words = ["train", *AUTOENCODER, "--budget=steps2", "--seeds=0-9", f"--data={data_folder}", f"--out={tmp_path / 'cells/a.h5'}"]
+    command = shlex.join([sys.executable, "-m", "sgdnoise", *words])
+    done = subprocess.run(["bash", "-c", f"ulimit -f 8; {command}"], capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "a.h5: " in done.stderr
+    assert "free the space" in done.stderr
+    assert list((tmp_path / "cells").iterdir()) == []
 
 
 def test_a_diverged_cell_exits_with_0(sgdnoise, tmp_path, data_folder):

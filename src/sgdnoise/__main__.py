@@ -19,14 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.verb(options)
-    except ValueError as error:
-        print(f"sgdnoise: error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("sgdnoise: interrupted; nothing was written", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` for example, has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"sgdnoise: error: {error}", file=sys.stderr)
         return 1
     return 0
 

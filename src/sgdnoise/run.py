@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -39,24 +40,28 @@ class Run:
 
 def write_run(path: Path, run: Run) -> None:
     """Publish a run atomically: a temporary file beside it, fsync, rename. On failure nothing is left behind."""
+    content = io.BytesIO()  # in memory first: on a full disk the HDF5 library crashes
+    with h5py.File(content, "w") as file:
+        file.attrs["layout"] = LAYOUT
+        file.attrs["spec"] = json.dumps(run.spec, sort_keys=True)
+        file.attrs["provenance"] = json.dumps(run.provenance, sort_keys=True)
+        file["step"], file["lr"], file["seed"] = run.step, run.lr, run.seed
+        file.create_dataset("status", data=run.status, dtype=h5py.string_dtype())
+        for metric, curve in run.curves.items():
+            file[f"curves/{metric}"] = curve
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w") as file:
-            file.attrs["layout"] = LAYOUT
-            file.attrs["spec"] = json.dumps(run.spec, sort_keys=True)
-            file.attrs["provenance"] = json.dumps(run.provenance, sort_keys=True)
-            file["step"], file["lr"], file["seed"] = run.step, run.lr, run.seed
-            file.create_dataset("status", data=run.status, dtype=h5py.string_dtype())
-            for metric, curve in run.curves.items():
-                file[f"curves/{metric}"] = curve
-        with open(temporary, "rb+") as handle:
+        with open(temporary, "wb") as handle:
+            handle.write(content.getbuffer())
+            handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}; free the space or mend the folder, then run the cell again") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
 
 
 def read_run(path: Path) -> Run:
