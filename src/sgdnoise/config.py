@@ -27,7 +27,7 @@ def validate(config: Any) -> Config:
     import jsonschema
     import yaml
 
-    config = json.loads(json.dumps(config))  # YAML reads the key 64: as a number
+    config = json.loads(json.dumps(config, default=str))  # YAML reads the key 64: as a number
     schema = yaml.safe_load((Path(__file__).parent / "config.schema.yaml").read_text())
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     if error := jsonschema.exceptions.best_match(errors):

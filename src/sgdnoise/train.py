@@ -71,7 +71,8 @@ def train(
 ) -> Curves:
     """Train one seed and return its curves; a run whose loss is not finite ends there as diverged.
 
-    The result depends on the arguments and the kind of device alone: not on other runs, threads or the grid.
+    On a given device with a given number of threads the result depends on the arguments alone, bitwise: not on the runs
+    before it, its neighbours or the grid.
     """
     init, order, noise = seed_streams(seed)
     torch.manual_seed(init)

@@ -6,8 +6,6 @@ rule train:
         f"{RESULTS}/{grid.PATH}",
     log:
         f"logs/{RESULTS}/{grid.PATH}.log",
-    benchmark:
-        f"logs/{RESULTS}/{grid.PATH}.tsv"
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 1
