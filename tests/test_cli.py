@@ -92,11 +92,11 @@ def test_corrupt_mnist_is_one_line(sgdnoise, tmp_path):
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01" + count.to_bytes(4, "big") + bytes(count))
     done = sgdnoise("prepare", "autoencoder_mnist", f"--data={tmp_path}", check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "are not MNIST's, or corrupt; delete that folder" in done.stderr
+    assert "are not MNIST's, or corrupt; delete them" in done.stderr
     (raw / "t10k-images-idx3-ubyte").write_bytes(images[:1000])
     done = sgdnoise("prepare", "autoencoder_mnist", f"--data={tmp_path}", check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "delete that folder and prepare again" in done.stderr
+    assert "delete what is there and prepare again" in done.stderr
     assert not (tmp_path / "mnist.npz").exists()
 
 

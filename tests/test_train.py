@@ -350,8 +350,11 @@ def test_runs_repeat_bitwise_and_evaluation_does_not_disturb(load, name):
 def test_training_learns(load, name):
     benchmark, data = load(name)
     budget, lr = {"lstm_synthetic": ("epochs3", 1.0), "wrn_skipinit_digits": ("epochs3", 0.5)}.get(name, ("epochs2", 0.5))
-    rows = train.train(benchmark, data, plan_of(name, budget=budget, batch_size=16, lr=lr), 0, CPU).rows
-    assert rows[-1]["train_objective"] < 0.85 * rows[0]["train_objective"]
+    first, last = (
+        train.train(benchmark, data, plan_of(name, budget=some, batch_size=16, lr=lr), 0, CPU).rows[-1]
+        for some in ("steps1", budget)
+    )
+    assert last["train_objective"] < 0.85 * first["train_objective"]
 
 
 def test_random_streams_are_per_purpose():
@@ -378,12 +381,35 @@ def test_clipping_bounds_the_global_norm(load):
     assert max(seen) > benchmark.clip_norm * 0.999
 
 
-def test_divergence_is_data_and_leaves_the_other_seeds_alone(data_folder):
-    """One seed of a cell is made to diverge by its start; the other's curves stay bitwise what they are alone."""
-    wild = train_cell(cell_of("autoencoder_digits", lr=1e30, seeds="0-1", optimizer="sgd", evaluations=3), data_folder, CPU)
+def test_divergence_is_data(load):
+    """A loss that overflows at the fourth of eight updates: curves as without it before, NaN from there on."""
+    benchmark, data = load("autoencoder_digits")
+    plan = plan_of("autoencoder_digits", budget="steps8", evaluations=4)
+    calls = []
+
+    def overflowing(model, batch, carry):
+        calls.append(len(batch[0]))
+        loss, carry = benchmark.loss(model, batch, carry)
+        return loss * (math.inf if len(calls) == 4 else 1), carry
+
+    good = train.train(benchmark, data, plan, 0, CPU)
+    wild = train.train(replace(benchmark, loss=overflowing), data, plan, 0, CPU)
+    assert (good.diverged, wild.diverged) == (False, True)
+    assert (good.steps_done, wild.steps_done) == (8, 4)
+    assert wild.rows[0] == good.rows[0]
+    assert wild.rows[1].keys() == good.rows[1].keys()
+    assert all(math.isnan(value) for value in wild.rows[1].values())
+    assert len(wild.rows) == 2
+
+
+def test_a_cell_whose_every_run_diverges_at_once_has_a_record(data_folder):
+    wild = train_cell(cell_of("lstm_synthetic", lr=1e30, seeds="0-1", evaluations=3), data_folder, CPU)
     assert wild.status == ["diverged", "diverged"]
-    assert np.isfinite(wild.curves["test_loss"][:, 0]).all()
-    assert np.isnan(wild.curves["test_loss"][:, -1]).all()
+    assert wild.curves["test_perplexity"].shape == (2, 3)
+    assert np.isnan(wild.curves["test_perplexity"][:, -1]).all()
+
+
+def test_seeds_of_a_cell_do_not_touch_each_other(data_folder):
     alone = train_cell(cell_of("autoencoder_digits", seeds="1-1"), data_folder, CPU)
     together = train_cell(cell_of("autoencoder_digits", seeds="0-1"), data_folder, CPU)
     for metric in alone.curves:
@@ -394,10 +420,10 @@ def test_record_of_a_cell(data_folder):
     run = train_cell(
         cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU
     )
-    assert run.step.tolist() == [0, 5, 10, 15, 20]
+    assert run.step.tolist() == [5, 10, 15, 20]
     assert run.seed.tolist() == [4, 5]
     warmup_steps = budgets.epochs_to_steps(5, 32, benchmarks.protocol("lstm_synthetic"))
-    assert run.lr[1] == pytest.approx(0.5 * 5 / warmup_steps)
+    assert run.lr[0] == pytest.approx(0.5 * 5 / warmup_steps)
     assert run.curves["train_perplexity"] == pytest.approx(np.exp(run.curves["train_loss"]))
     assert run.provenance["device"].startswith("CPU")
     assert run.provenance["bounds"]["test_perplexity"] == pytest.approx(10.0163, rel=1e-4)

@@ -188,6 +188,7 @@ def write_csv(table, path: Path) -> None:
 
 def figure(options: argparse.Namespace) -> None:
     """Draw one figure and save it in every format asked for."""
+    gc.disable()  # as in `train`
     from sgdnoise import figures
 
     style = json.loads(options.style)

@@ -1,7 +1,7 @@
 """The one HDF5 layout of a cell's results.
 
 /                 attributes: layout, spec (JSON), provenance (JSON)
-/step             (E,) updates finished at each evaluation; 0 is the initial network
+/step             (E,) updates finished at each evaluation
 /lr               (E,) effective learning rate of the last update before each evaluation
 /seed             (S,) seeds
 /status           (S,) "completed" or "diverged"

@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass
 class Curves:
-    """What one run measured: a row of metrics per evaluation, and seconds spent in updates."""
+    """What one run measured: a row of metrics per evaluation, NaN where it was found diverged; seconds spent in updates."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     diverged: bool = False
@@ -47,12 +47,12 @@ class Curves:
 
 
 def evaluation_steps(num_steps: int, evaluations: int) -> list[int]:
-    """Spread the evaluations evenly over a run: the initial network, then `evaluations` points up to the last update.
+    """Spread the evaluations evenly over a run, the last after its last update.
 
     >>> evaluation_steps(10, 4)
-    [0, 2, 5, 8, 10]
+    [2, 5, 8, 10]
     """
-    return sorted({round(num_steps * k / evaluations) for k in range(evaluations + 1)})
+    return sorted({max(1, round(num_steps * k / evaluations)) for k in range(1, evaluations + 1)})
 
 
 def seed_streams(seed: int) -> tuple[int, int, int]:
@@ -69,7 +69,7 @@ def train(
     device: torch.device,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Curves:
-    """Train one seed and return its curves; a run whose loss is not finite ends there as diverged.
+    """Train one seed and return its curves; one whose loss or metrics are not finite ends there as diverged.
 
     On a given device with a given number of threads the result depends on the arguments alone, bitwise: not on the runs
     before it, its neighbours or the grid.
@@ -90,17 +90,7 @@ def train(
     carries: dict[int, Any] = {}
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     stream_loss, stream_terms = 0.0, 0
-    for step in range(plan.num_steps + 1):
-        if step in evaluate_at:
-            row = evaluate(benchmark, model, data, decayed)
-            row["stream_loss"] = stream_loss / stream_terms if stream_terms else math.nan
-            if not all(math.isfinite(row[name]) for name in ("train_objective", "test_loss")):
-                curves.diverged = True
-                return curves
-            curves.rows.append(row)
-            stream_loss, stream_terms = 0.0, 0
-        if step == plan.num_steps:
-            break
+    for step in range(plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
         loss_sum = backward(benchmark, model, next(batches), micro_batch, carries)
         gradients = gradients_of(parameters)
@@ -117,11 +107,17 @@ def train(
         curves.train_seconds += time.perf_counter() - started
         curves.train_cpu_seconds += time.process_time() - cpu_started
         curves.steps_done = step + 1
-        if not math.isfinite(loss_sum):
-            curves.diverged = True
-            return curves
-        stream_loss, stream_terms = stream_loss + loss_sum, stream_terms + plan.batch_size * benchmark.loss_terms
         on_step(step + 1)
+
+        stream_loss, stream_terms = stream_loss + loss_sum, stream_terms + plan.batch_size * benchmark.loss_terms
+        curves.diverged = not math.isfinite(loss_sum)
+        if step + 1 in evaluate_at or curves.diverged:
+            row = evaluate(benchmark, model, data, decayed) | {"stream_loss": stream_loss / stream_terms}
+            curves.diverged |= not all(map(math.isfinite, row.values()))
+            curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
+            stream_loss, stream_terms = 0.0, 0
+        if curves.diverged:
+            break
     return curves
 
 

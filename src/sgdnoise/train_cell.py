@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +50,7 @@ def train_cell(cell: Cell, data_folder: Path, device: torch.device, on_step: Cal
     return Run(
         spec=spec,
         step=np.array(steps),
-        lr=np.array([math.nan] + [plan.lr_at(step - 1) for step in steps[1:]]),
+        lr=np.array([plan.lr_at(step - 1) for step in steps]),
         seed=np.array(seeds),
         status=[DIVERGED if curves.diverged else COMPLETED for curves in trained],
         curves=stack_curves(trained, len(steps)),
@@ -69,8 +68,7 @@ def train_cell(cell: Cell, data_folder: Path, device: torch.device, on_step: Cal
 
 def stack_curves(trained: list[Curves], num_evaluations: int) -> dict[str, np.ndarray]:
     """Stack the metrics of S seeds into arrays (S, num_evaluations), NaN where a run had diverged."""
-    names = next((list(curves.rows[0]) for curves in trained if curves.rows), [])
-    stacked = {name: np.full((len(trained), num_evaluations), np.nan) for name in names}
+    stacked = {name: np.full((len(trained), num_evaluations), np.nan) for name in trained[0].rows[0]}
     for row, curves in enumerate(trained):
         for column, metrics in enumerate(curves.rows):
             for name, value in metrics.items():

@@ -39,19 +39,19 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     """
     from torchvision.datasets import MNIST  # 2 s of start-up, here only
 
+    raw = folder / "MNIST" / "raw"
+
     def pixels(train: bool) -> np.ndarray:
         try:
             return MNIST(str(folder), train=train, download=True).data.numpy().reshape(-1, 784)
-        except OSError:
-            raise
-        except Exception as error:  # torchvision raises many kinds for a file that it cannot read or fetch
-            raise ValueError(
-                f"cannot read MNIST below {folder / 'MNIST'}: {error}; delete that folder and prepare again"
-            ) from error
+        except Exception as error:  # torchvision raises many kinds for a file that it cannot read, fetch or write
+            reason = " ".join(str(error).split())
+            remedy = f"put MNIST's four files into {raw}, or delete what is there and prepare again"
+            raise ValueError(f"cannot read or download MNIST in {raw}: {reason}; {remedy}") from error
 
     train, test = pixels(True), pixels(False)
     if hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest() != SHA256:
-        raise ValueError(f"the files below {folder / 'MNIST'} are not MNIST's, or corrupt; delete that folder and prepare again")
+        raise ValueError(f"the files in {raw} are not MNIST's, or corrupt; delete them and prepare again")
     return {"train_pixels": train[: PROTOCOL["num_train"]], "test_pixels": test}
 
 

@@ -82,7 +82,7 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 def label(figure: Figure, title: str, caption: str) -> None:
     """Put a title above and a caption below a figure, wrapped to its width."""
     width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.6))]
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.68))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
 
@@ -99,7 +99,7 @@ def log2_axis(axes: Axes, which: str) -> None:
 def plain_log_axis(axes: Axes) -> None:
     """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 

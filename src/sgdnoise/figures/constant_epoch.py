@@ -58,7 +58,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])
     test.legend(fontsize="small")
-    test_lr.legend(fontsize="small")
+    test_lr.legend(handles=test_lr.get_lines()[-1:], fontsize="small")  # the guide; the rest is in the first panel
     caption = f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
     return figure
