@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -29,7 +30,9 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ[
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
     """Run a command; return its wall and CPU seconds, those of all its children included."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)} failed:\n{done.stdout[-5000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter() - started, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -100,7 +103,11 @@ def main() -> None:
     parts = {"cell": cell_process, "plan": planning, "figures": default_run, "test": test_suite}
     chosen = sys.argv[1:] or list(parts)
     with tempfile.TemporaryDirectory() as temporary:
-        rows = [row for name in chosen for row in parts[name](Path(temporary) / name)]
+        rows = []
+        for name in chosen:
+            for row in parts[name](Path(temporary) / name):
+                rows.append(row)
+                print(*row, sep=" | ", file=sys.stderr, flush=True)
     versions = subprocess.run(
         ["python", "-m", "pip", "list", "--format=json"], env=ENVIRONMENT, capture_output=True, check=True
     ).stdout

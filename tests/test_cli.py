@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -114,11 +115,16 @@ def test_a_killed_cell_leaves_no_result(sgdnoise, tmp_path, data_folder, kill):
         f"--data={data_folder}",
         f"--out={out}",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
-    assert process.poll() is None
-    process.send_signal(kill)
-    _, stderr = process.communicate(timeout=10)
+    # A test run in the background of a shell ignores SIGINT, and so would its children.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
+        try:
+            time.sleep(3)
+            assert process.poll() is None
+            process.send_signal(kill)
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == (130 if kill == signal.SIGINT else -kill)
     assert ("interrupted; nothing was written" in stderr) == (kill == signal.SIGINT)
     assert not list(tmp_path.rglob("*.h5"))

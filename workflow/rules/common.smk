@@ -37,7 +37,7 @@ DATASETS = {dataset_of(benchmark): benchmark for benchmark in config["benchmarks
 def prepare_arguments(wildcards):
     benchmark = DATASETS[wildcards.dataset]
     file = file_of(benchmark)
-    return f"{benchmark} --file={file}" if file else benchmark
+    return [benchmark] + [f"--file={file}"] * bool(file)
 
 
 def cell_arguments(wildcards):
