@@ -9,4 +9,4 @@ rule prepare:
     params:
         benchmark=prepare_arguments,
     shell:
-        "python -m sgdnoise prepare {params.benchmark:q} --data=\"$(dirname {output:q})\" 2>&1 | tee {log:q}"
+        'python -m sgdnoise prepare {params.benchmark:q} --data="$(dirname {output:q})" 2>&1 | tee {log:q}'

@@ -16,5 +16,5 @@ rule train:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
     shell:
-        "python -m sgdnoise train {params.cell} --data=\"$(dirname {input:q})\" --device={resources.device} --out={output:q}"
+        'python -m sgdnoise train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --out={output:q}'
         " 2>&1 | tee {log:q}"
