@@ -80,9 +80,9 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 
 def label(figure: Figure, title: str, caption: str) -> None:
-    """Put a title above and a caption below a figure, wrapped to its width."""
+    """Put a title above and a caption below a figure; a line that is too long breaks at its first comma."""
     width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 0.68))]
+    lines = (line.replace(", ", ",\n", 1) if len(line) > 0.65 * width else line for line in title.splitlines())
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
 
