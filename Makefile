@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-all test-anchor test-readme check bench clean
+.PHONY: figures test test-anchor test-readme check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all

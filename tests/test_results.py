@@ -294,6 +294,16 @@ def test_constant_epoch_shows_the_optimum_table(tables):
     assert "handwritten digits" in figure._suptitle.get_text()
 
 
+def test_a_sweep_in_which_every_run_diverged_is_drawn_empty(tables):
+    lost = tables["cells"]["batch_size"] == 128
+    tables["cells"].loc[lost, ["test_accuracy", "train_objective"]] = np.nan
+    tables["cells"].loc[lost, "status"] = "diverged"
+    style = {"lr_sweep": [64, 128]}
+    figure = figures.draw("lr_sweep", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), style)
+    assert np.isnan(lines_of(figure.axes[1])["SGD"]).all()
+    assert np.isfinite(lines_of(figure.axes[0])["SGD"]).any()
+
+
 def test_edge_points_are_hollow(tables):
     tables["optimum"]["at_edge"] = tables["optimum"]["batch_size"] == 128
     figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})

@@ -41,7 +41,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
 
 
 def plot_sweep(axes: Axes, statistics: pd.DataFrame, name: str) -> None:
-    """Draw the mean and s.d. at each learning rate, infinite where too few runs completed."""
+    """Draw the mean and s.d. at each learning rate, NaN where too few runs completed."""
     look = figures.look(name)
     spread = statistics["sd"].fillna(0)
     axes.errorbar(
@@ -55,6 +55,8 @@ def limit_panel(axes: Axes, direction: str) -> None:
     curves = [(line.get_color(), np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), float)) for line in lines]
     values = np.concatenate([curve for _, _, curve in curves])
     values = values[np.isfinite(values)]
+    if not values.size:  # every run diverged: an empty panel
+        return
     if direction == "max":
         low, high = max(values.min(), values.max() - 0.25), values.max()
         limits = (low - 0.1 * (high - low) - 0.005, high + 0.1 * (high - low) + 0.005)

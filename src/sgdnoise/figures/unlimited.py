@@ -7,10 +7,8 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
 
-GOALS = (  # which metric the learning rate is chosen by, and its look in the third panel
-    {"color": "#0b3c6f", "marker": "o", "linestyle": "-"},
-    {"color": "#d9772b", "marker": "s", "linestyle": "--"},
-)
+# How the metric by which the learning rate is chosen, test or train, looks in the third panel.
+GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
