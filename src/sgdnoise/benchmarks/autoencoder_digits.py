@@ -12,6 +12,7 @@ from sgdnoise.tasks import reconstruction
 
 PROTOCOL = {
     "title": "Autoencoder 64-100-50-25-8, handwritten digits (1,024 train, 773 test)",
+    "sibling_of": "autoencoder_mnist",
     "dataset": "digits",
     "num_train": 1024,  # as wrn_digits
     "lr_grid": {"anchor": 0.08, "ratio": 2},  # ICLR v5 fig. 6c, table 4

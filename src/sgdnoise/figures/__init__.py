@@ -47,12 +47,17 @@ def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
     """Read what the figures of a benchmark draw from."""
     tables = {}
     for name, path in (("cells", cells), ("optimum", optimum)):
-        if not path.exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
-        tables[name] = pd.read_csv(path).query("benchmark == @benchmark")
+        tables[name] = read_table(path).query("benchmark == @benchmark")
         if tables[name].empty:
             raise ValueError(f"{path} has no benchmark {benchmark!r}")
     return tables
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one table of results."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+    return pd.read_csv(path)
 
 
 def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
