@@ -4,11 +4,12 @@
 are `printed` are exact; `digitised` ones were read off a figure (accuracy within 0.0003, losses within 0.002; learning rates
 lie on the grid and are exact). A missing mean was hidden or off the axis. Where a point has no standard deviation of its own
 (`s.d. typical`) it is the middle of the range stated for ICLR v5 fig. 1, or that of the benchmark's own table; ImageNet has
-none, as each cell was run once. Missing error bars of learning rates are not stated.
+none, as each cell was run once. Most error bars of learning rates are not stated.
 """
 
 from __future__ import annotations
 
+import functools
 from importlib.resources import files
 
 import pandas as pd
@@ -17,10 +18,19 @@ import pandas as pd
 FIXED = {"constant_epoch": "budget", "constant_step": "num_steps", "unlimited": "batch_size"}
 
 
+@functools.cache
 def paper_table() -> pd.DataFrame:
-    """Read the paper's points."""
+    """Read the paper's points, for all callers one table; error bars of learning rates that are not stated have length 0."""
     with files("sgdnoise").joinpath("paper.csv").open() as file:
-        return pd.read_csv(file)
+        table = pd.read_csv(file)
+    return table.fillna({"lr_low": table["lr"], "lr_high": table["lr"]})
+
+
+@functools.cache
+def paper_budget(benchmark: str, mode: str) -> str | int:
+    """Return what the paper held fixed in a budget mode of a benchmark."""
+    table = paper_table()
+    return table.loc[(table["benchmark"] == benchmark) & (table["mode"] == mode), FIXED[mode]].iloc[0]
 
 
 def same_budget(points: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:

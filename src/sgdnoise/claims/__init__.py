@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit  # the quantiles of Student's t
 
 from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
-from sgdnoise.claims.contrasts import Claim, Contrast
+from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, half_split, measure
-from sgdnoise.paper import FIXED, paper_table, same_budget
+from sgdnoise.paper import FIXED, paper_budget, paper_table, same_budget
 
 CLAIMS = sorted(
     constant_epoch.CLAIMS + other_networks.CLAIMS + constant_step.CLAIMS + unlimited.CLAIMS,
@@ -37,12 +37,13 @@ METRICS = {"error", "train", "best_train"}  # quantities that are optima of a me
 
 
 class Outcome(NamedTuple):
-    """What the measurements say of one contrast; `half` is the half length of its 90 % interval."""
+    """What the measurements say of one contrast; `half` is the half length of its 90 % interval, `lacks` what is not measured."""
 
     contrast: Contrast
     state: str
     value: float = np.nan
     half: float = np.nan
+    lacks: tuple[Cell, ...] = ()
 
     @property
     def text(self) -> str:
@@ -60,14 +61,11 @@ def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.Da
     paper's that it stands for. With `cells`, the runs behind `optimum`, claims about optima of a metric are decided a second
     time, free of selection on the test set (`half_split`): columns `verdict_split` and `measured_split`.
     """
-    paper = paper_table()
-    found = measure(optimum, cells)
-    split = measure(half_split(cells, optimum), cells) if cells is not None else None
-    at_budget = same_budget(optimum, paper)
-    verdicts = [
-        _row(claim, "paper", claim.benchmark, claim.contrasts, measure(at_budget, cells), _only(split, measure(at_budget)))
-        for claim in CLAIMS
-    ]
+    at_budget = same_budget(optimum, paper_table())
+    found, own = measure(optimum, cells), measure(at_budget, cells)
+    split = None if cells is None else measure(half_split(cells, optimum), cells)
+    own_split = split and {key: split[key] for key in own}
+    verdicts = [_row(claim, "paper", claim.benchmark, claim.contrasts, own, own_split) for claim in CLAIMS]
     evidence = []
     for claim in CLAIMS:
         for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
@@ -94,10 +92,6 @@ def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[
     return sorted(set.intersection(*swept))
 
 
-def _only(found: dict[Key, Measurement] | None, wanted: Iterable[Key]) -> dict[Key, Measurement] | None:
-    return found and {key: found[key] for key in wanted if key in found}
-
-
 def _row(
     claim: Claim,
     role: str,
@@ -120,6 +114,7 @@ def _row(
         "source": claim.source,
         "quantity": claim.quantity,
         "paper": claim.paper,
+        "needs": needs(claim, (cell for contrast in contrasts for cell in contrast.terms)) if role == "paper" else "",
         "rule": claim.rule if role == "paper" else "scale-free: only the direction, as each contrast says",
         "measured": _headline(outcomes),
         "num_contrasts": len(outcomes),
@@ -136,14 +131,14 @@ def _row(
 def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int) -> Outcome:
     """Compare a contrast, one of `num`, with its band."""
     keys = {cell: (cell.benchmark or benchmark, claim.mode, cell.optimizer, cell.swept, cell.quantity) for cell in contrast.terms}
-    if any(key not in found for key in keys.values()):
-        return Outcome(contrast, MISSING)
+    if lacks := tuple(
+        cell for cell, key in keys.items() if key not in found or (np.isnan(found[key].value) and not found[key].edge)
+    ):
+        return Outcome(contrast, MISSING, lacks=lacks)
     terms = [(weight, found[keys[cell]]) for cell, weight in contrast.terms.items()]
     value = round(sum(weight * one.value for weight, one in terms), 12) + 0.0  # no minus zero
     if any(one.edge for _, one in terms):
         return Outcome(contrast, EDGE, value)
-    if np.isnan(value):
-        return Outcome(contrast, MISSING)
     parts = np.array([(weight * one.error) ** 2 for weight, one in terms])
     if claim.single_runs:
         parts = np.nan_to_num(parts)
@@ -152,10 +147,10 @@ def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Mea
     error = np.sqrt(parts.sum())
     spread = sum(part**2 / one.df for part, (_, one) in zip(parts, terms, strict=True) if part)
     df = parts.sum() ** 2 / spread if spread else np.inf  # Welch and Satterthwaite
-    half = stats.t.ppf(1 - LEVEL, df) * error
+    half = stdtrit(df, 1 - LEVEL) * error
     if contrast.low <= value - half and value + half <= contrast.high:
         return Outcome(contrast, AGREES, value, half)
-    wide = stats.t.ppf(1 - LEVEL / num, df) * error
+    wide = stdtrit(df, 1 - LEVEL / num) * error
     outside = value + wide < contrast.low or value - wide > contrast.high
     return Outcome(contrast, DISAGREES if outside else NOISE, value, half)
 
@@ -166,21 +161,22 @@ def conclude(outcomes: list[Outcome], claim: Claim, role: str) -> tuple[str, str
     if against := [outcome for outcome in outcomes if outcome.state == DISAGREES]:
         return no, "; ".join(outcome.text for outcome in against)
     for state, reason in REASONS.items():
-        open_ = [outcome.contrast for outcome in outcomes if outcome.state == state]
+        open_ = [outcome for outcome in outcomes if outcome.state == state]
         if state == NOISE and claim.doubt and role == "paper":
             return "undetermined", f"the source contradicts itself: {claim.doubt}"
         if open_:
-            return "undetermined", f"{reason}: {_needs(claim, open_) if state == MISSING else '; '.join(c.label for c in open_)}"
+            lacks = needs(claim, [cell for outcome in open_ for cell in outcome.lacks])
+            return "undetermined", f"{reason}: {lacks if state == MISSING else '; '.join(one.contrast.label for one in open_)}"
     return yes, ""
 
 
-def _needs(claim: Claim, contrasts: list[Contrast]) -> str:
-    """List the cells of contrasts: budget mode and budget, then per optimizer the swept values."""
-    paper = paper_table().query("benchmark == @claim.benchmark and mode == @claim.mode")
-    cells = {(cell.optimizer, cell.swept) for contrast in contrasts for cell in contrast.terms}
-    optimizers = sorted({optimizer for optimizer, _ in cells})
-    swept = (f"{name} {', '.join(str(value) for other, value in sorted(cells) if other == name)}" for name in optimizers)
-    return f"{claim.mode} with {FIXED[claim.mode]} {paper[FIXED[claim.mode]].iloc[0]}: {'; '.join(swept)}"
+def needs(claim: Claim, cells: Iterable[Cell]) -> str:
+    """List cells of a claim at the paper's budget, by benchmark and optimizer."""
+    swept: dict[str, set[int]] = {}
+    for cell in cells:
+        swept.setdefault(f"{cell.benchmark} {cell.optimizer}".strip(), set()).add(cell.swept)
+    listed = "; ".join(f"{name} {', '.join(map(str, sorted(values)))}" for name, values in sorted(swept.items()))
+    return f"{claim.mode} with {FIXED[claim.mode]} {paper_budget(claim.benchmark, claim.mode)}: {listed}"
 
 
 def _headline(outcomes: list[Outcome]) -> str:

@@ -42,8 +42,7 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None) -> dict[Ke
         key = (row["benchmark"], row["mode"], row["optimizer"], swept)
         role = metrics[row["benchmark"]].index(row["metric"])
         root, df, edge = math.sqrt(row["num_kept"]), row.get("df", row["num_kept"] - 1), bool(row["at_edge"])
-        low, high = (row["lr"] if math.isnan(row[end]) else row[end] for end in ("lr_low", "lr_high"))
-        lr = Measurement(math.log2(row["lr"]), math.log2(high / low) / 2 / BAR, math.inf, edge)
+        lr = Measurement(math.log2(row["lr"]), math.log2(row["lr_high"] / row["lr_low"]) / 2 / BAR, math.inf, edge)
         if role == 0:
             error = 1 - row["mean"] if row["direction"] == "max" else row["mean"]
             found[*key, "error"] = Measurement(error, row["sd"] / root, df, edge)

@@ -31,7 +31,7 @@ SECTIONS = {
 CAPTION = (
     "Each claim is decided at the 5 % level: confirmed or agrees if all its contrasts lie in their bands, contradicted or disagrees"
     " if one lies outside, with a correction for their number but not for the number of claims. The contrast shown is the one that"
-    " decides; results/claims.csv lists all. Test error is 1 - accuracy. Learning rates are selected on the test set, as in"
+    " decides; claims.csv lists all. Test error is 1 - accuracy. Learning rates are selected on the test set, as in"
     ' the paper; "half split" is the verdict when they are selected on half of the seeds and measured on the other half.'
 )
 
@@ -40,7 +40,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     """Draw a line per claim; a benchmark whose cells are missing has one line."""
     rows = layout(tables["claims"].fillna(""))
     num_lines = sum(height for height, _ in rows) + 3
-    figure = Figure(figsize=(13, 0.155 * num_lines + 1.1), layout="constrained")
+    figure = Figure(figsize=(13, 0.135 * num_lines + 1.1), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, WIDTH), ylim=(num_lines, 0))
     axes.axis("off")
@@ -62,9 +62,9 @@ def layout(claims: pd.DataFrame) -> list[tuple[float, dict[str, str]]]:
         if some.empty:
             continue
         rows.append((2, {"title": title}))
-        absent = some.groupby("benchmark")["reason"].agg(lambda reasons: reasons.str.startswith("missing").all())
-        for record in some[~some["benchmark"].map(absent)].to_dict("records"):
-            measured = record["measured"].replace(" (agrees", "\n(agrees") + (
+        present = set(some.loc[~some["reason"].str.startswith("missing"), "benchmark"])
+        for record in some[some["benchmark"].isin(present)].to_dict("records"):
+            measured = record["measured"].replace(" (agrees", "\n(agrees").replace(" ± ", "\u00a0±\u00a0") + (
                 f"\nhalf split: {record['verdict_split']}" if record["verdict_split"] else ""
             )
             statement = record["statement"] + f" ({record['benchmark']})"
@@ -72,9 +72,8 @@ def layout(claims: pd.DataFrame) -> list[tuple[float, dict[str, str]]]:
             texts = record | {"statement": statement, "measured": measured, "reason": reason}
             wrapped = {column: wrap(texts[column], width) for column, (_, width) in COLUMNS.items()}
             rows.append((max(text.count("\n") for text in wrapped.values()) + 1.6, wrapped))
-        for name in absent.index[absent]:
-            number = (some["benchmark"] == name).sum()
-            rows.append((1.4, {"line": f"{name}: {number} claims undetermined, cells missing (results/claims.csv says which)"}))
+        for name, number in some.loc[~some["benchmark"].isin(present), "benchmark"].value_counts(sort=False).items():
+            rows.append((1.4, {"line": f"{name}: {number} undetermined, cells missing (claims.csv says which)"}))
     return rows
 
 
@@ -86,7 +85,7 @@ def wrap(text: str, width: int) -> str:
 
 def draw_row(axes: Axes, top: float, height: float, texts: dict[str, Any]) -> None:
     """Write one row of the table below `top`, in lines."""
-    style = {"fontsize": 7, "va": "top", "linespacing": 1.15}
+    style: dict[str, Any] = {"fontsize": 7, "va": "top", "linespacing": 1.15}
     if "title" in texts:
         axes.text(0, top + 0.7, texts["title"], fontsize=8.5, weight="bold", va="top", color="#0b3c6f")
         return
