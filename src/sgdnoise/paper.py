@@ -3,8 +3,8 @@
 `paper.csv` has a row per benchmark, budget mode, point of the grid and metric, with the table or figure it is from. Means that
 are `printed` are exact; `digitised` ones were read off a figure (accuracy within 0.0003, losses within 0.002; learning rates
 lie on the grid and are exact). A missing mean was hidden or off the axis. Where a point has no standard deviation of its own
-(`s.d. typical`) it is the middle of the range stated for ICLR v5 fig. 1, or that of the benchmark's own table; ImageNet has
-none, as each cell was run once. Most error bars of learning rates are not stated.
+(`s.d. typical`; train losses always, but in tables 1, 4 and 5) it is the middle of the range stated for ICLR v5 fig. 1, or that of
+the network's own table; ImageNet has none, as each cell was run once. Most error bars of learning rates are not stated.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ CLAIMS = [
         rule="fall of accuracy and both falls of the loss at least half of the paper's",
         contrasts=rise("error", MOMENTUM, 4096, 16384, 0.022 / 2)
         + falls("train", MOMENTUM, [1024, 4096, 16384], [0.082 / 2, 0.006 / 2]),
+        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
         scale_free=worse_though_fitted,
     ),
     claim(
@@ -61,6 +62,7 @@ CLAIMS = [
         paper="0.5",
         rule="0.5 within one octave over the range, so below 1",
         contrasts=slope(MOMENTUM, [1024, 4096, 16384], 0.5, OCTAVE / 4),
+        evidence="At equal updates the optimal learning rate grows more slowly than the batch size.",
         scale_free=lambda b: rise("lr", MOMENTUM, b[0], b[-1], 0, log2(b[-1] / b[0]) - OCTAVE / 2),
     ),
     claim(
@@ -74,6 +76,7 @@ CLAIMS = [
         contrasts=flat("error", MOMENTUM, [64, 256], 0.0015 + POINT)
         + rise("error", MOMENTUM, 256, 1024, 0.006 / 2)
         + falls("train", MOMENTUM, [64, 256, 1024], [0.121 / 2, 0.043 / 2]),
+        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
         scale_free=worse_though_fitted,
     ),
     claim(
@@ -87,6 +90,7 @@ CLAIMS = [
         contrasts=rise("error", MOMENTUM, 64, 128, 4.37 / 2)
         + rise("error", MOMENTUM, 128, 256, 6.15 / 2)
         + falls("train", MOMENTUM, [64, 128, 256], [2.09 / 2, 5.42 / 2]),
+        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
         scale_free=worse_though_fitted,
     ),
     claim(
@@ -99,6 +103,7 @@ CLAIMS = [
         rule="between half and double of the paper's; learning rates within one octave",
         contrasts=rise("error", MOMENTUM, 64, 4096, 0.07 / 2, 0.07 * 2)
         + level("lr", MOMENTUM, dict.fromkeys((64, 256, 1024, 4096), 0.08), OCTAVE),
+        evidence="At equal updates the optimal learning rate is the same for the smallest and the largest batch.",
         scale_free=lambda b: rise("lr", MOMENTUM, b[0], b[-1], -OCTAVE, OCTAVE),
     ),
 ]

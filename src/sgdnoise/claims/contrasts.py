@@ -56,8 +56,8 @@ class Claim:
     """A falsifiable statement of the paper.
 
     `paper` is what the paper found for `quantity`; `rule` says in words what `contrasts` decide, with the tolerance.
-    `scale_free` makes, from a list of swept values, contrasts that need neither the paper's sizes nor its numbers. `doubt`
-    names an inconsistency of the source, because of which the claim cannot be confirmed. With `single_runs` the paper has no
+    `scale_free` makes, from a list of swept values, contrasts that need neither the paper's sizes nor its numbers, for the
+    weaker statement `evidence`. `doubt` names an inconsistency of the source, because of which the claim cannot be confirmed. With `single_runs` the paper has no
     standard deviations either, and the tolerance alone stands for the noise.
     """
 
@@ -70,6 +70,7 @@ class Claim:
     paper: str
     rule: str
     contrasts: list[Contrast]
+    evidence: str = ""
     scale_free: Callable[[list[int]], list[Contrast]] | None = None
     doubt: str = ""
     single_runs: bool = False

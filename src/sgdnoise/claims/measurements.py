@@ -58,13 +58,19 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None) -> dict[Ke
 
 
 def _stable(cells: pd.DataFrame) -> dict[tuple, Measurement]:
-    """Find the largest learning rate at which enough runs completed; at the edge if none of the grid failed above it."""
+    """Find the largest learning rate at which enough runs completed, known to half the step to the next of the grid.
+
+    At the edge if there is no next.
+    """
     found = {}
     for point, runs in cells.groupby(POINT):
         completed = runs[runs["status"] != DIVERGED].groupby("lr").agg(num=("seed", "size"), keep=("keep", "first"))
-        stable = completed.index[completed["num"] >= completed["keep"]]
-        if len(stable):
-            found[point] = Measurement(math.log2(max(stable)), 0.0, math.inf, max(stable) == runs["lr"].max())
+        if (enough := completed["num"] >= completed["keep"]).any():
+            stable = completed.index[enough].max()
+            following = runs["lr"][runs["lr"] > stable].min()  # NaN if there is none
+            found[point] = Measurement(
+                math.log2(stable), math.log2(following / stable) / 2 / BAR, math.inf, math.isnan(following)
+            )
     return found
 
 

@@ -33,6 +33,7 @@ CLAIMS = [
         paper="0.5 (SGD and momentum)",
         rule="0.5 within one grid step (half an octave) over the range, so not 1",
         contrasts=[c for name in (SGD, MOMENTUM) for c in slope(name, [1, 2, 4, 8, 16, 32, 64], 0.5, HALF_OCTAVE / 6)],
+        evidence="The optimal learning rate grows with the square root of the batch size.",
         scale_free=lambda b: follows(MOMENTUM, b, 0.5, HALF_OCTAVE),
     ),
     claim(
@@ -48,6 +49,7 @@ CLAIMS = [
         + gap("error", SGD, MOMENTUM, [1, 2, 4], -0.05, 0.05)
         + slope(SGD, [1, 2, 4, 8, 16], 1, OCTAVE / 4)
         + slope(MOMENTUM, [1, 2, 4, 8, 16, 32, 64, 128], 1, OCTAVE / 7),
+        evidence="At the largest batch size, momentum has the lower test error.",
         scale_free=lambda b: gap("error", SGD, MOMENTUM, b[-1:], 0),
     ),
     claim(
@@ -63,6 +65,7 @@ CLAIMS = [
         + flat("error", MOMENTUM, [256, 1024, 4096], 0.002 + POINT)
         + level("lr", SGD, {256: 1, 1024: 4, 4096: 8}, OCTAVE)
         + rise("error", SGD, 256, 4096, 0.009 / 2),
+        evidence="From the smallest to the largest batch, SGD gets worse by more than momentum.",
         scale_free=lambda b: excess("error", SGD, MOMENTUM, b[0], b[-1], 0),
         single_runs=True,
     ),

@@ -47,6 +47,7 @@ CLAIMS = [
         contrasts=flat("error", MOMENTUM, EPOCHS[4:], 0.001 + POINT)
         + rise("error", MOMENTUM, 50, 800, high=-0.0144 / 2)
         + keeps_falling(EPOCHS),
+        evidence="The best train loss falls with every longer budget.",
         scale_free=keeps_falling,
     ),
     claim(
@@ -60,6 +61,7 @@ CLAIMS = [
         contrasts=rise("error", MOMENTUM, 50, 400, high=-0.0206 / 2)
         + rise("error", MOMENTUM, 400, 6400, 0.0098 / 2)
         + keeps_falling(EPOCHS),
+        evidence="The best train loss falls with every longer budget.",
         scale_free=keeps_falling,
     ),
     claim(
@@ -72,6 +74,7 @@ CLAIMS = [
         rule="each within one octave; test at most one octave down by the claim itself",
         contrasts=rise("lr", MOMENTUM, 50, 6400, -1 - OCTAVE, OCTAVE)
         + rise("train_lr", MOMENTUM, 50, 6400, -4 - OCTAVE, -4 + OCTAVE),
+        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
     ),
     claim(
@@ -84,6 +87,7 @@ CLAIMS = [
         rule="each within one octave",
         contrasts=rise("lr", MOMENTUM, 50, 6400, -OCTAVE, OCTAVE)
         + rise("train_lr", MOMENTUM, 50, 6400, -3 - OCTAVE, -3 + OCTAVE),
+        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
     ),
     claim(
@@ -96,6 +100,7 @@ CLAIMS = [
         rule="each within one grid step (half an octave)",
         contrasts=rise("lr", MOMENTUM, 14, 160, -HALF_OCTAVE, HALF_OCTAVE)
         + rise("train_lr", MOMENTUM, 10, 160, -1.5 - HALF_OCTAVE, -1.5 + HALF_OCTAVE),
+        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], 0.25),
     ),
     claim(
@@ -108,6 +113,7 @@ CLAIMS = [
         rule="each within one octave",
         contrasts=rise("lr", MOMENTUM, 50, 1120, -3 - OCTAVE, -3 + OCTAVE)
         + rise("train_lr", MOMENTUM, 50, 1120, -OCTAVE, OCTAVE),
+        evidence="With longer training the test-optimal learning rate falls more than the train-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], high=-OCTAVE / 2),
     ),
     claim(
