@@ -3,13 +3,10 @@
 import fcntl
 import os
 import shlex
-import signal
 import struct
 import subprocess
 import sys
 import termios
-import time
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -58,7 +55,7 @@ def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder
         (("--lr=nan",), "lr nan is not a positive number"),
         (("--seeds=3",), "write first-last, for example 0-2"),
         (("--settings={l2}",), "are not JSON"),
-        (('--settings={"l3": 1}',), "unknown setting 'l3'; known: l2_scope, micro_batch"),
+        (('--settings={"l3": 1}',), "unknown setting 'l3'; known: l2_scope, l2_convention, micro_batch"),
         (("--file=missing.py",), "there is no file missing.py"),
     ],
 )
@@ -99,37 +96,6 @@ def test_corrupt_mnist_is_one_line(sgdnoise, tmp_path):
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "delete what is there and prepare again" in done.stderr
     assert not (tmp_path / "mnist.npz").exists()
-
-
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_cell_leaves_no_result(sgdnoise, tmp_path, data_folder, kill):
-    sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
-    out = tmp_path / "cells" / "a.h5"
-    command = [
-        sys.executable,
-        "-m",
-        "sgdnoise",
-        "train",
-        *AUTOENCODER,
-        "--budget=epochs100000",
-        f"--data={data_folder}",
-        f"--out={out}",
-    ]
-    # A test run in the background of a shell ignores SIGINT, and so would its children.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
-        try:
-            time.sleep(3)
-            assert process.poll() is None
-            process.send_signal(kill)
-            _, stderr = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert process.returncode == (130 if kill == signal.SIGINT else -kill)
-    assert ("interrupted; nothing was written" in stderr) == (kill == signal.SIGINT)
-    assert not list(tmp_path.rglob("*.h5"))
-    sgdnoise("train", *AUTOENCODER, "--budget=steps2", f"--data={data_folder}", f"--out={out}")
-    assert read_run(out).status == ["completed"]
 
 
 def test_a_full_disk_is_one_line(tmp_path, data_folder, sgdnoise):

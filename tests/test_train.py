@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sgdnoise import benchmarks, budgets, datasets, grid, train
+from sgdnoise import benchmarks, budgets, datasets, grid, train, train_cell
 from sgdnoise.ghost_norm import GhostBatchNorm
-from sgdnoise.networks.wide_resnet import Block, WideResNet
+from sgdnoise.networks.wide_resnet import Block
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.tasks import classification, language_model
-from sgdnoise.train_cell import train_cell, use_device
+from sgdnoise.train_cell import use_device
 
 CPU = use_device("cpu", threads=1)
-OFFLINE = [name for name in benchmarks.names() if name != "autoencoder_mnist"]
+OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]  # need no download
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def load(data_folder):
         path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
         benchmark = benchmarks.load(name)
         datasets.prepare(path, benchmark.arrays)
-        return benchmark, datasets.load(path, CPU)
+        return benchmark, (benchmark.load or datasets.load)(path, CPU)
 
     return get
 
@@ -39,17 +39,12 @@ def cell_of(name, budget="steps6", batch_size=32, lr=0.5, optimizer="momentum", 
 
 
 def plan_of(name, **changes):
-    cell = cell_of(name, **changes)
-    warmup = budgets.epochs_to_steps(OPTIMIZERS[cell.optimizer].warmup_epochs, cell.batch_size, benchmarks.protocol(name))
-    return train.Plan(
-        OPTIMIZERS[cell.optimizer],
-        cell.batch_size,
-        float(cell.lr),
-        cell.num_steps,
-        warmup,
-        cell.evaluations,
-        cell.spec["settings"],
-    )
+    return train_cell.plan_of(cell_of(name, **changes))
+
+
+def first_batches(benchmark, data, batch_size, number=1):
+    order = torch.Generator().manual_seed(0)
+    return list(islice(benchmark.batches(data, batch_size, order, 0, slice(0, batch_size)), number))
 
 
 # Optimizers
@@ -163,23 +158,15 @@ def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
     [("wrn_digits", 77_818), ("wrn_skipinit_digits", 77_693), ("autoencoder_digits", 26_122), ("lstm_synthetic", 20_146)],
 )
 def test_parameter_counts(name, count):
-    model = benchmarks.load(name).build(plan_of(name).settings)
+    model = benchmarks.load(name).build()
     assert sum(parameter.numel() for parameter in model.parameters()) == count
-
-
-def test_paper_networks_have_their_parameter_counts():
-    """2.749 million for WRN-16-4 (counted from its layers); 2.84 million for the MNIST autoencoder."""
-    wrn = WideResNet(16, 4, 3, 10, norm=nn.BatchNorm2d)
-    assert sum(parameter.numel() for parameter in wrn.parameters()) == 2_748_890
-    autoencoder = benchmarks.load("autoencoder_mnist").build({})
-    assert sum(parameter.numel() for parameter in autoencoder.parameters()) == 2_837_314
 
 
 def test_skip_init_starts_as_its_skip_path():
     torch.manual_seed(0)
     block, images = Block(16, 16, 1, lambda _: nn.Identity(), skip_init=True, project=False), torch.randn(2, 16, 8, 8)
     assert torch.equal(block(images), images)
-    model = benchmarks.load("wrn_skipinit_digits").build({})
+    model = benchmarks.load("wrn_skipinit_digits").build()
     scales = [parameter for name, parameter in model.named_parameters() if name.endswith("scale")]
     assert len(scales) == 3
     assert not any(scales)
@@ -189,13 +176,13 @@ def test_skip_init_starts_as_its_skip_path():
 def test_initial_loss_is_that_of_a_guess(load, name, expected):
     benchmark, data = load(name)
     torch.manual_seed(0)
-    model = benchmark.build(plan_of(name).settings).eval()
+    model = benchmark.build().eval()
     with torch.no_grad():
         assert benchmark.evaluate(model, data, "test")["loss"] == pytest.approx(expected, rel=0.1)
 
 
 def test_autoencoder_starts_sparse():
-    model = benchmarks.load("autoencoder_mnist").build({})
+    model = benchmarks.load("autoencoder_mnist").build()
     weights = [parameter.detach() for parameter in model.parameters() if parameter.ndim == 2]
     assert [weight.shape[1] for weight in weights] == [784, 1000, 500, 250, 30, 250, 500, 1000]
     for weight in weights:
@@ -217,17 +204,44 @@ def test_digits_split_is_fixed_and_stratified(load):
     assert data["train_labels"][:8].tolist() == benchmarks.load("wrn_digits").arrays(None)["train_labels"][:8].tolist()
 
 
-def test_shift_moves_by_at_most_one_pixel():
-    module = benchmarks.load("wrn_digits").arrays.__globals__
+@pytest.mark.parametrize(("padding", "flip"), [("reflect", False), ("constant", True)])
+def test_augmented_images_are_crops_of_the_padded_image(padding, flip):
+    """Each is one of the nine crops, or of their mirror images; all occur about equally often."""
     torch.manual_seed(0)
-    images = torch.randint(17, (200, 1, 8, 8), dtype=torch.uint8)
-    padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect")
+    images = torch.randint(1, 17, (900, 3, 8, 8), dtype=torch.uint8)
+    padded = F.pad(images.float(), (1, 1, 1, 1), mode=padding)
     crops = [padded[:, :, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
-    matches = torch.stack([(module["shift"](images) == crop).all(dim=(1, 2, 3)) for crop in crops])
-    torch.manual_seed(0)
-    matches = torch.stack([(shifted == crop).all(dim=(1, 2, 3)) for shifted in [module["shift"](images)] for crop in crops])
+    crops += [crop.flip(3) for crop in crops] * flip
+    augmented = classification.augment(images, 1, padding, flip)
+    matches = torch.stack([(augmented == crop).all(dim=(1, 2, 3)) for crop in crops])
     assert (matches.sum(dim=0) == 1).all()
-    assert (matches.sum(dim=1) > 5).all()
+    assert (matches.sum(dim=1) > 450 / len(crops)).all()
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("start", [3, 70])
+def test_batches_can_start_anywhere(load, name, start):
+    """Batch `start` of the stream has the same examples whether the ones before were made or skipped."""
+    benchmark, data = load(name)
+    whole = slice(0, 48)
+    streams = (benchmark.batches(data, 48, torch.Generator().manual_seed(0), first, whole) for first in (0, start))
+    torch.manual_seed(0)
+    ran = list(islice(next(streams), start + 2))[start:]
+    torch.manual_seed(0)
+    jumped = list(islice(next(streams), 2))
+    for one, other in zip(ran, jumped, strict=True):
+        assert torch.equal(one[:2][-1], other[:2][-1])  # labels, targets or pixels: not augmented
+
+
+def test_shards_make_up_the_batch(load):
+    benchmark, data = load("wrn_digits")
+    whole, *parts = (slice(0, 64), slice(0, 32), slice(32, 64))
+    batches = []
+    for shard in (whole, *parts):
+        torch.manual_seed(0)
+        batches.append(next(benchmark.batches(data, 64, torch.Generator().manual_seed(0), 0, shard)))
+    for together, *apart in zip(*batches, strict=True):
+        assert torch.equal(together, torch.cat(apart))
 
 
 def test_index_stream_is_one_stream_of_epochs():
@@ -257,15 +271,15 @@ def test_text_streams():
 
 def test_entropy_rate_is_that_of_the_source():
     """The true model's cross-entropy on a long text of the source agrees within four standard errors."""
-    module = benchmarks.load("lstm_synthetic").arrays.__globals__
-    probabilities, next_state = module["source"]()
+    source = benchmarks.module("lstm_synthetic")
+    probabilities, next_state = source.source()
     random, state, surprises = np.random.default_rng(0), 0, []
     for _ in range(20_000):
         word = random.choice(len(probabilities[0]), p=probabilities[state])
         surprises.append(-np.log(probabilities[state, word]))
         state = next_state[state, word]
     error = np.std(surprises) / len(surprises) ** 0.5
-    assert np.mean(surprises) == pytest.approx(module["entropy_rate"](probabilities, next_state), abs=4 * error)
+    assert np.mean(surprises) == pytest.approx(source.entropy_rate(probabilities, next_state), abs=4 * error)
 
 
 # The training loop
@@ -275,17 +289,15 @@ def test_entropy_rate_is_that_of_the_source():
 def test_micro_batches_add_up_to_the_batch(load, name):
     benchmark, data = load(name)
     torch.manual_seed(0)
-    model = benchmark.build(plan_of(name).settings).double()
+    model = benchmark.build().double()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if isinstance(module, nn.LSTM):
-            module.dropout = 0.0
-    batch = next(benchmark.batches(data, 64, torch.Generator().manual_seed(0)))
+    (batch,) = first_batches(benchmark, data, 64)
     batch = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch)
     losses, gradients = [], []
     for micro_batch in (64, 32):
-        losses.append(train.backward(benchmark, model, batch, micro_batch, {}))
+        losses.append(train.backward(benchmark, train.State(model, CPU), batch, micro_batch, 64))
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
         model.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
@@ -297,14 +309,14 @@ def test_micro_batches_keep_the_lstms_state(load):
     """Two batches in a row: the second starts from the state of the first, per micro-batch."""
     benchmark, data = load("lstm_synthetic")
     torch.manual_seed(0)
-    model = benchmark.build(plan_of("lstm_synthetic").settings).eval()
-    batches = list(islice(benchmark.batches(data, 8, torch.Generator()), 2))
+    model = benchmark.build().eval()
+    batches = first_batches(benchmark, data, 8, 2)
     losses = {}
     for micro_batch in (8, 2):
-        carries = {}
-        losses[micro_batch] = [train.backward(benchmark, model, batch, micro_batch, carries) for batch in batches]
+        state = train.State(model, CPU)
+        losses[micro_batch] = [train.backward(benchmark, state, batch, micro_batch, 8) for batch in batches]
     assert losses[8] == pytest.approx(losses[2], rel=1e-5)
-    fresh = train.backward(benchmark, model, batches[1], 8, {})
+    fresh = train.backward(benchmark, train.State(model, CPU), batches[1], 8, 8)
     assert abs(fresh - losses[8][1]) > 1e-3
 
 
@@ -316,11 +328,12 @@ def test_train_equals_a_reference_written_with_torch_optim(load):
 
     init, order, _ = train.seed_streams(3)
     torch.manual_seed(init)
-    model = benchmark.build(plan.settings)
+    model = benchmark.build()
     optimizer = torch.optim.SGD(model.parameters(), 0.008, momentum=0.9, weight_decay=1e-5)
     factors = [1] * 10 + [2.0**-k for k in range(1, 11)]
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, 19)])
-    images = (data["train_images"].flatten(1).double() * 255 / 16).round().float() / 255
+    raw = torch.from_numpy(benchmarks.load("wrn_digits").arrays(None)["train_images"])
+    images = (raw.flatten(1).double() * 255 / 16).round().float() / 255
     for index in islice(classification.index_stream(1024, 32, torch.Generator().manual_seed(order)), 20):
         loss = F.binary_cross_entropy_with_logits(model(images[index]), images[index], reduction="sum") / 32
         optimizer.zero_grad()
@@ -363,7 +376,7 @@ def test_random_streams_are_per_purpose():
 
 
 def test_l2_scope():
-    model = benchmarks.load("wrn_digits").build(plan_of("wrn_digits").settings)
+    model = benchmarks.load("wrn_digits").build()
     assert len(train.l2_parameters(model, "all")) == len(list(model.parameters()))
     assert {parameter.ndim for parameter in train.l2_parameters(model, "weights")} == {2, 4}
 
@@ -403,21 +416,21 @@ def test_divergence_is_data(load):
 
 
 def test_a_cell_whose_every_run_diverges_at_once_has_a_record(data_folder):
-    wild = train_cell(cell_of("lstm_synthetic", lr=1e30, seeds="0-1", evaluations=3), data_folder, CPU)
+    wild = train_cell.train_cell(cell_of("lstm_synthetic", lr=1e30, seeds="0-1", evaluations=3), data_folder, CPU)
     assert wild.status == ["diverged", "diverged"]
     assert wild.curves["test_perplexity"].shape == (2, 3)
     assert np.isnan(wild.curves["test_perplexity"][:, -1]).all()
 
 
 def test_seeds_of_a_cell_do_not_touch_each_other(data_folder):
-    alone = train_cell(cell_of("autoencoder_digits", seeds="1-1"), data_folder, CPU)
-    together = train_cell(cell_of("autoencoder_digits", seeds="0-1"), data_folder, CPU)
+    alone = train_cell.train_cell(cell_of("autoencoder_digits", seeds="1-1"), data_folder, CPU)
+    together = train_cell.train_cell(cell_of("autoencoder_digits", seeds="0-1"), data_folder, CPU)
     for metric in alone.curves:
         np.testing.assert_array_equal(alone.curves[metric][0], together.curves[metric][1])
 
 
 def test_record_of_a_cell(data_folder):
-    run = train_cell(
+    run = train_cell.train_cell(
         cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU
     )
     assert run.step.tolist() == [5, 10, 15, 20]

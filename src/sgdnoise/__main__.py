@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
@@ -17,10 +20,12 @@ from sgdnoise.optimizers import OPTIMIZERS
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
     options = parser().parse_args(arguments)
+    logging.basicConfig(format="sgdnoise: %(levelname)s: %(message)s")
+    logging.addLevelName(logging.WARNING, "warning")
     try:
         options.verb(options)
-    except KeyboardInterrupt:
-        print("sgdnoise: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"sgdnoise: interrupted{stop or '; nothing was written'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
@@ -64,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     trained.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
     trained.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
     trained.add_argument("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
+    trained.add_argument("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)")
+    trained.add_argument("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)")
     trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
 
     shown = verb("show", show, "print the result of a cell")
@@ -102,7 +109,9 @@ def list_grid(options: argparse.Namespace) -> None:
     cells = grid.cells(config)
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
-        command = f"python -m sgdnoise train {cell.arguments} --data={config['data']} --device={config['device']} {out}"
+        shared = grid.processes(config, cell.benchmark, cell.batch_size)
+        where = f"--data={config['data']} --device={config['device']}" + f" --processes={shared}" * (shared > 1)
+        command = f"python -m sgdnoise train {cell.arguments} {where} {out}"
         print(
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )
@@ -122,22 +131,53 @@ def prepare(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a cell, with a progress bar if a person is watching."""
+    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}", "-m", "sgdnoise"]
+        os.execv(sys.executable, [sys.executable, "-m", *torchrun, *sys.argv[1:]])
     cell = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from tqdm import tqdm
 
-    from sgdnoise import run, train_cell
+    from sgdnoise import checkpoint, parallel, run, train_cell
 
     gc.freeze()
     gc.enable()
-    device = train_cell.use_device(options.device, options.threads)
-    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty()) as bar:
-        result = train_cell.train_cell(cell, options.data, device, on_step=lambda _: bar.update())
+    device = parallel.join(train_cell.use_device(options.device, options.threads))
+    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or parallel.rank() > 0) as bar:
+        result = train_cell.train_cell(
+            cell,
+            options.data,
+            device,
+            on_step=lambda done: bar.update(done - bar.n),
+            checkpoint_path=checkpoint.path_of(options.out),
+            checkpoint_seconds=options.checkpoint_seconds,
+            asked_to_stop=listen_for_signals(parallel.rank()),
+        )
+    if parallel.rank() > 0:
+        return
     run.write_run(options.out, result)
+    checkpoint.path_of(options.out).unlink(missing_ok=True)
     diverged = result.status.count(run.DIVERGED)
     rate = result.provenance["examples_per_second"]
     print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+
+
+def listen_for_signals(rank: int) -> Callable[[], bool]:
+    """Make SIGTERM and the first Ctrl-C ask for a stop after the current update; return whether one came.
+
+    Of processes that share a batch only number 0 listens: it writes the checkpoint, then torchrun ends the others.
+    """
+    received: list[int] = []
+
+    def receive(signum: int, frame: object) -> None:
+        received.append(signum)
+        signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, receive if rank == 0 else signal.SIG_IGN)
+    return lambda: bool(received)
 
 
 def show(options: argparse.Namespace) -> None:
@@ -219,6 +259,8 @@ def figure(options: argparse.Namespace) -> None:
         raise ValueError(f"the figure {options.name} needs --benchmark")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
+    if tables:
+        protocol = protocol | {"title": protocol["title"].format(num_train=tables["cells"]["num_train"].iloc[0])}
     if options.name == "claims":
         tables["claims"] = figures.read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)

@@ -42,7 +42,7 @@ def check_spec(run: Run, cell: Cell, path: Path) -> None:
 
 def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
     """Return the rows of one cell."""
-    protocol = benchmarks.protocol(cell.benchmark, cell.file)
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     test_metric = next(iter(protocol["metrics"]))
     common = {
         "benchmark": cell.benchmark,
@@ -50,6 +50,7 @@ def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
         "budget": cell.budget,
         "batch_size": cell.batch_size,
         "lr": float(cell.lr),
+        "num_train": protocol["num_train"],
         "num_steps": cell.num_steps,
         "num_epochs": round(budgets.num_epochs(cell.num_steps, cell.batch_size, protocol), 6),
         "modes": " ".join(cell.modes),

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgdnoise import parallel
+
 
 class GhostBatchNorm(nn.Module):
     """Normalise every ghost batch of `ghost_batch` consecutive images by its own statistics.
@@ -50,7 +52,11 @@ class GhostBatchNorm(nn.Module):
 
     @torch.no_grad()
     def finish_update(self) -> None:
-        """Move the running averages by the statistics of one update."""
+        """Move the running averages by the statistics of one update, of which every process has as many ghost batches."""
+        if parallel.size() > 1:
+            parallel.add_up([self.update_mean, self.update_var])
+            self.update_mean /= parallel.size()
+            self.update_var /= parallel.size()
         self.running_mean.lerp_(self.update_mean, 1 - self.decay)
         self.running_var.lerp_(self.update_var, 1 - self.decay)
         self.num_ghosts = 0

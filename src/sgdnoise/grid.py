@@ -135,9 +135,15 @@ def cell(
         raise ValueError(
             f'settings {settings!r} are not JSON ({error}); write for example \'{{"l2_scope": "weights"}}\''
         ) from None
+    protocol = benchmarks.sized(protocol, json.loads(resolved))
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
     return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
+
+
+def processes(config: Config, benchmark: str, batch_size: int) -> int:
+    """Return how many processes share every batch of a cell; its numbers do not depend on that, but for rounding."""
+    return config["benchmarks"][benchmark].get("processes", {}).get(str(batch_size), 1)
 
 
 def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cell]:
@@ -146,7 +152,8 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
         protocol = benchmarks.protocol(name, entry.get("file"))
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None
-    settings = json.dumps(_resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings"), sort_keys=True)
+    chosen = _resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings")
+    settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
     seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
     if not any(mode in entry for mode in MODES):
         raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import sgdnoise
+from sgdnoise import parallel
 
 
 def collect(device: torch.device) -> dict[str, Any]:
@@ -20,10 +21,11 @@ def collect(device: torch.device) -> dict[str, Any]:
         "version": sgdnoise.__version__,
         **code_version(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": parallel.size(),
         "precision": "float32, TF32 off",  # set by `device`
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

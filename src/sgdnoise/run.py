@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+from sgdnoise.files import publish
 
 LAYOUT = 1
 COMPLETED, DIVERGED = "completed", "diverged"
@@ -49,19 +49,10 @@ def write_run(path: Path, run: Run) -> None:
         file.create_dataset("status", data=run.status, dtype=h5py.string_dtype())
         for metric, curve in run.curves.items():
             file[f"curves/{metric}"] = curve
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as handle:
-            handle.write(content.getbuffer())
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        publish(path, content.getbuffer())
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}; free the space or mend the folder, then run the cell again") from error
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 def read_run(path: Path) -> Run:

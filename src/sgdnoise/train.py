@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdnoise import schedule
-from sgdnoise.benchmarks import Benchmark
+from sgdnoise import parallel, schedule
+from sgdnoise.benchmarks import Batch, Benchmark
 from sgdnoise.ghost_norm import GhostBatchNorm
 from sgdnoise.optimizers import Optimizer
 
@@ -46,6 +46,37 @@ class Curves:
     steps_done: int = 0
 
 
+@dataclass
+class State:
+    """All that the rest of a run depends on, besides its plan. `packed` is what a checkpoint holds of it."""
+
+    model: nn.Module
+    device: torch.device
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    carries: dict[int, Any] = field(default_factory=dict)
+    stream_loss: float = 0.0  # summed over the `stream_terms` seen since the last evaluation
+    stream_terms: int = 0
+    curves: Curves = field(default_factory=Curves)
+
+    PLAIN = ("optimizer", "carries", "stream_loss", "stream_terms")
+
+    def packed(self) -> dict[str, Any]:
+        """Return the state as tensors and plain values, between two updates."""
+        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])
+        plain = {name: getattr(self, name) for name in self.PLAIN}
+        return plain | {"model": self.model.state_dict(), "curves": asdict(self.curves), "random": random}
+
+    def unpack(self, packed: dict[str, Any]) -> None:
+        """Go on from where `packed` was taken, bitwise."""
+        self.model.load_state_dict(packed["model"])
+        for name in self.PLAIN:
+            setattr(self, name, packed[name])
+        self.curves = Curves(**packed["curves"])
+        torch.set_rng_state(packed["random"][0].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(packed["random"][1].cpu(), self.device)
+
+
 def evaluation_steps(num_steps: int, evaluations: int) -> list[int]:
     """Spread the evaluations evenly over a run, the last after its last update.
 
@@ -63,43 +94,45 @@ def seed_streams(seed: int) -> tuple[int, int, int]:
 
 def train(
     benchmark: Benchmark,
-    data: dict[str, Tensor],
+    data: Any,
     plan: Plan,
     seed: int,
     device: torch.device,
-    on_step: Callable[[int], object] = lambda step: None,
+    on_step: Callable[[State], object] = lambda state: None,
+    resume: dict[str, Any] | None = None,
 ) -> Curves:
     """Train one seed and return its curves; one whose loss or metrics are not finite ends there as diverged.
 
     On a given device with a given number of threads the result depends on the arguments alone, bitwise: not on the runs
-    before it, its neighbours or the grid.
+    before it, its neighbours or the grid, nor on whether it is continued from a packed state of its own, `resume`.
     """
     init, order, noise = seed_streams(seed)
     torch.manual_seed(init)
-    model = benchmark.build(plan.settings).to(device).to(memory_format=torch.channels_last)
+    model = benchmark.build().to(device).to(memory_format=torch.channels_last)
     parameters: list[Tensor] = list(model.parameters())
-    decayed = l2_parameters(model, plan.settings["l2_scope"])
+    decayed, l2 = l2_parameters(model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
     norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
-    batches = benchmark.batches(data, plan.batch_size, torch.Generator().manual_seed(order))
-    micro_batch = int(plan.settings["micro_batch"]) or plan.batch_size
-    check_micro_batch(micro_batch, plan.batch_size, norms)
+    shard = parallel.shard(plan.batch_size)
+    micro_batch = int(plan.settings["micro_batch"]) or shard.stop - shard.start
+    check_micro_batch(micro_batch, shard.stop - shard.start, model)
     torch.manual_seed(noise)
-
-    curves = Curves()
-    state: dict[str, Any] = {}
-    carries: dict[int, Any] = {}
+    state = State(model, device)
+    if resume:
+        state.unpack(resume)
+    curves = state.curves
+    batches = benchmark.batches(data, plan.batch_size, torch.Generator().manual_seed(order), curves.steps_done, shard)
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
-    stream_loss, stream_terms = 0.0, 0
-    for step in range(plan.num_steps):
+    for step in range(curves.steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
-        loss_sum = backward(benchmark, model, next(batches), micro_batch, carries)
+        loss_sum = backward(benchmark, state, next(batches), micro_batch, plan.batch_size)
         gradients = gradients_of(parameters)
+        parallel.add_up(gradients)
         with torch.no_grad():
-            if benchmark.l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
-                torch._foreach_add_(gradients_of(decayed), decayed, alpha=benchmark.l2)
+            if l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
+                torch._foreach_add_(gradients_of(decayed), decayed, alpha=l2)
             if benchmark.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
-            plan.optimizer.update(plan.optimizer, parameters, gradients, state, plan.lr_at(step))
+            plan.optimizer.update(plan.optimizer, parameters, gradients, state.optimizer, plan.lr_at(step))
         for norm in norms:
             norm.finish_update()
         for parameter in parameters:
@@ -107,35 +140,37 @@ def train(
         curves.train_seconds += time.perf_counter() - started
         curves.train_cpu_seconds += time.process_time() - cpu_started
         curves.steps_done = step + 1
-        on_step(step + 1)
 
-        stream_loss, stream_terms = stream_loss + loss_sum, stream_terms + plan.batch_size * benchmark.loss_terms
+        state.stream_loss += loss_sum
+        state.stream_terms += plan.batch_size * benchmark.loss_terms
         curves.diverged = not math.isfinite(loss_sum)
         if step + 1 in evaluate_at or curves.diverged:
-            row = evaluate(benchmark, model, data, decayed) | {"stream_loss": stream_loss / stream_terms}
+            row = evaluate(benchmark, model, data, decayed, l2) | {"stream_loss": state.stream_loss / state.stream_terms}
             curves.diverged |= not all(map(math.isfinite, row.values()))
             curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
-            stream_loss, stream_terms = 0.0, 0
+            state.stream_loss, state.stream_terms = 0.0, 0
         if curves.diverged:
             break
+        on_step(state)
     return curves
 
 
-def backward(benchmark: Benchmark, model: nn.Module, batch: tuple[Tensor, ...], micro_batch: int, carries: dict) -> float:
-    """Accumulate the gradient of the batch's mean loss over micro-batches; return the summed loss.
+def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int, batch_size: int) -> float:
+    """Accumulate the gradient of the mean loss over `batch_size` examples; return their summed loss.
 
-    The gradients of micro-batches add up to that of the whole batch, since each is of a sum over examples.
+    `batch` is this process's part of them. The gradients of micro-batches add up to that of the whole batch, since each
+    is of a sum over examples.
     """
-    batch_size, loss_sum = len(batch[0]), 0.0
+    loss_sum = 0.0
     for index, micro in enumerate(zip(*(tensor.split(micro_batch) for tensor in batch), strict=True)):
-        loss, carries[index] = benchmark.loss(model, micro, carries.get(index))
+        loss, state.carries[index] = benchmark.loss(state.model, micro, state.carries.get(index))
         (loss / batch_size).backward()
         loss_sum += loss.item()
-    return loss_sum
+    return parallel.total(loss_sum, device=state.device)[0]
 
 
 @torch.no_grad()
-def evaluate(benchmark: Benchmark, model: nn.Module, data: dict[str, Tensor], decayed: list[Tensor]) -> dict[str, float]:
+def evaluate(benchmark: Benchmark, model: nn.Module, data: Any, decayed: list[Tensor], l2: float) -> dict[str, float]:
     """Measure both splits without dropout, augmentation or any other randomness.
 
     `train_objective` is the train loss plus l2 / 2 ||w||^2 over the parameters that L2 covers.
@@ -146,7 +181,7 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: dict[str, Tensor], de
     }
     model.train()
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
-    return row | {"train_objective": row["train_loss"] + benchmark.l2 / 2 * squares}
+    return row | {"train_objective": row["train_loss"] + l2 / 2 * squares}
 
 
 def l2_parameters(model: nn.Module, scope: str) -> list[Tensor]:
@@ -154,15 +189,25 @@ def l2_parameters(model: nn.Module, scope: str) -> list[Tensor]:
     return [parameter for parameter in model.parameters() if scope == "all" or parameter.ndim > 1]
 
 
+def l2_factor(benchmark: Benchmark, settings: dict[str, Any]) -> float:
+    """Return the factor l2 of the penalty l2 / 2 ||w||^2; without the half, by convention "full", it is twice as large."""
+    return benchmark.l2 * {"half": 1, "full": 2}[settings["l2_convention"]]
+
+
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """List the gradients that `backward` left; every parameter has one."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def check_micro_batch(micro_batch: int, batch_size: int, norms: list[GhostBatchNorm]) -> None:
-    """Refuse splits of a batch that would change what ghost batch norm computes."""
-    for norm in norms:
-        ghost_batch = min(norm.ghost_batch, batch_size)
-        for name, size in (("batch size", batch_size), ("micro_batch", micro_batch)):
-            if size % ghost_batch:
-                raise ValueError(f"{name} {size} is not a multiple of the ghost batch {ghost_batch}; choose one that is")
+def check_micro_batch(micro_batch: int, batch_size: int, model: nn.Module) -> None:
+    """Refuse splits of a batch that would change what is computed; `batch_size` is that of this process."""
+    shared = f" of each of {parallel.size()} processes" if parallel.size() > 1 else ""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p and shared:
+            raise ValueError("a network with dropout cannot share its batches: every process would draw the same; use 1 process")
+        if isinstance(module, GhostBatchNorm):
+            # A batch below the ghost batch is one ghost batch, which cannot be shared either.
+            ghost_batch = module.ghost_batch if shared else min(module.ghost_batch, batch_size)
+            for name, number in ((f"batch size{shared}", batch_size), ("micro_batch", micro_batch)):
+                if number % ghost_batch:
+                    raise ValueError(f"{name} {number} is not a multiple of the ghost batch {ghost_batch}; choose one that is")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from sgdnoise import benchmarks, budgets, datasets, provenance
+from sgdnoise import benchmarks, budgets, checkpoint, datasets, parallel, provenance
 from sgdnoise.grid import Cell, seed_range
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.run import COMPLETED, DIVERGED, Run
-from sgdnoise.train import Curves, Plan, evaluation_steps, train
+from sgdnoise.train import Curves, Plan, State, evaluation_steps, train
 
 
 def use_device(name: str, threads: int) -> torch.device:
@@ -25,40 +27,93 @@ def use_device(name: str, threads: int) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def train_cell(cell: Cell, data_folder: Path, device: torch.device, on_step: Callable[[int], object] = lambda step: None) -> Run:
-    """Train every seed of a cell, one after another, and return the record for `write_run`."""
-    started = time.perf_counter()
-    protocol = benchmarks.protocol(cell.benchmark, cell.file)
-    benchmark = benchmarks.load(cell.benchmark, cell.file)
-    dataset = data_folder / f"{protocol['dataset']}.npz"
-    datasets.prepare(dataset, benchmark.arrays)
-    data = datasets.load(dataset, device)
-    optimizer, spec, seeds = OPTIMIZERS[cell.optimizer], cell.spec, seed_range(cell.seeds)
+def load_data(cell: Cell, folder: Path, device: torch.device) -> tuple[benchmarks.Benchmark, Any]:
+    """Return the benchmark of a cell and its data, prepared if they are not yet."""
+    benchmark = benchmarks.load(cell.benchmark, cell.file, cell.spec["settings"])
+    path = folder / f"{benchmarks.protocol(cell.benchmark, cell.file)['dataset']}.npz"
+    datasets.prepare(path, benchmark.arrays)
+    return benchmark, (benchmark.load or datasets.load)(path, device)
+
+
+def plan_of(cell: Cell) -> Plan:
+    """Return what a run of a cell is asked to do."""
+    optimizer, settings = OPTIMIZERS[cell.optimizer], cell.spec["settings"]
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
     warmup_steps = budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
-    plan = Plan(optimizer, cell.batch_size, float(cell.lr), cell.num_steps, warmup_steps, cell.evaluations, spec["settings"])
-    made_by = provenance.collect(device)
+    return Plan(optimizer, cell.batch_size, float(cell.lr), cell.num_steps, warmup_steps, cell.evaluations, settings)
+
+
+def train_cell(
+    cell: Cell,
+    data_folder: Path,
+    device: torch.device,
+    on_step: Callable[[int], object] = lambda step: None,
+    checkpoint_path: Path | None = None,
+    checkpoint_seconds: float = 300,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Train every seed of a cell, one after another, and return the record for `write_run`.
+
+    With a `checkpoint_path` it goes on from the checkpoint there, if there is one of this cell, and writes one every
+    `checkpoint_seconds` and when `asked_to_stop` says so; then it raises `KeyboardInterrupt`. `on_step` is told the number of
+    updates that the cell has finished.
+    """
+    started = time.perf_counter()
+    benchmark, data = load_data(cell, data_folder, device)
+    plan, seeds, made_by = plan_of(cell), seed_range(cell.seeds), provenance.collect(device)
+    identity = cell.spec | {"device": device.type, "processes": parallel.size()}
+    saved = (checkpoint.load(checkpoint_path, identity, device) if checkpoint_path else None) or {}
+    finished = [Curves(**curves) for curves in saved.get("finished", [])]
+    before = saved.get("made_by", [])  # the processes that this one continues
+    writes = checkpoint_path is not None and parallel.rank() == 0
+    offer = checkpoint.saver(checkpoint_path, identity, checkpoint_seconds) if checkpoint_path and writes else None
+
+    def pack(state: State) -> dict[str, Any]:
+        until = {"seconds": time.perf_counter() - started, "seed": seeds[len(finished)], "step": state.curves.steps_done}
+        return {
+            "finished": [asdict(curves) for curves in finished],
+            "running": state.packed(),
+            "made_by": [*before, made_by | until],
+        }
+
+    def after_update(state: State) -> None:
+        on_step(len(finished) * plan.num_steps + state.curves.steps_done)
+        stop = asked_to_stop()
+        kept = offer is not None and offer(lambda: pack(state), stop)
+        if stop:
+            where = f"update {state.curves.steps_done} of seed {seeds[len(finished)]}"
+            raise KeyboardInterrupt(
+                f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
+            )
+
     try:
-        trained = [train(benchmark, data, plan, seed, device, on_step) for seed in seeds]
+        for seed in seeds[len(finished) :]:
+            finished.append(train(benchmark, data, plan, seed, device, after_update, saved.pop("running", None)))
     except torch.cuda.OutOfMemoryError as error:
         raise ValueError(f"out of GPU memory at batch size {cell.batch_size}: set the setting micro_batch ({error})") from error
+    made_by |= {"bounds": benchmark.bounds(data), "seconds": time.perf_counter() - started, "continued": before}
+    return record(cell, plan, finished, made_by)
+
+
+def record(cell: Cell, plan: Plan, trained: list[Curves], made_by: dict[str, Any]) -> Run:
+    """Gather the curves of a cell's seeds."""
     train_seconds = sum(curves.train_seconds for curves in trained)
     examples = cell.batch_size * sum(curves.steps_done for curves in trained)
     steps = evaluation_steps(cell.num_steps, cell.evaluations)
     return Run(
-        spec=spec,
+        spec=cell.spec,
         step=np.array(steps),
         lr=np.array([plan.lr_at(step - 1) for step in steps]),
-        seed=np.array(seeds),
+        seed=np.array(seed_range(cell.seeds)),
         status=[DIVERGED if curves.diverged else COMPLETED for curves in trained],
         curves=stack_curves(trained, len(steps)),
         provenance=made_by
         | {
-            "bounds": benchmark.bounds(data),
             "steps_done": [curves.steps_done for curves in trained],
-            "seconds": time.perf_counter() - started,
             "train_seconds": train_seconds,
             "train_cpu_seconds": sum(curves.train_cpu_seconds for curves in trained),
             "examples_per_second": examples / train_seconds,

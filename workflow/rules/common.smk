@@ -45,6 +45,10 @@ def cell_arguments(wildcards):
     return CELLS[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
 
 
+def cell_processes(wildcards):
+    return grid.processes(config, wildcards.benchmark, wildcards.batch_size)
+
+
 def cell_data(wildcards):
     return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
 

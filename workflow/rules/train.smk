@@ -11,10 +11,13 @@ rule train:
     threads: 1
     resources:
         mem_mb=2000,
-        device=config["device"],  # a resource, since it does not re-run cells
+        # Resources, since a change of them does not re-run cells.
+        device=config["device"],
+        processes=cell_processes,
+        checkpoint_seconds=config["checkpoint_seconds"],
     params:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
     shell:
-        'python -m sgdnoise train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --out={output:q}'
-        " 2>&1 | tee {log:q}"
+        'python -m sgdnoise train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
+        " --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q} 2>&1 | tee {log:q}"

@@ -37,7 +37,7 @@ class WideResNet(nn.Module):
 
     `norm` makes a normalisation layer from a channel count. Without one the network is SkipInit: a zero-initialised
     scalar at the end of each residual branch, biases on every convolution, dropout before the classifier
-    (ICLR v5 App. C).
+    (ICLR v5 App. C). `conv_init` is "he", variance 2/fan-in, or "lecun", 1/fan-in.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class WideResNet(nn.Module):
         num_classes: int,
         norm: Callable[[int], nn.Module] | None = None,
         dropout: float = 0.0,
+        conv_init: str = "he",
     ):
         super().__init__()
         assert (depth - 4) % 6 == 0, "depth is 6 n + 4"
@@ -66,7 +67,7 @@ class WideResNet(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # not stated; He, fan-in: the natural choice
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if conv_init == "he" else "linear")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.classifier.weight, std=channels**-0.5)  # variance 1/fan-in (later WRN code)

@@ -7,40 +7,74 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgdnoise.benchmarks import Batches
+
 EVALUATION_BATCH = 512  # our choice: any size gives the same sums
 
 
-def index_stream(num_train: int, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of every batch, (B,), from one endless stream of shuffled epochs.
+def index_stream(num_train: int, batch_size: int, order: torch.Generator, start: int = 0) -> Iterator[Tensor]:
+    """Yield the indices of every batch, (B,), from one endless stream of shuffled epochs, from batch `start` on.
 
     A batch may span two epochs: no example is dropped and every batch is whole.
     """
+    for _ in range(start * batch_size // num_train):
+        torch.randperm(num_train, generator=order)
     left = torch.empty(0, dtype=torch.long)
+    skip = start * batch_size % num_train
     while True:
-        while len(left) < batch_size:
+        while len(left) < skip + batch_size:
             left = torch.cat([left, torch.randperm(num_train, generator=order)])
-        yield left[:batch_size]
-        left = left[batch_size:]
+        yield left[skip : skip + batch_size]
+        left, skip = left[skip + batch_size :], 0
+
+
+def augment(images: Tensor, reach: int, padding: str = "reflect", flip: bool = False) -> Tensor:
+    """Crop every image at random from one padded by `reach` pixels on each side, and mirror every other one if `flip`.
+
+    images: (B, C, H, W) uint8, returned as float32, on their device; the draws are torch's. `padding` is "reflect", which
+    mirrors the image at its border pixels, or "constant", which pads with zeros.
+    """
+    batch_size, _, height, width = images.shape
+    padded = F.pad(images.float(), (reach,) * 4, mode=padding).permute(0, 2, 3, 1)
+    top, left = torch.randint(2 * reach + 1, (2, batch_size, 1), device=images.device)
+    rows = top + torch.arange(height, device=images.device)
+    columns = left + torch.arange(width, device=images.device)
+    if flip:
+        columns = torch.where(torch.rand(batch_size, 1, device=images.device) < 0.5, columns.flip(1), columns)
+    index = torch.arange(batch_size, device=images.device)
+    return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
+    """Centre and scale each channel: (B, C, H, W) to float32, channels last."""
+    shape = (1, -1, 1, 1)
+    centred = images.float() - torch.tensor(mean, device=images.device).view(shape)
+    return (centred / torch.tensor(sd, device=images.device).view(shape)).contiguous(memory_format=torch.channels_last)
 
 
 def batches(
     data: dict[str, Tensor],
     batch_size: int,
     order: torch.Generator,
+    start: int,
+    shard: slice,
     augment: Callable[[Tensor], Tensor],
     normalize: Callable[[Tensor], Tensor],
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield augmented, normalized images (B, C, H, W) float32 and labels (B,), on the device of the data."""
+) -> Batches:
+    """Yield augmented, normalized images (B, C, H, W) float32 and labels (B,), on the device of the data.
+
+    The draws are for the whole batch, whatever the shard.
+    """
     images, labels = data["train_images"], data["train_labels"]
-    for index in index_stream(len(images), batch_size, order):
+    for index in index_stream(len(images), batch_size, order, start):
         index = index.to(images.device)
-        yield normalize(augment(images[index])), labels[index]
+        yield normalize(augment(images[index]))[shard], labels[index][shard]
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
+def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, label_smoothing: float = 0.0) -> tuple[Tensor, None]:
     """Return the cross-entropy summed over the images."""
     images, labels = batch
-    return F.cross_entropy(model(images), labels, reduction="sum"), None
+    return F.cross_entropy(model(images), labels, reduction="sum", label_smoothing=label_smoothing), None
 
 
 def evaluate(model: nn.Module, data: dict[str, Tensor], split: str, normalize: Callable[[Tensor], Tensor]) -> dict[str, float]:

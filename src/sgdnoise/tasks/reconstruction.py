@@ -1,40 +1,46 @@
 """Autoencoding: sigmoid cross-entropy summed over pixels, squared error per image."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgdnoise.benchmarks import Batches
 from sgdnoise.tasks.classification import index_stream
 
 EVALUATION_BATCH = 1000  # our choice: any size gives the same sums
 
 
-def batches(data: dict[str, Tensor], batch_size: int, order: torch.Generator) -> Iterator[tuple[Tensor]]:
-    """Yield pixels (B, P) float32 in [0, 1], on the device of the data (uint8)."""
-    pixels = data["train_pixels"]
-    for index in index_stream(len(pixels), batch_size, order):
-        yield (pixels[index.to(pixels.device)].float() / 255,)
+def batches(pixels: Tensor, batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:
+    """Yield pixels (B, P) float32 in [0, 1] of the images (N, P) uint8, on their device."""
+    for index in index_stream(len(pixels), batch_size, order, start):
+        yield (pixels[index[shard].to(pixels.device)].float() / 255,)
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
-    """Return the sigmoid cross-entropy, summed over pixels and images."""
+def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, kind: str) -> tuple[Tensor, None]:
+    """Return the loss summed over pixels and images: the sigmoid "cross_entropy", or half the "squared_error"."""
     (pixels,) = batch
-    return F.binary_cross_entropy_with_logits(model(pixels), pixels, reduction="sum"), None
+    return loss_sum(model(pixels), pixels, kind), None
 
 
-def evaluate(model: nn.Module, data: dict[str, Tensor], split: str) -> dict[str, float]:
+def loss_sum(logits: Tensor, pixels: Tensor, kind: str) -> Tensor:
+    """Compare logits with pixels, both (B, P)."""
+    if kind == "cross_entropy":
+        return F.binary_cross_entropy_with_logits(logits, pixels, reduction="sum")
+    return F.mse_loss(logits.sigmoid(), pixels, reduction="sum") / 2
+
+
+def evaluate(model: nn.Module, images: Tensor, kind: str) -> dict[str, float]:
     """Return per image: the loss and the squared error of sigmoid(logit), each summed over pixels.
 
-    This squared error is what the paper calls MSE (measured: the paper's numbers need the sum over pixels).
+    images: (N, P) uint8. This squared error is what the paper calls MSE (measured: the paper's numbers need the sum over
+    pixels).
     """
-    loss_sum = squared_error = 0.0
-    images = data[f"{split}_pixels"]
+    loss, squared_error = 0.0, 0.0
     for some in images.split(EVALUATION_BATCH):
         pixels = some.float() / 255
         logits = model(pixels)
-        loss_sum += F.binary_cross_entropy_with_logits(logits, pixels, reduction="sum").item()
+        loss += loss_sum(logits, pixels, kind).item()
         squared_error += F.mse_loss(logits.sigmoid(), pixels, reduction="sum").item()
-    return {"loss": loss_sum / len(images), "squared_error": squared_error / len(images)}
+    return {"loss": loss / len(images), "squared_error": squared_error / len(images)}
