@@ -312,7 +312,7 @@ def test_edge_points_are_hollow(tables):
 
 
 def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
-    with pytest.raises(ValueError, match="unknown figure 'pie'; known: constant_epoch"):
+    with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, constant_epoch"):
         figures.draw("pie", tables, "wrn_digits", {}, {})
     with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
         figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")

@@ -35,7 +35,7 @@ figures:
 """
 )
 CELL = "results/cells/autoencoder_digits/{}/epochs1/batch{}_lr{}_seeds0-1.h5"
-AFTER_CELLS = {"collect": 1, "optimum": 1, "figure": 3, "figures/all": 1}
+AFTER_CELLS = {"collect": 1, "optimum": 1, "claims": 1, "draw_claims": 1, "figure": 3, "figures/all": 1}
 
 
 def snakemake(folder, *arguments, check=True, **variables):
@@ -89,7 +89,14 @@ def study(finished, tmp_path):
 def test_everything_is_there_and_nothing_to_do(finished):
     assert jobs(finished) == ({}, [])
     assert jobs(finished, "figures/all") == ({}, [])
-    for path in ("results/cells.csv", "results/optimum.csv", "figures/schedule.png", "figures/autoencoder_digits/unlimited.png"):
+    for path in (
+        "results/cells.csv",
+        "results/optimum.csv",
+        "results/claims.csv",
+        "figures/claims.png",
+        "figures/schedule.png",
+        "figures/autoencoder_digits/unlimited.png",
+    ):
         assert (finished / path).stat().st_size > 100
 
 
@@ -110,7 +117,7 @@ def test_changing_the_seeds_of_one_cell_runs_that_cell(study):
 
 def test_changing_the_style_draws_and_does_not_train(study):
     write_config(study, **{"figures.dpi": 90})
-    assert jobs(study) == ({"figure": 3, "schedule": 1, "figures/all": 1}, [])
+    assert jobs(study) == ({"figure": 3, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
 
 
 def test_changing_the_code_of_a_figure_draws_that_figure(study):

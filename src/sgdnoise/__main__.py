@@ -100,12 +100,19 @@ def parser() -> argparse.ArgumentParser:
     chosen.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
     chosen.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
+    decided = verb("claims", claims, "decide the paper's claims from the optima")
+    decided.add_argument("--config", required=True, help="the study")
+    decided.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    decided.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
+    decided.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
     drawn = verb("figure", figure, "draw one figure")
     drawn.add_argument("name", help="a file of sgdnoise/figures")
     drawn.add_argument("--benchmark", help="of which benchmark")
     drawn.add_argument("--file", help="the Python file of a benchmark of your own")
     drawn.add_argument("--cells", type=Path, default="results/cells.csv", help="default: %(default)s")
     drawn.add_argument("--optimum", type=Path, default="results/optimum.csv", help="default: %(default)s")
+    drawn.add_argument("--claims", type=Path, default="results/claims.csv", help="default: %(default)s")
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
     return root
@@ -260,6 +267,22 @@ def optimum(options: argparse.Namespace) -> None:
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
 
 
+def claims(options: argparse.Namespace) -> None:
+    """Write claims.csv, and say how many verdicts there are of each kind."""
+    import pandas as pd
+
+    from sgdnoise.claims import claims_table
+
+    entries = load_config(options.config)["benchmarks"]
+    protocols = {name: benchmarks.protocol(name, entry.get("file")) for name, entry in entries.items()}
+    sibling_of = {name: protocol["sibling_of"] for name, protocol in protocols.items() if "sibling_of" in protocol}
+    table = claims_table(pd.read_csv(options.optimum), sibling_of, pd.read_csv(options.cells))
+    write_csv(table, options.out)
+    for role, rows in table.groupby("role", sort=False):
+        counts = rows["verdict"].value_counts()
+        print(f"{role}: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}")
+
+
 def write_csv(table, path: Path) -> None:
     """Write a table whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -279,12 +302,14 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
 
     style = json.loads(options.style)
-    if options.name != "schedule" and not options.benchmark:
+    if options.name not in ("schedule", "claims") and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
     if tables:
         protocol = protocol | {"title": protocol["title"].format(num_train=tables["cells"]["num_train"].iloc[0])}
+    if options.name == "claims":
+        tables["claims"] = figures.read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
 
 

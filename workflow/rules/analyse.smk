@@ -1,4 +1,4 @@
-# Tables: the frozen grid, every run, the optima.
+# Tables: the frozen grid, every run, the optima, the paper's claims.
 rule freeze:
     output:
         f"{RESULTS}/grid.json",
@@ -39,3 +39,19 @@ rule optimum:
         "../../envs/sgdnoise.yaml"
     shell:
         "python -m sgdnoise optimum --config={input.grid:q} --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"
+
+
+rule claims:
+    input:
+        grid=rules.freeze.output[0],
+        cells=rules.collect.output[0],
+        optimum=rules.optimum.output[0],
+    output:
+        f"{RESULTS}/claims.csv",
+    log:
+        f"logs/{RESULTS}/claims.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise claims --config={input.grid:q} --cells={input.cells:q} --optimum={input.optimum:q}"
+        " --out={output:q} 2>&1 | tee {log:q}"

@@ -68,6 +68,7 @@ def figure_arguments(wildcards):
 
 FIGURES = [
     f"{FOLDER}/{name}.{format}"
-    for name in ["schedule"] + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
+    for name in ["schedule", "claims"]
+    + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
     for format in FORMATS
 ]

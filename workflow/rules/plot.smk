@@ -1,4 +1,4 @@
-# Figures: one job per benchmark and figure; the schedule once.
+# Figures: one job per benchmark and figure; the schedule and the claims once.
 rule figure:
     input:
         cells=rules.collect.output[0],
@@ -30,3 +30,19 @@ rule schedule:
         style=json.dumps(STYLE),
     shell:
         "python -m sgdnoise figure schedule --style={params.style:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule draw_claims:
+    input:
+        claims=rules.claims.output[0],
+        code="src/sgdnoise/figures/claims.py",
+    output:
+        expand("{folder}/claims.{format}", folder=FOLDER, format=FORMATS),
+    log:
+        f"logs/{FOLDER}/claims.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        style=json.dumps(STYLE),
+    shell:
+        "python -m sgdnoise figure claims --style={params.style:q} --claims={input.claims:q} --out {output:q} 2>&1 | tee {log:q}"

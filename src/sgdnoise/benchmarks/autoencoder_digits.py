@@ -13,6 +13,7 @@ from sgdnoise.networks.autoencoder import Autoencoder
 
 PROTOCOL = {
     "title": "Autoencoder 64-100-50-25-8, handwritten digits (1,024 train, 773 test)",
+    "sibling_of": "autoencoder_mnist",
     "dataset": "digits",
     "num_train": 1024,  # as wrn_digits
     "num_test": 773,

@@ -17,6 +17,7 @@ from sgdnoise.tasks import language_model
 
 PROTOCOL = {
     "title": "2-layer LSTM, text of a seeded source (8,192 train and 4,096 test words, 50 distinct)",
+    "sibling_of": "lstm_ptb",
     "dataset": "synthetic_text",
     "num_train": 8192,
     "num_test": 4096,

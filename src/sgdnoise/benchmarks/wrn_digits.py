@@ -12,6 +12,7 @@ from sgdnoise.tasks import classification
 
 PROTOCOL = {
     "title": "Wide-ResNet 10-1 with ghost batch norm, handwritten digits (1,024 train, 773 test)",
+    "sibling_of": "wrn_cifar10",
     "dataset": "digits",
     "num_train": 1024,  # our choice: a power of two, so that every batch size divides an epoch
     "num_test": 773,

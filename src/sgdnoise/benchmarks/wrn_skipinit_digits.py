@@ -8,6 +8,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 
 PROTOCOL = {
     "title": "Wide-ResNet 10-1 without norm (SkipInit), handwritten digits (1,024 train, 773 test)",
+    "sibling_of": "wrn_skipinit_cifar10",
     "dataset": "digits",
     "num_train": 1024,  # as wrn_digits
     "num_test": 773,

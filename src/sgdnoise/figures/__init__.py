@@ -40,6 +40,7 @@ METRIC_LABELS = {
     "train_objective": "train loss with L2 term",
 }
 SELECTION = "Learning rates selected on the test set, as in the paper."
+PAPER = "Crosses: the paper's own points (ICLR v5)."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
@@ -47,12 +48,17 @@ def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
     """Read what the figures of a benchmark draw from."""
     tables = {}
     for name, path in (("cells", cells), ("optimum", optimum)):
-        if not path.exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
-        tables[name] = pd.read_csv(path).query("benchmark == @benchmark")
+        tables[name] = read_table(path).query("benchmark == @benchmark")
         if tables[name].empty:
             raise ValueError(f"{path} has no benchmark {benchmark!r}")
     return tables
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one table of results."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+    return pd.read_csv(path)
 
 
 def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
@@ -93,7 +99,7 @@ def log2_axis(axes: Axes, which: str) -> None:
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(LogLocator(base=2, numticks=9))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}"))
 
 
 def plain_log_axis(axes: Axes) -> None:
@@ -126,6 +132,15 @@ def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, l
     line = {"color": look["color"], "marker": look["marker"]}
     if hollow.any():
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
+
+
+def plot_paper(axes: Axes, points: pd.DataFrame, x: str, y: str, linestyle: str) -> None:
+    """Draw the paper's points of one optimizer as black crosses on a thin line; one of them is enough for the legend."""
+    points = points.dropna(subset=y).sort_values(x)
+    if len(points):
+        name = "_paper" if "paper" in axes.get_legend_handles_labels()[1] else "paper"
+        look: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 4, "linewidth": 0.7, "linestyle": linestyle}
+        axes.plot(points[x], points[y], label=name, zorder=4, **look)
 
 
 def metric_spread(points: pd.DataFrame) -> Any:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
+from sgdnoise.paper import paper_table, same_budget
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -22,6 +23,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     """Draw the four panels of a budget mode whose batch size is swept."""
     test_metric, train_metric = list(protocol["metrics"])[:2]
     points = tables["optimum"].query("mode == @mode")
+    paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
     for axes, metric, y, spread, title in (
         (test, test_metric, "mean", figures.metric_spread, figures.METRIC_LABELS[test_metric]),
@@ -47,12 +49,14 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
             f"effective learning rate optimal for\n{figures.METRIC_LABELS[train_metric]}",
         ),
     ):
-        some = points[points["metric"] == metric]
+        some, papers = (table[table["metric"] == metric] for table in (points, paper))
         for name in OPTIMIZERS:
             if len(line := some[some["optimizer"] == name]):
                 figures.plot_points(axes, line, "batch_size", y, spread, figures.look(name), figures.optimizer_label(name))
+        for name in OPTIMIZERS:
+            figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, figures.look(name)["linestyle"])
         if y == "lr":
-            slope_guide(axes, some)
+            slope_guide(axes, some, pd.concat([some, papers]))
             figures.log2_axis(axes, "y")
         figures.log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
@@ -60,17 +64,24 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     test.legend(fontsize="small")
     test_lr.legend(handles=test_lr.get_lines()[-1:], fontsize="small")  # the guide; the rest is in the first panel
     caption = f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}"
+    if len(paper):
+        caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
     return figure
 
 
-def slope_guide(axes: Axes, points: pd.DataFrame) -> None:
-    """Draw learning rate proportional to batch size, through the first optimum at the smallest batch size."""
+def slope_guide(axes: Axes, points: pd.DataFrame, shown: pd.DataFrame) -> None:
+    """Draw learning rate proportional to batch size, through the first optimum at the smallest batch size, as far as `shown`."""
     first = points.dropna(subset="lr").sort_values("batch_size").head(1)
     if first.empty:
         return
-    ends = np.array([points["batch_size"].min(), points["batch_size"].max()])
+    ends = np.array([shown["batch_size"].min(), shown["batch_size"].max()])
     axes.plot(
-        ends, first["lr"].iloc[0] * ends / ends[0], color="0.6", linestyle=":", label="proportional to batch size", zorder=0
+        ends,
+        first["lr"].iloc[0] * ends / first["batch_size"].iloc[0],
+        color="0.6",
+        linestyle=":",
+        label="proportional to batch size",
+        zorder=0,
     )
-    axes.set_ylim(points["lr_low"].min() / 1.5, points["lr_high"].max() * 1.8)
+    axes.set_ylim(shown["lr_low"].min() / 1.5, shown["lr_high"].max() * 1.8)

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
+from sgdnoise.paper import paper_table, same_budget
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])
@@ -15,6 +16,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     """Draw best test metric, best train metric and both optimal learning rates against epochs (ICLR v5 fig. 2)."""
     metrics = list(protocol["metrics"])[:2]
     points = tables["optimum"].query("mode == 'unlimited'")
+    paper = same_budget(paper_table(), points)
     figure, ((test, train, lr),) = figures.panels(3)
     optimizers = [name for name in OPTIMIZERS if name in set(points["optimizer"])]
     for name in optimizers:
@@ -27,19 +29,24 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             )
             text = f"best {metric.replace('_', ' ')}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
+            papers = paper.query("metric == @metric and optimizer == @name")
+            figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
+            figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
     figures.log2_axis(lr, "y")
     titles = [f"best {figures.METRIC_LABELS[metric]}" for metric in metrics] + ["optimal effective learning rate"]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
-        axes.set_xticks(sorted(points["num_epochs"].unique()))
+        axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
         axes.set(title=title, xlabel="epochs")
     figures.plain_log_axis(train)
     lr.legend(fontsize="small")
-    if points["bound"].notna().any() or len(optimizers) > 1:
+    if points["bound"].notna().any() or len(optimizers) > 1 or len(paper):
         test.legend(fontsize="small")
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
     caption = f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}"
+    if len(paper):
+        caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
     return figure
