@@ -49,6 +49,10 @@ def cell_processes(wildcards):
     return grid.processes(config, wildcards.benchmark, wildcards.batch_size)
 
 
+def cell_gpus(wildcards):
+    return cell_processes(wildcards) if config["device"] == "cuda" else 0
+
+
 def cell_data(wildcards):
     return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
 
