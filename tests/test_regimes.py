@@ -13,6 +13,7 @@ from sgdnoise.__main__ import main
 from sgdnoise.bootstrap import NUM_DRAWS, redraw, sweep
 from sgdnoise.curves import MODELS, draw_curves, likelihood, predict
 from sgdnoise.optimum import optimum_table
+from sgdnoise.recommend import advise as advise_on
 from sgdnoise.recommend import recommend, text
 from sgdnoise.regimes import estimates, expected_log_lr, fit_sweep, regimes_table
 
@@ -422,10 +423,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
         truth = slope or random.uniform(0.4, 1.2)
         log_break, level = random.uniform(5.5, 7.5), random.uniform(-0.5, 0.5)
         cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, log_break, truth, level), noise=noise, seed=study, reach=3)
-        fit = fitted(cells)
-        broken = fit_as(fit, "broken")
-        found = estimates(broken)
-        lr = recommend(cells, "wrn_digits", 64, WRN, False)["optimizers"]["sgd"]
+        optima = sweep(cells, "test_accuracy", "max")
+        fit = fit_sweep(optima, OCTAVES)
+        found = estimates(fit_as(fit, "broken"))
+        lr = advise_on("sgd", optima, fit, 64, "max", False)
         held += [
             found["break_low"] <= 2**log_break <= found["break_high"],
             found["slope_below_low"] <= truth <= found["slope_below_high"],

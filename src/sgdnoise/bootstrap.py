@@ -20,7 +20,7 @@ class Sweep:
 
     `lr` is the selected learning rate and `mean` the metric there; `edge` is -1 at the low end of the window, +1 at the high
     end, else 0: (1 + NUM_DRAWS, P). Where too few runs completed at every learning rate, `lr` is the lowest, `edge` -1 and
-    `mean` NaN. `sd` (P,) is that of the measured optimum.
+    `mean` NaN. `sd` and `num_runs` (P,) are those at the measured optimum.
     """
 
     batch_sizes: np.ndarray
@@ -28,6 +28,7 @@ class Sweep:
     edge: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
+    num_runs: np.ndarray
 
 
 def redraw(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -58,24 +59,26 @@ def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
         np.stack([optimum[row] for optimum in optima], axis=-1) if optima else np.empty((1 + NUM_DRAWS, 0)) for row in range(3)
     )
     batch_sizes = np.array([point["batch_size"].iloc[0] for point in points], int)
-    return Sweep(batch_sizes, lr, edge, mean, np.array([optimum[3] for optimum in optima]))
+    sd, num_runs = (np.array([optimum[row] for optimum in optima]) for row in (3, 4))
+    return Sweep(batch_sizes, lr, edge, mean, sd, num_runs)
 
 
 def _select(point: pd.DataFrame, metric: str, direction: str, random: np.random.Generator) -> tuple:
-    """Return lr, edge and mean of one batch size, (1 + NUM_DRAWS,) each, and the s.d. of the measured optimum."""
-    means, sds = [], []
+    """Return lr, edge and mean of one batch size, (1 + NUM_DRAWS,) each; s.d. and number of runs at the measured optimum."""
+    means, sds, counts = [], [], []
     for _, runs in point.groupby("lr"):
         keep = int(runs["keep"].iloc[0])
         values = redraw(runs[metric].to_numpy(float), random)
         kept = np.take_along_axis(values, best_k(values, keep, direction), axis=-1)
         means.append(kept.mean(axis=-1))
         sds.append(kept[0].std(ddof=1) if keep > 1 else 0.0)
+        counts.append(len(runs))
     table = np.stack(means, axis=-1)
     goodness = np.where(np.isnan(table), -np.inf, table if direction == "max" else -table)
     chosen = goodness.argmax(axis=-1)  # of equals the smallest learning rate
     edge = (chosen == len(means) - 1) * 1 - (chosen == 0) * 1
     best = np.take_along_axis(table, chosen[:, None], axis=-1)[:, 0]
-    return np.sort(point["lr"].unique())[chosen], edge, best, sds[chosen[0]]
+    return np.sort(point["lr"].unique())[chosen], edge, best, sds[chosen[0]], counts[chosen[0]]
 
 
 def with_optima(optima: Sweep, batch_sizes: list[int], lrs: list[float]) -> Sweep:
@@ -92,6 +95,7 @@ def with_optima(optima: Sweep, batch_sizes: list[int], lrs: list[float]) -> Swee
         add(optima.edge, inside),
         add(optima.mean, unknown),
         np.append(optima.sd, unknown)[order],
+        np.append(optima.num_runs, np.zeros(len(lrs)))[order],
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from sgdnoise.bootstrap import LEVEL, Sweep, quantiles, sweep
 from sgdnoise.curves import predict
@@ -101,11 +101,15 @@ def standard_errors(optima: Sweep) -> np.ndarray:
     return np.maximum(spread, np.nanmedian(spread))
 
 
-def difference(value: float, *errors: float) -> Advice | None:
-    """Return a difference with its interval under normal errors; None if it is not known, since too few runs completed."""
-    if not np.isfinite([value, *errors]).all():
+def difference(value: float, errors: tuple[float, float], num_runs: int, num_compared: int = 1) -> Advice | None:
+    """Return a difference with its interval; None if it is not known, since too few runs completed.
+
+    The interval is Student's for the `num_runs` runs at both optima; it allows for the choice of the largest of
+    `num_compared` differences (Bonferroni).
+    """
+    if num_runs <= 2 or not np.isfinite([value, *errors]).all():
         return None
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * sum(error**2 for error in errors) ** 0.5
+    half = stats.t.ppf(1 - (1 - LEVEL) / 2 / num_compared, num_runs - 2) * np.hypot(*errors)
     return {"value": float(value), "low": float(value - half), "high": float(value + half)}
 
 
@@ -113,16 +117,18 @@ def free_batch_size(optima: Sweep, direction: str) -> Advice:
     """Return the largest measured batch size that loses nothing, the next one, and what that loses.
 
     A batch size loses if its metric is worse than the best of the smaller ones by more than the runs at one learning rate
-    differ (one s.d., the median over the batch sizes), and if the interval of that loss excludes none. `next` is None if the
-    largest batch size measured does not lose.
+    differ (one s.d., the median over the batch sizes), and if the interval of that loss excludes none; or if too few of its
+    runs completed. `next` is None if the largest batch size measured does not lose.
     """
     metric = optima.mean[0] * (1 if direction == "max" else -1)
     error = standard_errors(optima)
     free, loss = len(metric) - 1, None
     while free > 0:
         best = int(np.where(np.isnan(metric[:free]), -np.inf, metric[:free]).argmax())
-        lost = difference(metric[best] - metric[free], error[best], error[free])
-        if lost and (lost["low"] <= 0 or lost["value"] <= np.nanmedian(optima.sd)):
+        num_runs = optima.num_runs[best] + optima.num_runs[free]
+        lost = difference(metric[best] - metric[free], (error[best], error[free]), num_runs, free)
+        shown = lost and lost["low"] > 0 and lost["value"] > np.nanmedian(optima.sd)
+        if np.isfinite(metric[free]) and not shown:
             break
         free, loss = free - 1, lost
     following = int(optima.batch_sizes[free + 1]) if free + 1 < len(metric) else None
@@ -140,7 +146,8 @@ def over_sgd(own: Advice, sgd: Advice, optima: Sweep, sgd_optima: Sweep, batch_s
         [float(np.interp(np.log2(batch_size), np.log2(one.batch_sizes), value)) for value in (one.mean[0], standard_errors(one))]
         for one in (optima, sgd_optima)
     )
-    gain = difference((better - worse) * (1 if direction == "max" else -1), error, sgd_error)
+    num_runs = min(optima.num_runs) + min(sgd_optima.num_runs)
+    gain = difference((better - worse) * (1 if direction == "max" else -1), (error, sgd_error), num_runs)
     return {"gain": gain, "lr_ratio": own["lr"] / sgd["lr"]}
 
 
