@@ -205,7 +205,9 @@ def test_an_optimum_at_the_end_of_its_window_is_censored():
     assert table["num_censored"] == 5
     assert table["model"] not in ("broken", "smooth", "bent")
     assert table["break_high"] == np.inf
-    assert "widen benchmarks.wrn_digits.constant_epoch.sgd at batch size 64 and 128" in table["decide"]
+    assert (
+        "widen benchmarks.wrn_digits.constant_epoch.sgd at batch size 64, 128, 256, 512, 1024, whose optimum" in table["decide"]
+    )
 
 
 def test_the_table_repeats_whatever_else_is_in_the_study():
@@ -339,6 +341,15 @@ def test_no_advice_beyond_what_was_measured(advised_cells):
     assert text(beyond).count("EXTRAPOLATED, measured at batch sizes") == 2
 
 
+def test_advice_from_an_optimum_at_the_edge_says_so(advised_cells):
+    cut = advised_cells[(advised_cells["batch_size"] != 64) | (advised_cells["lr"] <= 1)]
+    for batch_size, edge_at in ((64, [64]), (48, [64]), (100, [64]), (16, [])):
+        advice = advise(cut, batch_size)
+        assert advice["optimizers"]["sgd"]["edge_at"] == edge_at
+        assert ("EXTRAPOLATED: at batch size 64 the optimum is at the edge" in text(advice)) == bool(edge_at)
+    assert advise(advised_cells, 64)["optimizers"]["sgd"]["edge_at"] == []
+
+
 def test_a_line_says_nothing_of_the_regime_beyond_it():
     cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 20))
     assert advise(cells, 128)["optimizers"]["sgd"]["regime"] == "noise-dominated"
@@ -433,7 +444,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
             found["slope_above_low"] <= 0 <= found["slope_above_high"],
             lr["lr_low"] <= 2 ** broken_line(64, log_break, truth, level) <= lr["lr_high"],
         ]
-    assert (held >= 107).all(), held / num
+    print(f"slope {slope}, noise {noise}: break, slope below, slope above, learning rate held in {held / num}")  # pytest -s
+    assert (held >= 107).all()
 
 
 @pytest.mark.slow
@@ -451,8 +463,9 @@ def test_momentum_buys_nothing_where_there_is_nothing_to_buy(noise):
         gain = advice["momentum"]["over_sgd"]["gain"]
         held += gain["low"] <= 0 <= gain["high"]
         free += advice["sgd"]["free_batch_size"]["next"] is None
-    assert held >= 107, held
-    assert free >= 107, free
+    print(f"noise {noise}: a gain of 0 held in {held} of 120 studies, every batch size free in {free}")
+    assert held >= 107
+    assert free >= 107
 
 
 def fit_as(fit, model):
@@ -462,13 +475,14 @@ def fit_as(fit, model):
 
 @pytest.mark.slow
 def test_breaks_are_not_found_where_there_are_none():
-    """Of 100 lines at most 5 are said to break, and of 100 level sweeps none to rise."""
+    """Of 100 lines at most 5 are said to break, and of 100 level sweeps at most 5 not to be level."""
     random, models = np.random.default_rng(0), {"line": [], "level": []}
     for study in range(100):
         noise = random.choice([0.1, 0.5, 1.0])
         for kind, slope in (("line", random.uniform(0.4, 1.2)), ("level", 0.0)):
             log_lr = slope * (np.log2(BATCH_SIZES) - 6) + random.uniform(-0.5, 0.5)
             models[kind].append(fitted(made_up(BATCH_SIZES, log_lr, noise=noise, seed=study, reach=3)).model)
+    print({kind: {model: found.count(model) for model in set(found)} for kind, found in models.items()})
     assert sum(model in ("broken", "smooth", "bent") for model in models["line"]) <= 5
     assert sum(model != "constant" and model != "undecided" for model in models["level"]) <= 5
     assert models["line"].count("power") >= 60

@@ -21,7 +21,8 @@ def recommend(cells: pd.DataFrame, benchmark: str, batch_size: int, protocol: di
     """Return the advice for a batch size under the constant epoch budget of `cells`, ready for JSON.
 
     The learning rates, effective ones, are those of all models by their probability, optimal for the test metric; their
-    intervals hold 95 %. Beyond the batch sizes measured there is no advice unless `extrapolate`, and then it says so.
+    intervals hold 95 %. Beyond the batch sizes measured there is no advice unless `extrapolate`, and then it says so; `edge_at`
+    names the batch sizes, of those measured next to this one, at which the optimum is beyond the learning rates measured.
     """
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}: give a positive whole number")
@@ -66,6 +67,8 @@ def advise(name: str, optima: Sweep, fit: Fit | None, batch_size: int, direction
     noise += fit.probability["power"] * (batch_size <= largest)  # beyond, a line says nothing of the regime
     curvature += fit.probability["constant"] * (batch_size >= smallest)
     momentum = OPTIMIZERS[name].momentum
+    beside = [int(np.searchsorted(optima.batch_sizes, batch_size, side)) - (side == "right") for side in ("left", "right")]
+    beside = sorted({min(max(point, 0), len(optima.batch_sizes) - 1) for point in beside})
     return {
         "lr": lr,
         "lr_low": low,
@@ -77,6 +80,7 @@ def advise(name: str, optima: Sweep, fit: Fit | None, batch_size: int, direction
         "sweep": summary(fit),
         "measured": [smallest, largest],
         "extrapolated": outside,
+        "edge_at": [int(optima.batch_sizes[point]) for point in beside if optima.edge[0, point]],
         "free_batch_size": free_batch_size(optima, direction),
     }
 
@@ -166,6 +170,9 @@ def text(advice: Advice) -> str:
         if one["extrapolated"]:
             lines.append(f"{label}: EXTRAPOLATED, measured at batch sizes {one['measured'][0]} to {one['measured'][1]} only:")
         lines.append(f"{label}: learning rate {one['lr']:.3g} ({one['lr_low']:.3g} to {one['lr_high']:.3g})")
+        if one["edge_at"]:
+            sizes = " and ".join(map(str, one["edge_at"]))
+            lines.append(f"    EXTRAPOLATED: at batch size {sizes} the optimum is at the edge of the learning rates measured")
         lines.append(f"    in torch: lr={one['torch']['lr']:.3g}, momentum={one['torch']['momentum']:g}")
         lines.append(
             f"    {one['regime']} (noise {one['probability_noise']:.0%}, curvature {one['probability_curvature']:.0%}); "

@@ -128,7 +128,8 @@ def summary(fit: Fit | None) -> str:
     if fit.model == UNDECIDED:
         return "not identifiable from this grid"
     if fit.model == "power":
-        return f"slope {found['slope_below']:.2f}, no break up to {found['break_low']:.0f}"
+        limit = f"no break up to {found['break_low']:.0f}" if found["break_low"] else "a break is not excluded"
+        return f"slope {found['slope_below']:.2f}, {limit}"
     if fit.model == "constant":
         return f"level, no break above {found['break_high']:.0f}"
     high = "?" if np.isinf(found["break_high"]) else f"{found['break_high']:.0f}"
@@ -170,7 +171,7 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
     """
     advice = []
     if censored := optima.batch_sizes[optima.edge[0] != 0].tolist():
-        advice.append(f"widen {key} at batch size {' and '.join(map(str, censored))}, whose optimum is at the edge")
+        advice.append(f"widen {key} at batch size {', '.join(map(str, censored))}, whose optimum is at the edge")
     if fit is None:
         return "; ".join([f"add batch sizes to {key}, {MIN_POINTS} of them with two learning rates at least", *advice])
     found = estimates(fit)
@@ -182,7 +183,7 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
             (near[:num] for num in range(1, len(near) + 1) if would_decide(fit, optima, models, near[:num], protocol)), []
         )
         lines = [config_line(fit, models, size, protocol) for size in enough]
-        added = " and ".join(f"{key}.{line}" for line in lines) if lines else "more seeds, or batch sizes further away"
+        added = ", ".join(f"{key}.{line}" for line in lines) if lines else "more seeds, or batch sizes further away"
         advice.append(f"{' or '.join(models)}: add {added}")
     else:
         for side, sizes, is_open in (
