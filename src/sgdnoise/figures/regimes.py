@@ -32,7 +32,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for axes in grid.flat:
             axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     caption = (
-        "Points: the optimum, bars: the learning rates within one s.d. of it. Line: median of the fitted curves, dark band: 95 % "
+        "Points: the optimum, bars: the learning rates within one s.d. of it. Line: the curve nearest to the median of all, coloured band: 95 % "
         "of them, by redraws of the seeds and half a grid step. Grey: where the break is (95 %). Two lines: not decided between "
         f"these. {figures.HOLLOW}"
     )
@@ -53,11 +53,12 @@ def draw_panel(axes: Axes, points: pd.DataFrame, fit: Fit | None, name: str) -> 
             axes.axvline(found["break"], color="0.5", linewidth=1, zorder=1)
         for model, line in zip(candidates(fit), ("-", ":"), strict=False):
             curves = fit.curves[model]
-            ends = np.array([quantiles(column, curves.weight) for column in predict(curves, x).T])
-            low, middle, high = (2**ends).T
-            axes.plot(2**x, middle, color=look["color"], linestyle=line, label=model)
+            values = predict(curves, x)
+            low, middle, high = np.array([quantiles(column, curves.weight) for column in values.T]).T
+            away = np.where(curves.weight > 0, ((values - middle) ** 2).sum(axis=1), np.inf)
+            axes.plot(2**x, 2 ** values[away.argmin()], color=look["color"], linestyle=line, label=model)
             if fit.model != UNDECIDED:
-                axes.fill_between(2**x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+                axes.fill_between(2**x, 2**low, 2**high, color=look["color"], alpha=0.2, linewidth=0)
         axes.legend(fontsize="small")
     figures.plot_points(axes, points, "batch_size", "lr", figures.lr_spread, look | {"linestyle": "none"}, "")
     figures.log2_axis(axes, "x")
