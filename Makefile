@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-anchor test-readme test-data check bench clean
+.PHONY: figures test test-slow test-anchor test-readme test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -20,6 +20,10 @@ $(VENV)/.ready: envs/requirements.lock pyproject.toml
 
 test: $(VENV)/.ready
 	pytest --numprocesses 2 --dist loadscope
+
+# Whether the intervals of the regimes hold the truth as often as they say (five minutes on one core).
+test-slow: $(VENV)/.ready
+	pytest -m slow
 
 # The README's own commands in a fresh clone with a fresh environment (about 15 minutes).
 test-readme: $(VENV)/.ready

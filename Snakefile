@@ -36,4 +36,5 @@ rule:
     input:
         CELLS,  # so that a deleted cell is noticed although the tables and figures are there
         FIGURES,
+        rules.regimes.output,
     localrule: True

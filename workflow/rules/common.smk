@@ -59,7 +59,8 @@ def cell_data(wildcards):
 
 def figure_names(benchmark):
     modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
-    return modes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    regimes = ["regimes"] * ("constant_epoch" in modes)
+    return modes + regimes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
 
 
 def figure_arguments(wildcards):
