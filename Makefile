@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-slow test-anchor test-readme test-slurm test-data check bench clean
+.PHONY: figures test test-slow test-anchor test-readme test-faults test-slurm test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -32,6 +32,10 @@ test-readme: $(VENV)/.ready
 # The full autoencoder on real MNIST against the paper (about 20 minutes on one core); SGDNOISE_DATA names a data folder.
 test-anchor: $(VENV)/.ready
 	pytest -m anchor
+
+# Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 2 minutes).
+test-faults: $(VENV)/.ready
+	pytest -m faults --numprocesses 2
 
 # A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 12 minutes).
 test-slurm: $(VENV)/.ready

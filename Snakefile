@@ -34,7 +34,7 @@ rule:
         "figures/all"
     default_target: True
     input:
-        CELLS,  # so that a deleted cell is noticed although the tables and figures are there
+        WANTED,  # so that a deleted cell is noticed although the tables and figures are there
         FIGURES,
         rules.regimes.output,
     localrule: True

@@ -421,12 +421,12 @@ PROTOCOL = {"title": "Wide-ResNet 16-4, CIFAR-10", "metrics": {"test_accuracy": 
 
 def paper_study(benchmark=WRN):
     """Tables of a study that found what the paper did, a little worse."""
-    optimum = paper_table().query("benchmark == @WRN").assign(benchmark=benchmark, bound=np.nan)
+    optimum = paper_table().query("benchmark == @WRN").assign(benchmark=benchmark, bound=np.nan, num_missing=0)
     optimum["mean"] -= 0.002
     some = optimum.groupby(["optimizer", "budget", "batch_size", "lr"], as_index=False).agg(
         modes=("mode", lambda modes: " ".join(sorted(set(modes))))
     )
-    return {"optimum": optimum, "cells": some.assign(seed=0, keep=1)}
+    return {"optimum": optimum, "cells": some.assign(seed=0, keep=1, status="completed")}
 
 
 def crosses(axes):

@@ -173,7 +173,8 @@ def sweep(values, keep=2, lrs=(0.5, 1, 2, 4)):
         for lr, runs in zip(lrs, values, strict=True)
         for acc in runs
     ]
-    return pd.DataFrame(rows)
+    point = {"benchmark": "b", "optimizer": "sgd", "budget": "epochs1", "batch_size": 64}
+    return pd.DataFrame(rows).assign(**point)
 
 
 def chosen(values, **kwargs):

@@ -93,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
 
     collected = verb("collect", collect, "gather the cells of a study into a table, a row per seed")
     collected.add_argument("--config", required=True, help="the study")
+    collected.add_argument("--roots", nargs="+", help="results folders to look for cells in (default: the config's)")
+    collected.add_argument("--workers", type=int, default=1, help="processes that read files (default: %(default)s)")
     collected.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
     chosen = verb("optimum", optimum, "select the optimal learning rates by the paper's rule")
@@ -263,7 +265,10 @@ def collect(options: argparse.Namespace) -> None:
     """Write cells.csv."""
     from sgdnoise.collect import collect_cells
 
-    write_csv(collect_cells(load_config(options.config)), options.out)
+    table = collect_cells(load_config(options.config), options.roots, options.workers)
+    write_csv(table, options.out)
+    if missing := int((table["status"] == "missing").sum()):
+        print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
 
 
 def optimum(options: argparse.Namespace) -> None:

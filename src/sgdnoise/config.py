@@ -58,4 +58,6 @@ def _explain(error: Any) -> str:
 
 def grid_part(config: Config) -> str:
     """Return the part of a config that decides the cells and their tables, as canonical JSON."""
-    return json.dumps({key: config[key] for key in ("benchmarks", "overrides", "evaluations", "results")}, sort_keys=True)
+    return json.dumps(
+        {key: config[key] for key in ("allow_missing", "benchmarks", "overrides", "evaluations", "results")}, sort_keys=True
+    )

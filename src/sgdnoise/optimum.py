@@ -10,7 +10,7 @@ import pandas as pd
 from sgdnoise import benchmarks
 from sgdnoise.config import Config
 from sgdnoise.grid import MODES, lr_string
-from sgdnoise.run import DIVERGED
+from sgdnoise.run import DIVERGED, MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
 
@@ -25,28 +25,31 @@ def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:
 
 
 def lr_statistics(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) -> pd.DataFrame:
-    """Summarise one point of the grid: a row per learning rate, over the best `keep` of its runs by `metric`.
+    """Summarise points of the grid: a row per learning rate, over the best `keep` of its runs by `metric`.
 
     A learning rate that has fewer than `keep` completed runs has mean NaN and cannot be the optimum. `train_mean` and
     `train_sd` are those of `train_metric` over the same runs. The s.d. has one degree of freedom removed; with keep 1
     there is none (NaN).
     """
-    rows = []
-    for lr, runs in cells.groupby("lr"):
-        kept = runs.iloc[best_k(runs[metric].to_numpy(float), int(runs["keep"].iloc[0]), direction)]
-        rows.append(
-            {
-                "lr": lr,
-                "mean": kept[metric].mean(skipna=False),
-                "sd": kept[metric].std(skipna=False),
-                "train_mean": kept[train_metric].mean(skipna=False),
-                "train_sd": kept[train_metric].std(skipna=False),
-                "num_runs": len(runs),
-                "num_kept": len(kept),
-                "num_diverged": int((runs["status"] == DIVERGED).sum()),
-            }
-        )
-    return pd.DataFrame(rows)
+    keys = [*POINT, "lr"]
+    ranked = cells.sort_values(metric, ascending=direction == "min", kind="stable", na_position="last")
+    kept = ranked[ranked.groupby(keys).cumcount() < ranked["keep"]]
+    values = kept.groupby(keys)[list({metric, train_metric})]
+    complete = values.count() == values.size().to_numpy()[:, None]  # a run without a value leaves none to the mean
+    mean, sd = values.mean().where(complete), values.std().where(complete)
+    status = pd.DataFrame({"num_diverged": cells["status"] == DIVERGED, "num_missing": cells["status"] == MISSING})
+    counts = status.groupby([cells[key] for key in keys]).sum()
+    return pd.DataFrame(
+        {
+            "mean": mean[metric],
+            "sd": sd[metric],
+            "train_mean": mean[train_metric],
+            "train_sd": sd[train_metric],
+            "num_runs": cells.groupby(keys).size(),
+            "num_kept": values.size(),
+            **counts,
+        }
+    ).reset_index()
 
 
 def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
@@ -55,13 +58,15 @@ def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
     The optimum has the best mean (of equals, the smallest learning rate). Its error bar spans every learning rate whose
     mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops.
     """
+    trained = statistics.loc[statistics["num_missing"] < statistics["num_runs"], "lr"]
     best = statistics["mean"].max() if direction == "max" else statistics["mean"].min()
     summary = {
         "num_lrs": len(statistics),
         "num_runs": int(statistics["num_runs"].sum()),
         "num_diverged": int(statistics["num_diverged"].sum()),
-        "lr_grid_low": statistics["lr"].min(),
-        "lr_grid_high": statistics["lr"].max(),
+        "num_missing": int(statistics["num_missing"].sum()),
+        "lr_grid_low": trained.min(),
+        "lr_grid_high": trained.max(),
     }
     if np.isnan(best):  # nothing to choose from: the grid has to go on downwards
         return summary | {"lr": np.nan, "lr_low": np.nan, "lr_high": np.nan, "mean": np.nan, "at_edge": True, "edge": "low"}
@@ -76,30 +81,29 @@ def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
 def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
     """Return a row per budget mode, point of the grid and metric, each metric with an optimum of its own."""
     rows = []
-    for (benchmark, optimizer, budget, batch_size), point in cells.groupby(POINT, sort=False):
+    for benchmark, runs in cells.groupby("benchmark", sort=False):
         metrics = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["metrics"]
         test_metric, train_metric = list(metrics)[:2]
-        for metric, direction in metrics.items():
-            chosen = select(lr_statistics(point, metric, direction, train_metric), direction)
-            first = point.iloc[0]
-            for mode in MODES:
-                if not point["modes"].str.split().map(lambda modes, mode=mode: mode in modes).any():
-                    continue
-                rows.append(
-                    {
-                        "benchmark": benchmark,
-                        "mode": mode,
-                        "optimizer": optimizer,
-                        "budget": budget,
-                        "batch_size": batch_size,
-                        "num_steps": first["num_steps"],
-                        "num_epochs": first["num_epochs"],
-                        "metric": metric,
-                        "direction": direction,
-                        **chosen,
-                        "bound": first["bound"] if metric == test_metric else np.nan,
-                    }
-                )
+        sweeps = {
+            metric: dict(iter(lr_statistics(runs, metric, direction, train_metric).groupby(POINT)))
+            for metric, direction in metrics.items()
+        }
+        for point, some in runs.groupby(POINT, sort=False):
+            first, modes = some.iloc[0], set(" ".join(some["modes"].unique()).split())
+            for metric, direction in metrics.items():
+                chosen = select(sweeps[metric][point], direction)
+                common = {
+                    "budget": first["budget"],
+                    "batch_size": first["batch_size"],
+                    "num_steps": first["num_steps"],
+                    "num_epochs": first["num_epochs"],
+                    "metric": metric,
+                    "direction": direction,
+                    **chosen,
+                    "bound": first["bound"] if metric == test_metric else np.nan,
+                }
+                names = {"benchmark": benchmark, "optimizer": first["optimizer"]}
+                rows += [{"benchmark": benchmark, "mode": mode} | names | common for mode in MODES if mode in modes]
     return pd.DataFrame(rows)
 
 

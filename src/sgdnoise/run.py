@@ -23,6 +23,7 @@ from sgdnoise.files import publish
 
 LAYOUT = 1
 COMPLETED, DIVERGED = "completed", "diverged"
+MISSING = "missing"  # in tables: of a run that has no file
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ rule freeze:
 
 rule collect:
     input:
-        CELLS,
+        WANTED,
         grid=rules.freeze.output[0],
     output:
         f"{RESULTS}/cells.csv",
@@ -24,8 +24,9 @@ rule collect:
         f"logs/{RESULTS}/collect.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    threads: 8
     shell:
-        "python -m sgdnoise collect --config={input.grid:q} --out={output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise collect --config={input.grid:q} --workers={threads} --out={output:q} 2>&1 | tee {log:q}"
 
 
 rule optimum:

@@ -1,5 +1,6 @@
 # The study: its config, its cells, and what the rules ask of them.
 import json
+import os
 
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks, grid
@@ -17,6 +18,8 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error))
 
+# With `allow_missing` the tables are made from the cells that are there, and no other is trained.
+WANTED = [path for path in CELLS if not config["allow_missing"] or os.path.exists(path)]
 RESULTS, DATA = config["results"], config["data"]
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 STYLE = {key: config["figures"][key] for key in ("dpi", "context")}

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sgdnoise.optimizers import OPTIMIZERS
+from sgdnoise.run import MISSING
 
 Tables = dict[str, pd.DataFrame]
 Style = dict[str, Any]
@@ -128,7 +129,7 @@ def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, l
     points = points.sort_values(x)
     moved = points[x] * 2.0 ** (0.06 * MARKERS.index(look["marker"]) - 0.03)
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
-    hollow = points["at_edge"].to_numpy(bool)
+    hollow = (points["at_edge"] | (points["num_missing"] > 0)).to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
     if hollow.any():
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
@@ -175,4 +176,6 @@ def runs_caption(cells: pd.DataFrame) -> str:
     counts = cells.groupby(["optimizer", "budget", "batch_size", "lr"]).agg(num=("seed", "size"), keep=("keep", "first"))
     kinds = counts.value_counts(sort=True).index.tolist()
     text = " or ".join(f"best {keep} of {num}" for num, keep in kinds)
-    return f"Points: mean over the {text} runs at each learning rate; bars: one s.d., or the learning rates within one s.d."
+    missing = int((cells["status"] == MISSING).sum())
+    note = f" Not finished: {missing} of {len(cells)} runs are missing; points that lack some are hollow." if missing else ""
+    return f"Points: mean over the {text} runs at each learning rate; bars: one s.d., or the learning rates within one s.d.{note}"
