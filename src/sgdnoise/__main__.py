@@ -11,10 +11,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
-from sgdnoise.config import load_config
+from sgdnoise.config import grid_part, load_config
+from sgdnoise.files import publish
 from sgdnoise.optimizers import OPTIMIZERS
 
 
@@ -94,6 +96,20 @@ def parser() -> argparse.ArgumentParser:
     collected = verb("collect", collect, "gather the cells of a study into a table, a row per seed")
     collected.add_argument("--config", required=True, help="the study")
     collected.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
+    moved = verb("extend", extend, "say which window of learning rates comes after one whose cells are trained (extend_grid)")
+    moved.add_argument("--config", required=True, help="the study")
+    for option in ("benchmark", "optimizer", "budget"):
+        moved.add_argument(f"--{option}", required=True, help="of the point of the grid")
+    moved.add_argument("--batch-size", required=True, type=int, help="of the point of the grid")
+    moved.add_argument("--low", required=True, help="the lowest learning rate of the window")
+    moved.add_argument("--high", required=True, help="the highest")
+    moved.add_argument("--stage", required=True, choices=("bracket", "full"), help="trained with bracket_seeds or all seeds")
+    moved.add_argument("--out", required=True, type=Path, help="the JSON file to write")
+
+    frozen = verb("settle", settle, "write a study with the windows that its extension has ended at")
+    frozen.add_argument("--config", required=True, help="the study")
+    frozen.add_argument("--out", required=True, type=Path, help="the JSON file to write")
 
     chosen = verb("optimum", optimum, "select the optimal learning rates by the paper's rule")
     chosen.add_argument("--config", required=True, help="the study")
@@ -252,6 +268,25 @@ def collect(options: argparse.Namespace) -> None:
     from sgdnoise.collect import collect_cells
 
     write_csv(collect_cells(load_config(options.config)), options.out)
+
+
+def extend(options: argparse.Namespace) -> None:
+    """Write the window that comes next."""
+    from sgdnoise.extend import next_window
+    from sgdnoise.windows import Window
+
+    window = Window(**{field.name: getattr(options, field.name) for field in fields(Window)})
+    after = next_window(window, load_config(options.config))
+    publish(options.out, json.dumps(asdict(after)).encode())
+    verdict = "stays" if after == window else f"-> {after.low} to {after.high}, {after.stage}"
+    print(f"{options.out.stem}: {verdict}")
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Write the extended study."""
+    from sgdnoise.extend import settled
+
+    publish(options.out, f"{grid_part(settled(load_config(options.config)))}\n".encode())
 
 
 def optimum(options: argparse.Namespace) -> None:

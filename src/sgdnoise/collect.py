@@ -15,15 +15,20 @@ from sgdnoise.run import Run, read_run
 
 
 def collect_cells(config: Config) -> pd.DataFrame:
-    """Read every cell that the config expands to; return a row per seed with the metrics at the end of training.
+    """Read every cell that the config expands to, as `read_cells` does; files of other studies are not looked at."""
+    return read_cells(cells(config), Path(config["results"]))
+
+
+def read_cells(cells: list[Cell], results: Path) -> pd.DataFrame:
+    """Read the files of cells; return a row per seed with the metrics at the end of training.
 
     Accuracies are fractions; losses are nats per example (per token for text). Metrics of a diverged run are NaN; so are
-    the metrics that a benchmark does not have. Files of other studies in the folder are not looked at. A ValueError names
-    the first cell whose file is missing, unreadable or from other settings, and the command that rebuilds it.
+    the metrics that a benchmark does not have. A ValueError names the first cell whose file is missing, unreadable or from
+    other settings, and the command that rebuilds it.
     """
     rows: list[dict[str, Any]] = []
-    for cell in cells(config):
-        path = Path(config["results"]) / cell.path
+    for cell in cells:
+        path = results / cell.path
         try:
             run = read_run(path)
             check_spec(run, cell, path)

@@ -38,6 +38,9 @@ def validate(config: Any) -> Config:
         config["figures"].setdefault(key, value["default"])
     if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
         raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
+    for name, entry in config["benchmarks"].items():
+        if (few := config["bracket_seeds"]) >= (num := entry["seeds"]["num"]):
+            raise ValueError(f"config: bracket_seeds: {few} is not fewer than benchmarks.{name}.seeds.num {num}; choose fewer")
     return config
 
 
@@ -58,4 +61,6 @@ def _explain(error: Any) -> str:
 
 def grid_part(config: Config) -> str:
     """Return the part of a config that decides the cells and their tables, as canonical JSON."""
-    return json.dumps({key: config[key] for key in ("benchmarks", "overrides", "evaluations", "results")}, sort_keys=True)
+    extension = ("extend_grid", "extend_limit", "bracket_seeds") if config["extend_grid"] else ()
+    keys = ("benchmarks", "overrides", "evaluations", "results", *extension)
+    return json.dumps({key: config[key] for key in keys}, sort_keys=True)

@@ -2,7 +2,7 @@
 import json
 
 from snakemake.exceptions import WorkflowError
-from sgdnoise import benchmarks, grid
+from sgdnoise import benchmarks, grid, windows
 from sgdnoise.config import grid_part, validate
 
 # A config named on the command line replaces the default grid, it never merges with it.
@@ -13,7 +13,9 @@ if "benchmarks" not in config:
 
 try:
     config.update(validate(config))
-    CELLS = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(config)}
+    # Whatever may be trained: the cells of the study, or of its windows at their widest.
+    WIDEST = windows.widest(config) if config["extend_grid"] else config
+    REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -42,7 +44,7 @@ def prepare_arguments(wildcards):
 
 def cell_arguments(wildcards):
     # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
-    return CELLS[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
+    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
 
 
 def cell_processes(wildcards):
