@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-anchor test-readme test-data check bench clean
+.PHONY: figures test test-anchor test-readme test-data test-slow check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -32,6 +32,10 @@ test-anchor: $(VENV)/.ready
 # The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
 test-data: $(VENV)/.ready
 	pytest -m data
+
+# What runs the workflow many times over (about 2 minutes).
+test-slow: $(VENV)/.ready
+	pytest -m slow
 
 check: $(VENV)/.ready
 	ruff check .

@@ -11,11 +11,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
-from sgdnoise.config import grid_part, load_config
+from sgdnoise.config import Config, grid_part, load_config, validate
 from sgdnoise.files import publish
 from sgdnoise.optimizers import OPTIMIZERS
 
@@ -98,10 +98,7 @@ def parser() -> argparse.ArgumentParser:
     collected.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
     moved = verb("extend", extend, "say which window of learning rates comes after one whose cells are trained (extend_grid)")
-    moved.add_argument("--config", required=True, help="the study")
-    for option in ("benchmark", "optimizer", "budget"):
-        moved.add_argument(f"--{option}", required=True, help="of the point of the grid")
-    moved.add_argument("--batch-size", required=True, type=int, help="of the point of the grid")
+    moved.add_argument("--study", required=True, type=study, help="JSON, the study of one point of the grid")
     moved.add_argument("--low", required=True, help="the lowest learning rate of the window")
     moved.add_argument("--high", required=True, help="the highest")
     moved.add_argument("--stage", required=True, choices=("bracket", "full"), help="trained with bracket_seeds or all seeds")
@@ -270,16 +267,25 @@ def collect(options: argparse.Namespace) -> None:
     write_csv(collect_cells(load_config(options.config)), options.out)
 
 
+def study(text: str) -> Config:
+    """Read a study that is given on the command line."""
+    try:
+        return validate(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def extend(options: argparse.Namespace) -> None:
     """Write the window that comes next."""
+    from sgdnoise import windows
     from sgdnoise.extend import next_window
-    from sgdnoise.windows import Window
 
-    window = Window(**{field.name: getattr(options, field.name) for field in fields(Window)})
-    after = next_window(window, load_config(options.config))
-    publish(options.out, json.dumps(asdict(after)).encode())
-    verdict = "stays" if after == window else f"-> {after.low} to {after.high}, {after.stage}"
-    print(f"{options.out.stem}: {verdict}")
+    (start,) = windows.starts(options.study)
+    window = replace(start, low=options.low, high=options.high, stage=options.stage)
+    after = next_window(window, options.study)
+    publish(options.out, f"{json.dumps(asdict(after))}\n".encode())
+    ends = " -> ".join(f"{one.low} to {one.high} ({one.stage})" for one in (window, after))
+    print(f"{window.benchmark} {window.optimizer} {window.budget} batch size {window.batch_size}: {ends}")
 
 
 def settle(options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,8 @@ MARGIN = 2  # our choice: few seeds may miss the optimum by a grid step, and one
 
 def next_window(window: Window, config: Config) -> Window:
     """Return the window that the results of this one ask for; the same window if it is the last.
+
+    `config` is a study with the point of the window, which may be its only one.
 
     An end moves outwards by one learning rate when the optimum of any metric, or its error bar, touches it: whatever
     `edge_warnings` would warn of. It stops where the widest window ends. A bracket that does not move any more is
@@ -40,13 +41,9 @@ def next_window(window: Window, config: Config) -> Window:
 
 
 def settled(config: Config) -> Config:
-    """Return the config with the last window of each point, read from the results folder."""
-    ends = {}
+    """Return the config with the last window of each point, as the files in the results folder have it."""
+    results, ends = Path(config["results"]), {}
     for start in windows.starts(config):
-        path = Path(config["results"]) / windows.SETTLED.format_map(vars(start))
-        try:
-            window = Window(**json.loads(path.read_text()))
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
+        window = windows.last_window(start, lambda window: results / window.path)
         ends[point_of(window)] = (float(window.low), float(window.high))
     return windows.moved(config, ends)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sgdnoise import benchmarks, grid
 from sgdnoise.config import Config
 from sgdnoise.grid import Cell
 
-SETTLED = "windows/{benchmark}/{optimizer}/{budget}/batch{batch_size}.json"
-PATH = SETTLED.replace(".json", "_lr{low}to{high}_{stage}.json")
+PATH = "windows/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{low}to{high}_{stage}.json"
 
 Point = tuple[str, str, str, int]  # benchmark, optimizer, budget, batch size
 
@@ -56,6 +57,22 @@ def starts(config: Config) -> list[Window]:
     return [Window(*point, cells[0].lr, cells[-1].lr, stage) for point, cells in ladders(config).items()]
 
 
+def last_window(window: Window, file_of: Callable[[Window], Path | str]) -> Window:
+    """Follow the files of windows, each of which names the next window, to the one that names itself.
+
+    A ValueError names the file that is missing or damaged.
+    """
+    while True:
+        path = file_of(window)
+        try:
+            after = Window(**json.loads(Path(path).read_text()))
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
+        if after == window:
+            return window
+        window = after
+
+
 def widest(config: Config) -> Config:
     """Return the config whose windows are as wide as they may become: `extend_limit` learning rates more at either end."""
     ends = {}
@@ -66,6 +83,25 @@ def widest(config: Config) -> Config:
     return moved(config, ends)
 
 
+def studies(config: Config) -> dict[Point, Config]:
+    """Return a study of each point alone: all that its window depends on."""
+    found = {}
+    for point, cells in ladders(config).items():
+        benchmark, optimizer, budget, batch_size = point
+        whole = config["benchmarks"][benchmark]
+        entry = {name: whole[name] for name in ("seeds", "settings", "file") if name in whole}
+        for mode in sorted({mode for cell in cells for mode in cell.modes}):
+            key, fixed = grid.window_key(mode, budget, batch_size), grid.MODES[mode]
+            entry[mode] = {fixed: whole[mode][fixed], optimizer: {key: whole[mode][optimizer][key]}}
+        found[point] = config | {"benchmarks": {benchmark: entry}, "overrides": used_overrides(config, cells)}
+    return found
+
+
+def used_overrides(config: Config, cells: list[Cell]) -> list[Config]:
+    """List the overrides that are about any of the cells."""
+    return [one for one in config["overrides"] if any(grid.matches(cell, one) for cell in cells)]
+
+
 def moved(config: Config, ends: Mapping[Point, tuple[float, float]]) -> Config:
     """Return the config with the given windows, and without the overrides that no cell is left for."""
     config = copy.deepcopy(config)
@@ -73,9 +109,7 @@ def moved(config: Config, ends: Mapping[Point, tuple[float, float]]) -> Config:
         for mode in cell.modes:
             key = grid.window_key(mode, cell.budget, cell.batch_size)
             config["benchmarks"][cell.benchmark][mode][cell.optimizer][key] = list(ends[point_of(cell)])
-    cells = grid.cells(config | {"overrides": []})
-    config["overrides"] = [one for one in config["overrides"] if any(grid.matches(cell, one) for cell in cells)]
-    return config
+    return config | {"overrides": used_overrides(config, grid.cells(config | {"overrides": []}))}
 
 
 def cells_of(window: Window, ladder: list[Cell], bracket_seeds: int) -> list[Cell]:
