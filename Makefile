@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-anchor test-readme test-data test-slow check bench clean
+.PHONY: figures test test-slow test-anchor test-readme test-slurm test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -21,6 +21,11 @@ $(VENV)/.ready: envs/requirements.lock pyproject.toml
 test: $(VENV)/.ready
 	pytest --numprocesses 2 --dist loadscope
 
+# Whether the intervals of the regimes hold the truth as often as they say (five minutes on one core), and extended grids, with
+# made-up results, what the workflow does again and what not (three minutes).
+test-slow: $(VENV)/.ready
+	pytest -m slow
+
 # The README's own commands in a fresh clone with a fresh environment (about 15 minutes).
 test-readme: $(VENV)/.ready
 	pytest -m readme
@@ -29,13 +34,13 @@ test-readme: $(VENV)/.ready
 test-anchor: $(VENV)/.ready
 	pytest -m anchor
 
+# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 12 minutes).
+test-slurm: $(VENV)/.ready
+	pytest -m slurm
+
 # The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
 test-data: $(VENV)/.ready
 	pytest -m data
-
-# What runs the workflow many times over (about 2 minutes).
-test-slow: $(VENV)/.ready
-	pytest -m slow
 
 check: $(VENV)/.ready
 	ruff check .

@@ -40,4 +40,5 @@ rule:
     input:
         CELLS,  # so that a deleted cell is noticed although the tables and figures are there
         FIGURES,
+        rules.regimes.output,
     localrule: True

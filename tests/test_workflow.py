@@ -35,7 +35,7 @@ figures:
 """
 )
 CELL = "results/cells/autoencoder_digits/{}/epochs1/batch{}_lr{}_seeds0-1.h5"
-AFTER_CELLS = {"collect": 1, "optimum": 1, "claims": 1, "draw_claims": 1, "figure": 3, "figures/all": 1}
+AFTER_CELLS = {"collect": 1, "optimum": 1, "regimes": 1, "claims": 1, "draw_claims": 1, "figure": 5, "figures/all": 1}
 
 
 def snakemake(folder, *arguments, check=True, **variables):
@@ -117,7 +117,7 @@ def test_changing_the_seeds_of_one_cell_runs_that_cell(study):
 
 def test_changing_the_style_draws_and_does_not_train(study):
     write_config(study, **{"figures.dpi": 90})
-    assert jobs(study) == ({"figure": 3, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
+    assert jobs(study) == ({"figure": 5, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
 
 
 def test_changing_the_code_of_a_figure_draws_that_figure(study):

@@ -118,6 +118,18 @@ def parser() -> argparse.ArgumentParser:
     decided.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
     decided.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
     decided.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+    fitted = verb("regimes", regimes, "fit the optimal learning rate against the batch size: break and slopes")
+    fitted.add_argument("--config", required=True, help="the study")
+    fitted.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    fitted.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
+    advised = verb("recommend", recommend, "advise on a batch size from your own sweep under a constant epoch budget")
+    advised.add_argument("--benchmark", required=True, help="of which benchmark")
+    advised.add_argument("--batch-size", required=True, type=int, help="examples per update")
+    advised.add_argument("--file", help="the Python file of a benchmark of your own")
+    advised.add_argument("--cells", type=Path, default="results/cells.csv", help="the table of `collect` (default: %(default)s)")
+    advised.add_argument("--extrapolate", action="store_true", help="advise beyond the batch sizes measured, too")
+    advised.add_argument("--json", action="store_true", help="print JSON")
 
     drawn = verb("figure", figure, "draw one figure")
     drawn.add_argument("name", help="a file of sgdnoise/figures")
@@ -322,6 +334,31 @@ def claims(options: argparse.Namespace) -> None:
     for role, rows in table.groupby("role", sort=False):
         counts = rows["verdict"].value_counts()
         print(f"{role}: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}")
+
+
+def regimes(options: argparse.Namespace) -> None:
+    """Write regimes.csv, and say of every sweep what would decide it."""
+    import pandas as pd
+
+    from sgdnoise.regimes import regimes_table
+
+    table = regimes_table(pd.read_csv(options.cells), load_config(options.config))
+    write_csv(table, options.out)
+    for row in table.to_dict("records"):
+        print(f"{row['benchmark']}, {row['optimizer']}, {row['metric']}: {row['model']}. {row['decide']}".strip())
+
+
+def recommend(options: argparse.Namespace) -> None:
+    """Print advice on a batch size."""
+    import pandas as pd
+
+    from sgdnoise.recommend import recommend, text
+
+    if not options.cells.exists():
+        raise ValueError(f"{options.cells} is missing; make it with: snakemake --cores 1 {options.cells}")
+    protocol = benchmarks.protocol(options.benchmark, options.file)
+    advice = recommend(pd.read_csv(options.cells), options.benchmark, options.batch_size, protocol, options.extrapolate)
+    print(json.dumps(advice, indent=2) if options.json else text(advice))
 
 
 def write_csv(table, path: Path) -> None:

@@ -16,12 +16,12 @@ POINT = ["benchmark", "optimizer", "budget", "batch_size"]
 
 
 def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:
-    """Return the indices of the best `keep` runs, best first; runs without a value (diverged) rank last.
+    """Return the indices of the best `keep` runs along the last axis, best first; diverged ones (no value) rank last.
 
     >>> best_k(np.array([0.7, np.nan, 0.9, 0.8]), 3, "max").tolist()
     [2, 3, 0]
     """
-    return np.argsort(-values if direction == "max" else values, kind="stable")[:keep]
+    return np.argsort(-values if direction == "max" else values, kind="stable")[..., :keep]
 
 
 def lr_statistics(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) -> pd.DataFrame:

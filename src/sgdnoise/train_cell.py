@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgdnoise import benchmarks, budgets, checkpoint, datasets, parallel, provenance
+from sgdnoise import benchmarks, budgets, checkpoint, datasets, gpus, parallel, provenance
 from sgdnoise.grid import Cell, seed_range
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.run import COMPLETED, DIVERGED, Run
@@ -19,7 +19,10 @@ from sgdnoise.train import Curves, Plan, State, evaluation_steps, train
 
 
 def use_device(name: str, threads: int) -> torch.device:
-    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision."""
+    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision.
+
+    Of several GPUs it is the one that the fewest other cells of this machine use.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda: no usable GPU here; use --device cpu (device: cpu in the config), or mend the driver")
     torch.set_num_threads(threads)
@@ -28,7 +31,12 @@ def use_device(name: str, threads: int) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if parallel.size() > 1:
+        return torch.device("cuda")  # each process takes the one with its number
+    visible = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+    return torch.device("cuda", gpus.least_used(visible))
 
 
 def load_data(cell: Cell, folder: Path, device: torch.device) -> tuple[benchmarks.Benchmark, Any]:

@@ -1,4 +1,4 @@
-# Tables: every run, the optima, the paper's claims.
+# Tables: every run, the optima, the regimes, the paper's claims.
 rule collect:
     input:
         CELLS,
@@ -41,3 +41,17 @@ rule claims:
     shell:
         "python -m sgdnoise claims --config={input.grid:q} --cells={input.cells:q} --optimum={input.optimum:q}"
         " --out={output:q} 2>&1 | tee {log:q}"
+
+
+rule regimes:
+    input:
+        grid=rules.freeze.output[0],
+        cells=rules.collect.output[0],
+    output:
+        f"{RESULTS}/regimes.csv",
+    log:
+        f"logs/{RESULTS}/regimes.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise regimes --config={input.grid:q} --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"

@@ -51,13 +51,18 @@ def cell_processes(wildcards):
     return grid.processes(config, wildcards.benchmark, wildcards.batch_size)
 
 
+def cell_gpus(wildcards):
+    return cell_processes(wildcards) if config["device"] == "cuda" else 0
+
+
 def cell_data(wildcards):
     return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
 
 
 def figure_names(benchmark):
     modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
-    return modes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    regimes = ["regimes"] * ("constant_epoch" in modes)
+    return modes + regimes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
 
 
 def figure_arguments(wildcards):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 Batch = tuple["Tensor", ...]
 Batches = Iterator[Batch]
+
+NAME = r"[a-z][a-z0-9_]*"  # of a benchmark: it becomes part of paths and commands
 
 PROTOCOL_KEYS = {
     "title": "what is trained on what, for figure titles; {num_train} stands for the number of examples",
@@ -75,6 +78,8 @@ def names() -> list[str]:
 
 def source(name: str, file: str | None = None) -> Path:
     """Find the file of a benchmark: the user's `file`, or the package's own."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{name!r} is not the name of a benchmark: lower-case letters, digits and _, a letter first")
     path = Path(file) if file else Path(__file__).parent / f"{name}.py"
     if not path.is_file():
         if file:

@@ -62,6 +62,7 @@ def read_mnist(folder: Path) -> dict[str, np.ndarray]:
     """Read MNIST once, and compare its images with their checksum."""
     from torchvision.datasets import MNIST  # 2 s of start-up, here only
 
+    MNIST.mirrors = [mirror for mirror in MNIST.mirrors if mirror.startswith("https:")]
     raw = folder / "MNIST" / "raw"
     made: dict[str, np.ndarray] = {}
     for split in ("train", "test"):
