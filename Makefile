@@ -21,7 +21,8 @@ $(VENV)/.ready: envs/requirements.lock pyproject.toml
 test: $(VENV)/.ready
 	pytest --numprocesses 2 --dist loadscope
 
-# Whether the intervals of the regimes hold the truth as often as they say (five minutes on one core).
+# Whether the intervals of the regimes hold the truth as often as they say (five minutes on one core), and extended grids, with
+# made-up results, what the workflow does again and what not (three minutes).
 test-slow: $(VENV)/.ready
 	pytest -m slow
 

@@ -18,6 +18,9 @@ wildcard_constraints:
     budget=r"(epochs|steps)\d+",
     batch_size=r"\d+",
     lr=r"[0-9.e+-]+",
+    low=r"[0-9.e+-]+",
+    high=r"[0-9.e+-]+",
+    stage="bracket|full",
     seeds=r"\d+-\d+",
     dataset="|".join(DATASETS),
     figure=r"[a-z_]+",
@@ -25,6 +28,7 @@ wildcard_constraints:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/plot.smk"
 
@@ -34,7 +38,6 @@ rule:
         "figures/all"
     default_target: True
     input:
-        WANTED,  # so that a deleted cell is noticed although the tables and figures are there
-        FIGURES,
-        rules.regimes.output,
+        CELLS,  # so that a deleted cell is noticed although the tables and figures are there
+        [FIGURES, rules.regimes.output] if SHARDS == 1 else [],
     localrule: True

@@ -11,10 +11,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
-from sgdnoise.config import load_config
+from sgdnoise.config import Config, grid_part, load_config, validate
+from sgdnoise.files import publish
 from sgdnoise.optimizers import OPTIMIZERS
 
 
@@ -96,6 +98,17 @@ def parser() -> argparse.ArgumentParser:
     collected.add_argument("--roots", nargs="+", help="results folders to look for cells in (default: the config's)")
     collected.add_argument("--workers", type=int, default=1, help="processes that read files (default: %(default)s)")
     collected.add_argument("--out", required=True, type=Path, help="the CSV file to write")
+
+    moved = verb("extend", extend, "say which window of learning rates comes after one whose cells are trained (extend_grid)")
+    moved.add_argument("--study", required=True, type=study, help="JSON, the study of one point of the grid")
+    moved.add_argument("--low", required=True, help="the lowest learning rate of the window")
+    moved.add_argument("--high", required=True, help="the highest")
+    moved.add_argument("--stage", required=True, choices=("bracket", "full"), help="trained with bracket_seeds or all seeds")
+    moved.add_argument("--out", required=True, type=Path, help="the JSON file to write")
+
+    frozen = verb("settle", settle, "write a study with the windows that its extension has ended at")
+    frozen.add_argument("--config", required=True, help="the study")
+    frozen.add_argument("--out", required=True, type=Path, help="the JSON file to write")
 
     chosen = verb("optimum", optimum, "select the optimal learning rates by the paper's rule")
     chosen.add_argument("--config", required=True, help="the study")
@@ -269,6 +282,34 @@ def collect(options: argparse.Namespace) -> None:
     write_csv(table, options.out)
     if missing := int((table["status"] == "missing").sum()):
         print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
+
+
+def study(text: str) -> Config:
+    """Read a study that is given on the command line."""
+    try:
+        return validate(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def extend(options: argparse.Namespace) -> None:
+    """Write the window that comes next."""
+    from sgdnoise import windows
+    from sgdnoise.extend import next_window
+
+    (start,) = windows.starts(options.study)
+    window = replace(start, low=options.low, high=options.high, stage=options.stage)
+    after = next_window(window, options.study)
+    publish(options.out, f"{json.dumps(asdict(after))}\n".encode())
+    ends = " -> ".join(f"{one.low} to {one.high} ({one.stage})" for one in (window, after))
+    print(f"{window.benchmark} {window.optimizer} {window.budget} batch size {window.batch_size}: {ends}")
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Write the extended study."""
+    from sgdnoise.extend import settled
+
+    publish(options.out, f"{grid_part(settled(load_config(options.config)))}\n".encode())
 
 
 def optimum(options: argparse.Namespace) -> None:

@@ -38,6 +38,14 @@ def validate(config: Any) -> Config:
         config["figures"].setdefault(key, value["default"])
     if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
         raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
+    number, shards = map(int, config["shard"].split("/"))
+    if number > shards:
+        raise ValueError(f"config: shard: {config['shard']}: the first number is from 1 to the second")
+    if config["extend_grid"] and (config["allow_missing"] or shards > 1):
+        raise ValueError("config: extend_grid: it needs every cell of a window, so neither allow_missing nor shard goes with it")
+    for name, entry in config["benchmarks"].items():
+        if (few := config["bracket_seeds"]) >= (num := entry["seeds"]["num"]):
+            raise ValueError(f"config: bracket_seeds: {few} is not fewer than benchmarks.{name}.seeds.num {num}; choose fewer")
     return config
 
 
@@ -58,6 +66,6 @@ def _explain(error: Any) -> str:
 
 def grid_part(config: Config) -> str:
     """Return the part of a config that decides the cells and their tables, as canonical JSON."""
-    return json.dumps(
-        {key: config[key] for key in ("allow_missing", "benchmarks", "overrides", "evaluations", "results")}, sort_keys=True
-    )
+    extension = ("extend_grid", "extend_limit", "bracket_seeds") if config["extend_grid"] else ()
+    keys = ("allow_missing", "benchmarks", "overrides", "evaluations", "results", *extension)
+    return json.dumps({key: config[key] for key in keys}, sort_keys=True)

@@ -95,7 +95,10 @@ def seed_range(seeds: str) -> range:
 
 
 def cells(config: Config) -> list[Cell]:
-    """Expand a validated config into its cells; a cell that several modes or windows share is listed once."""
+    """Expand a validated config into its cells; a cell that several modes or windows share is listed once.
+
+    Where optima are bracketed with few seeds first, these are a cell and the others are a second one.
+    """
     found: dict[tuple, Cell] = {}
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"]):
@@ -106,7 +109,16 @@ def cells(config: Config) -> list[Cell]:
     expanded = list(found.values())
     for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}")
-    return expanded
+    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
+    return [part for cell in expanded for part in split(cell, num_first)]
+
+
+def split(cell: Cell, num_first: int) -> list[Cell]:
+    """Cut the block of seeds of a cell after its first `num_first`, if that leaves seeds on both sides."""
+    seeds = seed_range(cell.seeds)
+    if not 0 < num_first < len(seeds):
+        return [cell]
+    return [replace(cell, seeds=f"{block[0]}-{block[-1]}") for block in (seeds[:num_first], seeds[num_first:])]
 
 
 def cell(
@@ -214,13 +226,26 @@ def _seed_block(entry: Config, where: str) -> tuple[str, int]:
     return f"{first}-{first + num - 1}", keep
 
 
+def window_key(mode: str, budget: str, batch_size: int) -> str:
+    """Return the key under which a budget mode of the config has the window of a point.
+
+    >>> window_key("unlimited", "epochs200", 64), window_key("constant_epoch", "epochs200", 64)
+    ('200', '64')
+    """
+    return budget.removeprefix("epochs") if mode == "unlimited" else str(batch_size)
+
+
+def matches(cell: Cell, override: Config) -> bool:
+    """Say whether an override of the config is about a cell."""
+    wanted = {key: lr_string(value) if key == "lr" else value for key, value in override.items() if key != "seeds"}
+    return all(getattr(cell, key) == value for key, value in wanted.items())
+
+
 def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
     """Give the cells that an override names its block of seeds."""
     seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
-    wanted = {key: value for key, value in override.items() if key != "seeds"}
-    if "lr" in wanted:
-        wanted["lr"] = lr_string(wanted["lr"])
-    chosen = [all(getattr(cell, key) == value for key, value in wanted.items()) for cell in expanded]
+    chosen = [matches(cell, override) for cell in expanded]
     if not any(chosen):
+        wanted = {key: value for key, value in override.items() if key != "seeds"}
         raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
     return [replace(cell, seeds=seeds, keep=keep) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]

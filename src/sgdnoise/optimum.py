@@ -9,7 +9,7 @@ import pandas as pd
 
 from sgdnoise import benchmarks
 from sgdnoise.config import Config
-from sgdnoise.grid import MODES, lr_string
+from sgdnoise.grid import MODES, lr_string, window_key
 from sgdnoise.run import DIVERGED, MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
@@ -111,7 +111,7 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
     """Name each optimum that the grid does not enclose, and the line of the config that would widen it."""
     wider: dict[str, tuple[list[str], set[str]]] = {}
     for row in table[table["at_edge"]].to_dict("records"):
-        swept = row["budget"].removeprefix("epochs") if row["mode"] == "unlimited" else str(row["batch_size"])
+        swept = window_key(row["mode"], row["budget"], row["batch_size"])
         key = f"benchmarks.{row['benchmark']}.{row['mode']}.{row['optimizer']}.{swept}"
         metrics, edges = wider.setdefault(key, ([], set()))
         metrics.append(row["metric"])
@@ -127,5 +127,7 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
         warnings.append(
             f"{', '.join(metrics)}: the optimum or its error bar ends at the {' and '.join(sorted(edges))} end of the grid; "
             f"in the config, widen {key}: [{lr_string(low)}, {lr_string(high)}] to [{lr_string(new_low)}, {lr_string(new_high)}]"
+            + ", or raise extend_limit, which ended its extension"
+            * config["extend_grid"]
         )
     return warnings

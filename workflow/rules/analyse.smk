@@ -1,22 +1,7 @@
-# Tables: the frozen grid, every run, the optima, the paper's claims.
-# Tables: the frozen grid, every run, the optima, the regimes.
-rule freeze:
-    output:
-        f"{RESULTS}/grid.json",
-    log:
-        f"logs/{RESULTS}/freeze.log",
-    localrule: True
-    conda:
-        "../../envs/sgdnoise.yaml"
-    params:
-        grid=grid_part(config),
-    shell:
-        "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
-
-
+# Tables: every run, the optima, the regimes, the paper's claims.
 rule collect:
     input:
-        WANTED,
+        CELLS,
         grid=rules.freeze.output[0],
     output:
         f"{RESULTS}/cells.csv",

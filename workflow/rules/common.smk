@@ -3,7 +3,7 @@ import json
 import os
 
 from snakemake.exceptions import WorkflowError
-from sgdnoise import benchmarks, grid
+from sgdnoise import benchmarks, grid, windows
 from sgdnoise.config import grid_part, validate
 
 # A config named on the command line replaces the default grid, it never merges with it.
@@ -14,12 +14,13 @@ if "benchmarks" not in config:
 
 try:
     config.update(validate(config))
-    CELLS = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(config)}
+    # Whatever may be trained: the cells of the study, or of its windows at their widest.
+    WIDEST = windows.widest(config) if config["extend_grid"] else config
+    REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
 except ValueError as error:
     raise WorkflowError(str(error))
 
-# With `allow_missing` the tables are made from the cells that are there, and no other is trained.
-WANTED = [path for path in CELLS if not config["allow_missing"] or os.path.exists(path)]
+SHARD, SHARDS = map(int, config["shard"].split("/"))
 RESULTS, DATA = config["results"], config["data"]
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 STYLE = {key: config["figures"][key] for key in ("dpi", "context")}
@@ -45,7 +46,7 @@ def prepare_arguments(wildcards):
 
 def cell_arguments(wildcards):
     # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
-    return CELLS[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
+    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
 
 
 def cell_processes(wildcards):

@@ -1,0 +1,50 @@
+# The grid that finds its optimum (extend_grid): at each point the window moves until it encloses every optimum. Checkpoints,
+# since only the cells of a window tell which cells are trained next.
+include: "windows.smk"
+
+
+rule study:
+    output:
+        f"{RESULTS}/study.json",
+    log:
+        f"logs/{RESULTS}/study.log",
+    localrule: True
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        grid=grid_part(config),
+    shell:
+        "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
+
+
+checkpoint extend:
+    input:
+        window_cells,
+    output:
+        f"{RESULTS}/{windows.PATH}",
+    log:
+        f"logs/{RESULTS}/{windows.PATH}.log",
+    localrule: True
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        study=window_study,  # of this point alone: a change at another one does not run this again
+    shell:
+        "python -m sgdnoise extend --study={params.study:q} --low={wildcards.low} --high={wildcards.high}"
+        " --stage={wildcards.stage} --out={output:q} 2>&1 | tee {log:q}"
+
+
+# A file of its own has the study: Snakemake looks at a change of params too late where the inputs come from checkpoints.
+checkpoint freeze:
+    input:
+        last_windows,
+        study=rules.study.output[0],
+    output:
+        f"{RESULTS}/grid.json",
+    log:
+        f"logs/{RESULTS}/freeze.log",
+    localrule: True
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise settle --config={input.study:q} --out={output:q} 2>&1 | tee {log:q}"
