@@ -135,7 +135,7 @@ def test_a_cell_that_always_fails(study, undisturbed):
     assert curves(study / CELL.format("autoencoder_digits", 256)) == undisturbed[256]
     assert not (study / "results/cells.csv").exists()
     assert "figures/all" in snakemake(study, "-n")
-    output = snakemake(study, "--config", "allow_missing=true", shim=fails)
+    output = snakemake(study, "--config", "allow_missing=True", shim=fails)
     assert "rule train" not in output
     assert "2 of 4 runs are missing; the tables and figures say where" in output
     cells = pd.read_csv(study / "results/cells.csv")
