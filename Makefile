@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-anchor test-readme check bench clean
+.PHONY: figures test test-anchor test-readme test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -28,6 +28,10 @@ test-readme: $(VENV)/.ready
 # The full autoencoder on real MNIST against the paper (about 20 minutes on one core); SGDNOISE_DATA names a data folder.
 test-anchor: $(VENV)/.ready
 	pytest -m anchor
+
+# The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
+test-data: $(VENV)/.ready
+	pytest -m data
 
 check: $(VENV)/.ready
 	ruff check .

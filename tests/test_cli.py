@@ -10,6 +10,7 @@ import termios
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from sgdnoise.run import read_run
@@ -115,6 +116,35 @@ def test_a_diverged_cell_exits_with_0(sgdnoise, tmp_path, data_folder):
     done = sgdnoise("train", *AUTOENCODER, "--lr=1e30", "--budget=steps8", "--seeds=0-1", f"--data={data_folder}", f"--out={out}")
     assert "2 runs, 2 diverged" in done.stdout
     assert read_run(out).status == ["diverged", "diverged"]
+
+
+def test_processes_that_share_batches_compute_the_same(sgdnoise, tmp_path, data_folder):
+    """Two processes with a ghost batch each; equal but for the order of the sums."""
+    words = ["train", "--benchmark=wrn_digits", "--optimizer=momentum", "--budget=steps6", "--batch-size=64", "--lr=0.5"]
+    words += ["--device=cpu", f"--data={data_folder}", "--evaluations=2"]
+    for processes in (1, 2):
+        done = sgdnoise(*words, f"--processes={processes}", f"--out={tmp_path / f'{processes}.h5'}")
+        assert "1 runs, 0 diverged" in done.stdout
+    alone, shared = (read_run(tmp_path / f"{processes}.h5") for processes in (1, 2))
+    for metric, curve in alone.curves.items():
+        np.testing.assert_allclose(shared.curves[metric], curve, rtol=1e-5)
+    assert shared.provenance["processes"] == 2
+    done = sgdnoise(*words, "--batch-size=65", "--processes=2", f"--out={tmp_path / 'no.h5'}", check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "batch size 65 cannot be shared equally by 2 processes" in done.stderr
+    assert not (tmp_path / "no.h5").exists()
+
+
+def test_calibrate_makes_the_table_that_plan_reads(sgdnoise, tmp_path, data_folder):
+    (tmp_path / "config.yaml").write_text(
+        f"data: {data_folder}\nbenchmarks: {{autoencoder_digits: {{seeds: {{num: 2, keep: 1}}, constant_epoch:"
+        " {epochs: 1, sgd: {64: [0.08, 0.08], 128: [0.08, 0.16]}}}}"
+    )
+    sgdnoise("calibrate", "--seconds=0.1", cwd=tmp_path)
+    lines = sgdnoise("plan", "--throughput=throughput.csv", cwd=tmp_path).stdout.splitlines()
+    assert lines[1].split()[:6] == ["autoencoder_digits", "constant_epoch", "3", "6", "64", "6"]
+    assert lines[2].startswith("total")
+    assert lines[3].startswith("hours: of CPU")
 
 
 def test_a_progress_bar_for_a_person(tmp_path, data_folder):

@@ -1,6 +1,7 @@
 """Budgets, schedule, grid, config errors: all without torch."""
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, changed
 
-from sgdnoise import benchmarks, budgets, grid, schedule
+from sgdnoise import benchmarks, budgets, grid, plan, schedule
 from sgdnoise.__main__ import parser
 from sgdnoise.config import grid_part, load_config, validate
 
@@ -245,3 +246,112 @@ def test_unreadable_config_is_named(tmp_path):
     for some in (path, tmp_path / "missing.yaml"):
         with pytest.raises(ValueError, match=f"cannot read the config {some}"):
             load_config(str(some))
+
+
+# Cost
+
+
+def test_costs_add_up():
+    study = validate(
+        {
+            "evaluations": 4,
+            "benchmarks": {
+                "autoencoder_mnist": {
+                    "seeds": {"num": 3, "keep": 2},
+                    "settings": {"num_train": 6000},
+                    "constant_epoch": {"epochs": 10, "sgd": {"60": [0.04, 0.08]}, "momentum": {"60": [0.08, 0.08]}},
+                    "unlimited": {"batch_size": 60, "momentum": {"20": [0.08, 0.08], "10": [0.08, 0.08]}},
+                },
+                "lstm_ptb": {"seeds": {"num": 1, "keep": 1}, "constant_step": {"steps": 7, "sgd": {"64": [1, 1]}}},
+            },
+        }
+    )
+    rows = {
+        ("autoencoder_mnist", 60): plan.Throughput("autoencoder_mnist", 60, 1000.0, 5.0, "x"),
+        ("lstm_ptb", 64): plan.Throughput("lstm_ptb", 64, 64.0, 2.0, "x"),
+    }
+    found = plan.costs(study, rows)
+    short, longer = found["autoencoder_mnist", "constant_epoch"], found["autoencoder_mnist", "unlimited"]
+    assert (short.cells, short.runs, short.updates, short.epochs) == (3, 9, 9000, 90)
+    assert (longer.cells, longer.runs, longer.updates, longer.epochs) == (1, 3, 6000, 60)  # the other one is shared
+    assert short.flops == 9000 * 60 * 15_430_000
+    assert short.hours == pytest.approx((9000 * 60 / 1000 + 9 * 4 * 5) / 3600)
+    text = found["lstm_ptb", "constant_step"]
+    assert text.flops == 7 * 64 * 35 * 79_560_000
+    assert text.hours == pytest.approx((7 + 4 * 2) / 3600)
+    assert sum(found.values(), plan.Cost()).runs == 13
+    assert math.isnan(plan.costs(study, None)["lstm_ptb", "constant_step"].hours)
+    with pytest.raises(ValueError, match="throughput of lstm_ptb at batch size 64 is missing; measure it with"):
+        plan.costs(study, {("autoencoder_mnist", 60): rows["autoencoder_mnist", 60]})
+
+
+def test_a_table_of_throughputs_that_is_none(tmp_path):
+    (tmp_path / "a.csv").write_text("benchmark,speed\nlstm_ptb,3\n")
+    for name in ("a.csv", "b.csv"):
+        with pytest.raises(ValueError, match=f"{name} is not a table of throughputs .* sgdnoise calibrate"):
+            plan.read_throughput(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "hours"), [("one_gpu", (8, 12)), ("paper", (1000, 10_000))])
+def test_the_gpu_studies_cost_what_they_say(name, hours):
+    """In estimated hours of one H200."""
+    folder = ROOT / "workflow/config"
+    study = load_config(str(folder / f"{name}.yaml"))
+    total = sum(plan.costs(study, plan.read_throughput(folder / "throughput_h200_estimated.csv")).values(), plan.Cost())
+    assert hours[0] < total.hours < hours[1]
+
+
+def test_the_paper_is_whole():
+    """Every batch size and budget of every figure and table, with the paper's seeds."""
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))
+    points = {(cell.benchmark, cell.optimizer, cell.budget, cell.batch_size) for cell in grid.cells(study)}
+    powers = {name: [2**k for k in exponents] for name, exponents in (("wrn", range(6, 14)), ("skip", range(3, 11)))}
+    three = ("sgd", "momentum", "momentum_warmup")
+    expected = {("wrn_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["wrn"]}
+    expected |= {("wrn_skipinit_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["skip"]}
+    expected |= {("wrn_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 1024), (800, 4096), (3200, 16384))}
+    expected |= {("wrn_skipinit_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 64), (800, 256), (3200, 1024))}
+    expected |= {
+        (name, "momentum", f"epochs{50 * 2**k}", 64) for name in ("wrn_cifar10", "wrn_skipinit_cifar10") for k in range(8)
+    }
+    expected |= {("autoencoder_mnist", name, "epochs200", 2**k) for name in ("sgd", "momentum") for k in range(11)}
+    expected |= {("autoencoder_mnist", "momentum", f"epochs{200 * 4**k}", 64 * 4**k) for k in range(4)}
+    sweep = (50, 70, 100, 140, 200, 280, 400, 560, 800, 1120)
+    expected |= {("autoencoder_mnist", "momentum", f"epochs{epochs}", 32) for epochs in sweep}
+    expected |= {("lstm_ptb", name, "epochs40", 2**k) for name in ("sgd", "momentum") for k in range(10)}
+    expected |= {("lstm_ptb", "momentum", budget, size) for budget, size in (("epochs80", 128), ("steps16560", 256))}
+    expected |= {("lstm_ptb", "momentum", f"epochs{epochs}", 64) for epochs in (10, 14, 20, 28, 40, 56, 80, 112, 160)}
+    expected |= {("resnet50_imagenet", name, "epochs90", size) for name in ("sgd", "momentum") for size in (256, 1024, 4096)}
+    assert points == expected
+    blocks = {(cell.benchmark, len(grid.seed_range(cell.seeds)), cell.keep) for cell in grid.cells(study)}
+    assert blocks == {
+        ("wrn_cifar10", 15, 12),
+        ("wrn_skipinit_cifar10", 15, 12),
+        ("autoencoder_mnist", 7, 5),
+        ("lstm_ptb", 7, 5),
+        ("resnet50_imagenet", 1, 1),
+    }
+
+
+def test_the_papers_optima_are_inside_its_windows():
+    """At least one step of the grid from either end."""
+    source = ROOT.parent / "shared/paper_values.json"
+    if not source.exists():
+        pytest.skip("the paper's values are not at hand")
+    values = json.loads(source.read_text())
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))["benchmarks"]
+    checked = 0
+    for name, mode, entry in (
+        ("wrn_cifar10", "constant_epoch", "wrn_bn_epoch200"),
+        ("wrn_skipinit_cifar10", "constant_epoch", "wrn_skipinit_epoch200"),
+        ("autoencoder_mnist", "constant_epoch", "autoencoder_epoch200"),
+        ("lstm_ptb", "constant_epoch", "lstm_epoch40"),
+    ):
+        ratio = benchmarks.protocol(name)["lr_grid"]["ratio"]
+        for optimizer, optima in values[entry]["opt_lr_test"].items():
+            windows = study[name][mode][optimizer.replace("warmup", "momentum_warmup")]
+            for batch_size, optimum in zip(values[entry]["B"], optima, strict=True):
+                low, high = windows[str(batch_size)]
+                assert low * ratio * 0.97 <= optimum <= high / ratio * 1.03
+                checked += 1
+    assert checked == 24 + 24 + 22 + 20

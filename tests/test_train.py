@@ -150,6 +150,21 @@ def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
         train.train(benchmark, data, plan_of("wrn_digits", batch_size=batch_size, settings=settings), 0, CPU)
 
 
+@pytest.mark.parametrize(
+    ("name", "batch_size", "message"),
+    [
+        ("wrn_digits", 48, "batch size of each of 2 processes 24 is not a multiple of the ghost batch 32"),
+        ("wrn_digits", 32, "batch size of each of 2 processes 16 is not a multiple of the ghost batch 32"),
+        ("wrn_skipinit_digits", 64, "a network with dropout cannot share its batches"),
+    ],
+)
+def test_batches_that_processes_cannot_share_are_refused(load, monkeypatch, name, batch_size, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    benchmark, data = load(name)
+    with pytest.raises(ValueError, match=message):
+        train.train(benchmark, data, plan_of(name, batch_size=batch_size), 0, CPU)
+
+
 # Networks
 
 

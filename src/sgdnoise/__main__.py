@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from sgdnoise.optimizers import OPTIMIZERS
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="sgdnoise: %(levelname)s: %(message)s")
-    logging.addLevelName(logging.WARNING, "warning")
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))
+    logging.getLogger("sgdnoise").handlers = [warnings]
     try:
         options.verb(options)
     except KeyboardInterrupt as stop:
@@ -31,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return 1
     except (ValueError, OSError) as error:
+        if rank := int(os.environ.get("RANK", 0)):  # of processes that share a batch, the first says what all would say
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(rank)
         print(f"sgdnoise: error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -50,6 +55,16 @@ def parser() -> argparse.ArgumentParser:
     listed = verb("grid", list_grid, "list the cells of a study, with the command that trains each")
     listed.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
     listed.add_argument("--commands", action="store_true", help="print only the train commands, ready for a shell")
+
+    planned = verb("plan", plan, "print what a study costs, before it is run")
+    planned.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
+    planned.add_argument("--throughput", type=Path, help="the table of `calibrate`, for the device-hours")
+
+    calibrated = verb("calibrate", calibrate, "measure how fast this device trains the benchmarks of a study")
+    calibrated.add_argument("--config", default="config.yaml", help="the study (default: %(default)s)")
+    calibrated.add_argument("--seconds", type=float, default=3, help="for each benchmark and batch size (default: %(default)s)")
+    calibrated.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    calibrated.add_argument("--out", type=Path, default="throughput.csv", help="the CSV file to write (default: %(default)s)")
 
     prepared = verb("prepare", prepare, "make the data file of a benchmark, downloading what is missing")
     prepared.add_argument("benchmark", help=", ".join(benchmarks.names()))
@@ -119,6 +134,37 @@ def list_grid(options: argparse.Namespace) -> None:
     print(f"{len(cells)} cells, {runs} runs", file=sys.stderr)
 
 
+def plan(options: argparse.Namespace) -> None:
+    """Print a line per benchmark and budget mode, and the sum."""
+    from sgdnoise.plan import Cost, costs, read_throughput
+
+    throughput = read_throughput(options.throughput) if options.throughput else None
+    found = costs(load_config(options.config), throughput)
+    devices = sorted({row.device for row in (throughput or {}).values()})
+    print(f"{'benchmark':<22}{'mode':<16}{'cells':>7}{'runs':>8}{'updates':>16}{'epochs':>12}{'FLOP':>11}{'MB':>8}{'hours':>10}")
+    for (benchmark, mode), cost in [*found.items(), (("total", ""), sum(found.values(), Cost()))]:
+        print(
+            f"{benchmark:<22}{mode:<16}{cost.cells:>7,}{cost.runs:>8,}{cost.updates:>16,}{cost.epochs:>12,.0f}"
+            f"{cost.flops:>11.2g}{cost.bytes / 1e6:>8,.1f}{cost.hours:>10,.2f}"
+        )
+    print(f"hours: of {', '.join(devices)}" if devices else "hours: need --throughput, the table of `sgdnoise calibrate`")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Write the table of throughputs, and print it as it grows."""
+    import pandas as pd
+
+    from sgdnoise.calibrate import calibrate
+    from sgdnoise.train_cell import use_device
+
+    config = load_config(options.config)
+    rows = []
+    for row in calibrate(config, Path(config["data"]), use_device(config["device"], options.threads), options.seconds):
+        rows.append(row)
+        print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} examples/s")
+    write_csv(pd.DataFrame(rows), options.out)
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Make the data file of a benchmark."""
     from sgdnoise import datasets
@@ -131,10 +177,11 @@ def prepare(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a cell, with a progress bar if a person is watching."""
-    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}", "-m", "sgdnoise"]
-        os.execv(sys.executable, [sys.executable, "-m", *torchrun, *sys.argv[1:]])
     cell = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
+        from sgdnoise.parallel import launch
+
+        raise SystemExit(launch(options.processes, sys.argv[1:]))
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from tqdm import tqdm

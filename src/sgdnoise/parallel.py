@@ -1,4 +1,4 @@
-"""One batch shared by several processes of a node, one GPU each, as `torchrun` starts them.
+"""One batch shared by several processes of a node, one GPU each, started by `torchrun` or in the same way by `launch`.
 
 Every process computes the gradient of its part of the batch; since the loss is a sum over examples, the parts add up to
 the gradient of the whole batch. That sum is all there is to it: torch's DistributedDataParallel would average instead,
@@ -7,7 +7,10 @@ overwrite the statistics of ghost batch norm, and add up every micro-batch.
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import uuid
 from collections.abc import Sequence
 
 import torch
@@ -23,6 +26,31 @@ def size() -> int:
 def rank() -> int:
     """Return the number of this process; process 0 writes the files."""
     return int(os.environ.get("RANK", 0))
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Run `sgdnoise` with `arguments` in so many processes, as `torchrun --standalone` does; return the exit code."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say themselves what is wrong
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        max_restarts=0,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "sgdnoise", *arguments)
+    except ChildFailedError as error:
+        return error.get_first_failure()[1].exitcode
+    except SignalException as stop:
+        return 128 + stop.sigval
+    return 0
 
 
 def join(device: torch.device) -> torch.device:
@@ -49,7 +77,10 @@ def add_up(tensors: Sequence[Tensor]) -> None:
     if size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat)
+    try:
+        dist.all_reduce(flat)
+    except RuntimeError as error:
+        raise ValueError("another of the processes that share the batches has ended; its own message says why") from error
     for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(total.view(tensor.shape))
 

@@ -1,0 +1,65 @@
+"""Measure how fast this device trains and evaluates the benchmarks of a study, for `plan`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sgdnoise import benchmarks
+from sgdnoise.config import Config
+from sgdnoise.grid import Cell, cells, seed_range
+from sgdnoise.plan import Throughput
+from sgdnoise.provenance import device_name
+from sgdnoise.train import State, train
+from sgdnoise.train_cell import load_data, plan_of
+
+WARM_UP = 2  # updates that are not timed
+
+
+class Enough(Exception):
+    """Stop training: it was timed for long enough."""
+
+
+def calibrate(config: Config, data: Path, device: torch.device, seconds: float) -> Iterator[Throughput]:
+    """Yield a row per benchmark and batch size of a study, each timed for about `seconds`, in one process."""
+    evaluation: dict[str, float] = {}
+    first_cells = {(cell.benchmark, cell.batch_size): cell for cell in reversed(cells(config))}
+    for (name, batch_size), cell in sorted(first_cells.items()):
+        if name not in evaluation:
+            evaluation[name] = evaluation_seconds(cell, data, device)
+        yield Throughput(
+            name, batch_size, examples_per_second(cell, data, device, seconds), evaluation[name], device_name(device)
+        )
+
+
+def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float) -> float:
+    """Time whole updates of a cell, at a learning rate at which it does not diverge."""
+    benchmark, data = load_data(cell, folder, device)
+    stamps: list[float] = []
+
+    def stamp(state: State) -> None:
+        stamps.append(time.perf_counter())
+        if len(stamps) > WARM_UP + 1 and stamps[-1] - stamps[WARM_UP] > seconds:
+            raise Enough
+
+    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
+    with suppress(Enough):
+        train(benchmark, data, endless, seed_range(cell.seeds)[0], device, stamp)
+    return cell.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
+
+
+def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:
+    """Time the evaluation of the test split, and scale it to both splits."""
+    benchmark, data = load_data(cell, folder, device)
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
+    model = benchmark.build().to(device).to(memory_format=torch.channels_last).eval()
+    with torch.no_grad():
+        started = time.perf_counter()
+        benchmark.evaluate(model, data, "test")
+        elapsed = time.perf_counter() - started
+    return elapsed * (1 + protocol["num_train"] / protocol["num_test"])
