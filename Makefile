@@ -5,10 +5,14 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-anchor test-readme test-data check bench clean
+# make report    the figures, and all of the study as one HTML page
+.PHONY: figures report test test-anchor test-readme test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
+
+report: $(VENV)/.ready
+	snakemake --cores all figures/all report
 
 # The virtual environment: exact versions, then this package in place. Done once; again when either file changes.
 $(VENV)/.ready: envs/requirements.lock pyproject.toml
