@@ -1,11 +1,11 @@
 # make figures   the default study, end to end           make test        the test suite
-# make check     linters and types                       make bench       what it costs, as a table
+# make report    the same and one HTML page about it     make bench       what it costs, as a table
+# make check     linters and types
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-# make report    the figures, and all of the study as one HTML page
 .PHONY: figures report test test-anchor test-readme test-data check bench clean
 
 figures: $(VENV)/.ready

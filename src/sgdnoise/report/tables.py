@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -40,8 +41,11 @@ class Table(NamedTuple):
 def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
     """Return a row per benchmark and budget mode: what was run, what diverged, which optima the grid does not enclose."""
     rows = []
-    for (name, mode), points in optimum.groupby(["benchmark", "mode"], sort=False):
-        some = figures.cells_of({"cells": cells[cells["benchmark"] == name]}, str(mode))
+    for name, mode in itertools.product(optimum["benchmark"].unique(), MODE_TITLES):
+        points, some = optimum.query("benchmark == @name and mode == @mode"), figures.cells_of({"cells": cells}, mode)
+        if points.empty:
+            continue
+        some = some[some["benchmark"] == name]
         groups = some.groupby([*POINT, "lr"])
         completed = groups["status"].agg(lambda status: (status != DIVERGED).sum())
         counts = [
@@ -52,7 +56,7 @@ def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
             len(points),
             int(points["at_edge"].sum()),
         ]
-        rows.append([text(name), text(MODE_TITLES[str(mode)]), *map(number, counts)])
+        rows.append([text(name), text(MODE_TITLES[mode]), *map(number, counts)])
     columns = [
         "benchmark",
         "budget mode",
@@ -63,41 +67,55 @@ def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
         "optima",
         "optima at an edge",
     ]
-    return Table("Coverage. A cell that budget modes share counts in each.", columns, rows)
+    return Table(
+        "What ran, what diverged, and which optima the grid does not enclose. A cell that budget modes share counts in each.",
+        columns,
+        rows,
+    )
 
 
 def optimum_table(points: pd.DataFrame, mode: str) -> Table:
     """Return a row per metric, optimizer and swept value of one budget mode, beside the paper's where its budget is the same."""
     keys = ["metric", "optimizer", "budget" if mode == "unlimited" else "batch_size"]
     paper = same_budget(paper_table(), points).query("mode == @mode").set_index(keys)
+    sizes = {"batch_size": "batch size", "num_epochs": "epochs", "num_steps": "updates"}
+    sizes.pop({"constant_epoch": "num_epochs", "constant_step": "num_steps", "unlimited": "batch_size"}[mode])
+    columns = [
+        "metric",
+        "optimizer",
+        *sizes.values(),
+        "optimal lr",
+        "its error bar",
+        "value",
+        "train metric there",
+        "diverged runs",
+    ]
+    columns += ["paper's lr", "paper's value"] * bool(len(paper))
     rows = []
-    for row in points.to_dict("records"):
+    for row in points.sort_values(keys[2] if mode != "unlimited" else "num_epochs", kind="stable").to_dict("records"):
         key = tuple(row[key] for key in keys)
-        theirs = paper.loc[key] if key in paper.index else {"lr": math.nan, "mean": math.nan, "sd": math.nan}
-        paper_entries = [number(theirs["lr"]), spread(theirs["mean"], theirs["sd"])] if len(paper) else []
+        theirs = paper.loc[key] if key in paper.index else dict.fromkeys(("lr", "mean", "sd"), math.nan)
         rows.append(
             [
-                text(row["metric"].replace("_", " ")),
+                text(figures.METRIC_LABELS.get(row["metric"], row["metric"])),
                 text(figures.optimizer_label(row["optimizer"])),
-                number(row["batch_size"]),
-                number(row["num_epochs"]),
-                number(row["num_steps"]),
+                *(number(row[size]) for size in sizes),
                 number(row["lr"]),
-                Entry(f"{lr_string(row['lr_low'])} to {lr_string(row['lr_high'])}", row["lr_low"])
-                if row["lr_low"] < row["lr_high"]
-                else text("none" if row["lr"] > 0 else ""),
-                text(row["edge"] if isinstance(row["edge"], str) else ""),
+                lr_bar(row),
                 spread(row["mean"], row["sd"]),
                 spread(row["train_mean"], row["train_sd"]),
                 number(row["num_diverged"]),
-                *paper_entries,
+                *[number(theirs["lr"]), spread(theirs["mean"], theirs["sd"])][: 2 * bool(len(paper))],
             ]
         )
-    columns = ["metric", "optimizer", "batch size", "epochs", "updates", "optimal lr", "error bar", "at the edge"]
-    columns += ["value ± s.d.", "train metric there ± s.d.", "diverged runs"] + ["the paper's lr", "the paper's value"] * bool(
-        len(paper)
-    )
-    return Table("Optimal effective learning rates, each metric with its own", columns, rows)
+    return Table("Optimal effective learning rates, and mean ± s.d. of the best runs there", columns, rows)
+
+
+def lr_bar(row: Mapping[Any, Any]) -> Entry:
+    """Show the error bar of an optimal learning rate, and at which edge of the grid it ends."""
+    bar = [f"{lr_string(row['lr_low'])} to {lr_string(row['lr_high'])}"] * (row["lr_low"] < row["lr_high"])
+    edge = [f"{' and '.join(row['edge'].split())} edge"] if row["at_edge"] else []
+    return text(", ".join(bar + edge))
 
 
 def coverage(runs: pd.DataFrame, points: pd.DataFrame, mode: str, metrics: list[str]) -> dict[str, Any]:
@@ -191,15 +209,24 @@ def device_table(cells: pd.DataFrame) -> Table:
 def origin_table(cells: pd.DataFrame) -> Table:
     """Return a row per kind of code and device that made results."""
     rows = [
-        [text(made_by), text(device), text(some["started"].min()), text(some["started"].max()), number(len(some))]
-        for (made_by, device), some in cells.fillna({"started": ""}).groupby(["made_by", "device"], sort=False)
+        [text(made_by), text(device), *map(moment, (some["started"].min(), some["started"].max())), number(len(some))]
+        for (made_by, device), some in cells.assign(started=cells["started"].astype(object).fillna("")).groupby(
+            ["made_by", "device"], sort=False
+        )
     ]
-    return Table("What made the results", ["code, libraries, precision", "device", "first start", "last start", "runs"], rows)
+    return Table(
+        "What made the results", ["code, libraries, precision", "device", "first start (UTC)", "last start (UTC)", "runs"], rows
+    )
 
 
 def text(value: object) -> Entry:
     """Show a text; an empty one is sorted last."""
     return Entry(str(value), str(value) or None)
+
+
+def moment(started: str) -> Entry:
+    """Show a time (UTC)."""
+    return Entry(started[:16].replace("T", " "), started or None)
 
 
 def number(value: float) -> Entry:
@@ -226,4 +253,4 @@ def short(value: float) -> str:
     """
     if pd.isna(value):
         return ""
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
