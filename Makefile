@@ -1,14 +1,18 @@
 # make figures   the default study, end to end           make test        the test suite
-# make check     linters and types                       make bench       what it costs, as a table
+# make report    the same and one HTML page about it     make bench       what it costs, as a table
+# make check     linters and types
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures test test-slow test-anchor test-readme test-faults test-slurm test-data check bench clean
+.PHONY: figures report test test-slow test-anchor test-readme test-faults test-slurm test-data check bench clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
+
+report: $(VENV)/.ready
+	snakemake --cores all figures/all report
 
 # The virtual environment: exact versions, then this package in place. Done once; again when either file changes.
 $(VENV)/.ready: envs/requirements.lock pyproject.toml

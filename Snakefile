@@ -2,11 +2,15 @@
 #
 #     snakemake --cores 8                                                  the study of config.yaml
 #     snakemake --cores 8 --configfile workflow/config/smoke.yaml          another study, instead of it
+#     snakemake --cores 8 figures/all report                               and as one HTML page
 #
 # What is computed, and how, lives in src/sgdnoise; here is only when and where.
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
@@ -31,6 +35,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
 
 
 rule:

@@ -158,6 +158,7 @@ def test_cells_table_has_a_row_per_seed(study):
     assert row["test_accuracy"] == pytest.approx(0.802)
     assert (row["num_steps"], row["num_epochs"], row["modes"], row["status"]) == (64, 4, "constant_epoch", "completed")
     assert table.query("lr == 4 and seed > 0")["test_accuracy"].isna().all()
+    assert (row["device"], row["started"]) == ("unknown", "")  # of a result that does not say who made it
 
 
 def test_stale_files_do_not_join_in(study):

@@ -222,6 +222,22 @@ def test_a_killed_run_continues(study):
     assert jobs(study) == ({}, [])
 
 
+def test_both_reports(study):
+    assert jobs(study, "report") == ({"report": 1}, [])
+    snakemake(study, "report")
+    assert (study / "results/report.html").read_text().count("data:image/png") == 5
+    assert jobs(study, "figures/all", "report") == ({}, [])
+    snakemake(study, "figures/all", "--report", "report.html")
+    page = (study / "report.html").read_text()
+    for text in (
+        "autoencoder_digits",
+        "which generalises best, the longer one trains",
+        "claims.csv",
+        "after Smith, Elsen and De",
+    ):
+        assert text in page
+
+
 def test_lint_finds_nothing():
     done = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

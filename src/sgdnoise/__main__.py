@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from sgdnoise import __version__, benchmarks, grid
+from sgdnoise.captions import WHOLE_STUDY
 from sgdnoise.config import Config, grid_part, load_config, validate
 from sgdnoise.files import publish
 from sgdnoise.optimizers import OPTIMIZERS
@@ -142,6 +143,15 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--claims", type=Path, default="results/claims.csv", help="default: %(default)s")
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
+
+    reported = verb("report", report, "show a study as one HTML page")
+    reported.add_argument("--config", required=True, help="the study")
+    reported.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    reported.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
+    reported.add_argument("--claims", required=True, type=Path, help="the table of `claims`")
+    reported.add_argument("--regimes", type=Path, help="the table of `regimes`")
+    reported.add_argument("--figures", type=Path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png")
+    reported.add_argument("--out", required=True, type=Path, help="the HTML file to write")
     return root
 
 
@@ -385,7 +395,7 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
 
     style = json.loads(options.style)
-    if options.name not in ("schedule", "claims") and not options.benchmark:
+    if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
@@ -394,6 +404,18 @@ def figure(options: argparse.Namespace) -> None:
     if options.name == "claims":
         tables["claims"] = figures.read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the page."""
+    from sgdnoise import figures, files
+    from sgdnoise.report import render
+
+    paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
+    tables = {name: figures.read_table(path) for name, path in paths.items() if path}
+    page = render(load_config(options.config), tables, options.figures).encode()
+    files.publish(options.out, page)
+    print(f"{options.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
 
 
 if __name__ == "__main__":

@@ -93,9 +93,25 @@ def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
     common = identity(cell) | {
         "bound": run.provenance["bounds"].get(test_metric, np.nan),
         "examples_per_second": run.provenance["examples_per_second"],
+        **origin(run),
     }
     final = {metric: curve[:, -1] for metric, curve in run.curves.items()}
     return [
         common | {"seed": int(seed), "status": status} | {metric: values[row] for metric, values in final.items()}
         for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True))
     ]
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """Say what a run of a cell cost, in seconds of one device with all its overhead, and what made it."""
+    made: dict[str, Any] = {"processes": 1, "continued": [], "commit": "unknown", "dirty": False} | run.provenance
+    parts = [*made["continued"], made]  # the processes that trained the cell one after another
+    seconds = made["processes"] * sum(part.get("seconds", np.nan) for part in parts)
+    commit = made["commit"][:12] + " with uncommitted changes" * (made["dirty"] is True)
+    versions = "; ".join(f"{name} {made.get(name, 'unknown')}" for name in ("torch", "numpy", "python"))
+    return {
+        "device_seconds": seconds / len(run.seed),
+        "device": made.get("device", "unknown"),
+        "started": parts[0].get("started", ""),
+        "made_by": f"sgdnoise {made.get('version', 'unknown')}, commit {commit}; {versions}; {made.get('precision', 'unknown')}",
+    }

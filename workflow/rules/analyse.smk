@@ -19,7 +19,7 @@ rule optimum:
         grid=rules.freeze.output[0],
         cells=rules.collect.output[0],
     output:
-        f"{RESULTS}/optimum.csv",
+        report(f"{RESULTS}/optimum.csv", caption="../report/optimum.rst", category="The study", labels={"table": "optimum"}),
     log:
         f"logs/{RESULTS}/optimum.log",
     conda:
@@ -34,7 +34,7 @@ rule claims:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
     output:
-        f"{RESULTS}/claims.csv",
+        report(f"{RESULTS}/claims.csv", caption="../report/claims.rst", category="The study", labels={"table": "claims"}),
     log:
         f"logs/{RESULTS}/claims.log",
     conda:

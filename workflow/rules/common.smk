@@ -4,6 +4,7 @@ import os
 
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks, grid, windows
+from sgdnoise.captions import WHOLE_STUDY, caption
 from sgdnoise.config import grid_part, validate
 
 # A config named on the command line replaces the default grid, it never merges with it.
@@ -75,9 +76,22 @@ def figure_arguments(wildcards):
     return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file)
 
 
+def figure_caption(wildcards):
+    return caption(wildcards.figure)
+
+
+def figure_files(name, category):
+    """The files of one figure, marked for Snakemake's own report."""
+    shared = {"caption": "../report/figure.rst", "category": category}
+    labels = {"figure": name.removeprefix("{benchmark}/")}
+    return [report(f"{FOLDER}/{name}.{format}", labels=labels | {"format": format}, **shared) for format in FORMATS]
+
+
 FIGURES = [
     f"{FOLDER}/{name}.{format}"
-    for name in ["schedule", "claims"]
-    + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
+    for name in [*WHOLE_STUDY] + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
     for format in FORMATS
 ]
+
+# What the HTML page can show.
+SHOWN = [path for path in FIGURES if path.endswith("png" if "png" in FORMATS else "svg")]

@@ -5,13 +5,14 @@ rule figure:
         optimum=rules.optimum.output[0],
         code="src/sgdnoise/figures/{figure}.py",
     output:
-        expand("{folder}/{{benchmark}}/{{figure}}.{format}", folder=FOLDER, format=FORMATS),
+        figure_files("{benchmark}/{figure}", category="{benchmark}"),
     log:
         f"logs/{FOLDER}/{{benchmark}}/{{figure}}.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:
         arguments=figure_arguments,
+        caption=figure_caption,
     shell:
         "python -m sgdnoise figure {wildcards.figure} --benchmark={wildcards.benchmark} {params.arguments:q}"
         " --cells={input.cells:q} --optimum={input.optimum:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -21,13 +22,14 @@ rule schedule:
     input:
         "src/sgdnoise/figures/schedule.py",
     output:
-        expand("{folder}/schedule.{format}", folder=FOLDER, format=FORMATS),
+        figure_files("schedule", category="The study"),
     log:
         f"logs/{FOLDER}/schedule.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:
         style=json.dumps(STYLE),
+        caption=caption("schedule"),
     shell:
         "python -m sgdnoise figure schedule --style={params.style:q} --out {output:q} 2>&1 | tee {log:q}"
 
@@ -37,12 +39,13 @@ rule draw_claims:
         claims=rules.claims.output[0],
         code="src/sgdnoise/figures/claims.py",
     output:
-        expand("{folder}/claims.{format}", folder=FOLDER, format=FORMATS),
+        figure_files("claims", category="The study"),
     log:
         f"logs/{FOLDER}/claims.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:
         style=json.dumps(STYLE),
+        caption=caption("claims"),
     shell:
         "python -m sgdnoise figure claims --style={params.style:q} --claims={input.claims:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -1,4 +1,8 @@
-"""Constant epoch budget: where performance stops being independent of batch size, and the learning rate stops growing."""
+"""Constant epoch budget: where performance stops being independent of batch size, and the learning rate stops growing.
+
+Where the optimal learning rate follows the dotted line and performance is flat, gradient noise dominates, and a larger batch
+is free. Where the rate stops growing, curvature dominates: use momentum, or a smaller batch.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Constant step budget: whether small batches generalise better at the same number of updates."""
+"""Constant step budget: whether small batches generalise better at the same number of updates.
+
+A larger batch sees more data and trains to a lower loss. If its test metric still gets worse, noise itself helped.
+"""
 
 from typing import Any
 

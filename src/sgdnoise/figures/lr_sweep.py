@@ -1,4 +1,7 @@
-"""Learning-rate sweeps at chosen batch sizes: how sharp the optimum is, and where training diverges."""
+"""Learning-rate sweeps at chosen batch sizes: how sharp the optimum is, and where training diverges.
+
+Triangles at the edge of a panel: far worse, or diverged.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The learning-rate schedule (ICLR v5 fig. 3)."""
+"""The learning-rate schedule that every run follows (ICLR v5 fig. 3)."""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Unlimited budget: which learning rate trains best, and which generalises best, the longer one trains."""
+"""Unlimited budget: which learning rate trains best, and which generalises best, the longer one trains.
+
+The rate that is best for the train loss falls with the budget. If the rate that is best for the test metric does not, a large
+learning rate generalises better.
+"""
 
 from typing import Any
 
