@@ -25,6 +25,7 @@ wildcard_constraints:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/noise.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/plot.smk"
 

@@ -38,6 +38,11 @@ def validate(config: Any) -> Config:
         config["figures"].setdefault(key, value["default"])
     if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
         raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
+    for name, entry in config["noise_scale"].items():
+        if name not in config["benchmarks"]:
+            raise ValueError(f"config: noise_scale.{name}: no such benchmark in this study")
+        for key, value in schema["properties"]["noise_scale"]["additionalProperties"]["properties"].items():
+            entry.setdefault(key, value.get("default"))
     return config
 
 

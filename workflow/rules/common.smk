@@ -14,6 +14,7 @@ if "benchmarks" not in config:
 try:
     config.update(validate(config))
     CELLS = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(config)}
+    NOISE_CELLS = grid.noise_cells(config)
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -53,9 +54,21 @@ def cell_data(wildcards):
     return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
 
 
+def noise_arguments(wildcards):
+    entry = config["noise_scale"][wildcards.benchmark]
+    at = " ".join(map(str, entry["at"]))
+    return f"{NOISE_CELLS[wildcards.benchmark].arguments} --at {at} --num-batches={entry['num_batches']}"
+
+
+def noise_table(wildcards):
+    """The table that the figure noise_scale draws, besides those of all figures."""
+    return [f"{RESULTS}/noise_scale/{wildcards.benchmark}.csv"] * (wildcards.figure == "noise_scale")
+
+
 def figure_names(benchmark):
     modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
-    return modes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    sweep = ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    return modes + sweep + ["noise_scale"] * (benchmark in NOISE_CELLS)
 
 
 def figure_arguments(wildcards):
@@ -63,7 +76,9 @@ def figure_arguments(wildcards):
     if wildcards.figure == "lr_sweep":
         style["lr_sweep"] = config["figures"]["lr_sweep"][wildcards.benchmark]
     file = file_of(wildcards.benchmark)
-    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file)
+    noise = [f"--noise={path}" for path in noise_table(wildcards)]
+    noise += [f"--regimes={RESULTS}/regimes.csv"] * bool(noise)
+    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file) + noise
 
 
 FIGURES = [

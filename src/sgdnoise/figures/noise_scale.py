@@ -53,7 +53,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
     caption = (
         "Bars: 95 % intervals. A triangle stands on the lower limit of a noise scale that is not identifiable: the gradient cannot "
-        "be told from 0. Learning rates fall over the second half of a run."
+        "be told from 0. Dark lines, grey bands: what the sweep measured, if it did, for "
+        f"{figures.METRIC_LABELS[metric]}."
     )
     what = f"{figures.optimizer_label(run['optimizer'])}, batch size {run['batch_size']}, learning rate {run['initial_lr']:.3g}"
     figures.label(figure, f"{protocol['title']}\nnoise and curvature: {what}", caption)
