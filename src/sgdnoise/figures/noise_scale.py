@@ -46,9 +46,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         best = optima.sort_values("lr").iloc[-1]
         text = f"largest optimum measured, {best['lr']:.3g} (batch {best['batch_size']})"
         draw_range(lrs, best["lr"], best["lr_low"], best["lr_high"], text)
+    figures.log2_axis(sizes, "y")
+    sizes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    figures.plain_log_axis(lrs)
     for axes, title in ((sizes, "critical batch size, predicted"), (lrs, "largest stable effective learning rate")):
-        figures.log2_axis(axes, "y")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.set(title=title, xlabel="epochs")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
     caption = (
@@ -87,7 +88,7 @@ def draw_range(axes: Axes, value: float, low: float, high: float, text: str) -> 
     """Draw a level with its interval, open ends to the edges of the panel."""
     if not low <= high:  # undecided
         return
-    axes.set_yscale("log", base=2)
+    axes.set_yscale("log")
     known = [one for one in (value, low, high) if np.isfinite(one) and one > 0]
     bottom, top = axes.get_ylim()
     bottom, top = min([bottom, *(one / 1.5 for one in known)]), max([top, *(one * 1.5 for one in known)])
