@@ -33,6 +33,7 @@ wildcard_constraints:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
+include: "workflow/rules/noise.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"

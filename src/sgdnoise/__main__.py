@@ -50,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=__version__)
     verbs = root.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name, function, summary):
-        one = verbs.add_parser(name, help=summary, description=summary)
+    def verb(name, function, summary, parents=()):
+        one = verbs.add_parser(name, help=summary, description=summary, parents=parents)
         one.set_defaults(verb=function)
         return one
 
@@ -74,22 +74,31 @@ def parser() -> argparse.ArgumentParser:
     prepared.add_argument("--file", help="the Python file of a benchmark of your own")
     prepared.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
 
-    trained = verb("train", train, "train the seeds of one cell and write its HDF5 file")
-    trained.add_argument("--benchmark", required=True, help=", ".join(benchmarks.names()))
-    trained.add_argument("--optimizer", required=True, help=", ".join(OPTIMIZERS))
-    trained.add_argument("--budget", required=True, help="epochsN or stepsN")
-    trained.add_argument("--batch-size", required=True, type=int, help="examples per update")
-    trained.add_argument("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)")
-    trained.add_argument("--seeds", default="0-0", help="first-last (default: %(default)s)")
-    trained.add_argument("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
-    trained.add_argument("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)")
-    trained.add_argument("--file", help="the Python file of a benchmark of your own")
-    trained.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
-    trained.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
-    trained.add_argument("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
+    cell = argparse.ArgumentParser(add_help=False)
+    cell.add_argument("--benchmark", required=True, help=", ".join(benchmarks.names()))
+    cell.add_argument("--optimizer", required=True, help=", ".join(OPTIMIZERS))
+    cell.add_argument("--budget", required=True, help="epochsN or stepsN")
+    cell.add_argument("--batch-size", required=True, type=int, help="examples per update")
+    cell.add_argument("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)")
+    cell.add_argument("--seeds", default="0-0", help="first-last (default: %(default)s)")
+    cell.add_argument("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
+    cell.add_argument("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)")
+    cell.add_argument("--file", help="the Python file of a benchmark of your own")
+    cell.add_argument("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+    cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    cell.add_argument("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
+
+    trained = verb("train", train, "train the seeds of one cell and write its HDF5 file", [cell])
     trained.add_argument("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)")
     trained.add_argument("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)")
     trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
+
+    measured = verb(
+        "noise-scale", noise_scale, "train a cell and measure its gradient noise scale and stable learning rate", [cell]
+    )
+    measured.add_argument("--at", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)")
+    measured.add_argument("--num-batches", type=int, default=64, help="batches to measure on (default: %(default)s)")
+    measured.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
     shown = verb("show", show, "print the result of a cell")
     shown.add_argument("file", type=Path, help="an HDF5 file")
@@ -141,6 +150,8 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--cells", type=Path, default="results/cells.csv", help="default: %(default)s")
     drawn.add_argument("--optimum", type=Path, default="results/optimum.csv", help="default: %(default)s")
     drawn.add_argument("--claims", type=Path, default="results/claims.csv", help="default: %(default)s")
+    drawn.add_argument("--noise", type=Path, help="the table of `noise-scale`, for the figure of that name")
+    drawn.add_argument("--regimes", type=Path, default="results/regimes.csv", help="if it is there (default: %(default)s)")
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
 
@@ -245,6 +256,24 @@ def train(options: argparse.Namespace) -> None:
     diverged = result.status.count(run.DIVERGED)
     rate = result.provenance["examples_per_second"]
     print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+
+
+def noise_scale(options: argparse.Namespace) -> None:
+    """Write the table of noise scales of a run, and print it."""
+    import pandas as pd
+
+    from sgdnoise import noise_run, train_cell
+
+    cell = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+    device = train_cell.use_device(options.device, options.threads)
+    table = pd.DataFrame(noise_run.measure_run(cell, options.data, device, options.at, options.num_batches))
+    write_csv(table, options.out)
+    for row in table.to_dict("records"):
+        print(f"seed {row['seed']}, epoch {row['epoch']:.4g}, lr {row['lr']:.4g}")
+        for name in noise_run.QUANTITIES:
+            value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+            text = "not identifiable" if pd.isna(value) else f"{value:.4g}"
+            print(f"  {name:<22}{text:>18}" + ("" if pd.isna(low) else f"   [{low:.4g}, {high:.4g}]"))
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:
@@ -398,9 +427,13 @@ def figure(options: argparse.Namespace) -> None:
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
-    tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
+    if options.name == "noise_scale":
+        tables = figures.read_noise(options.noise, options.optimum, options.regimes, options.benchmark)
+    else:
+        tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
     if tables:
-        protocol = protocol | {"title": protocol["title"].format(num_train=tables["cells"]["num_train"].iloc[0])}
+        first = tables["noise" if "noise" in tables else "cells"].iloc[0]
+        protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
     if options.name == "claims":
         tables["claims"] = figures.read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)

@@ -46,6 +46,11 @@ def validate(config: Any) -> Config:
     for name, entry in config["benchmarks"].items():
         if (few := config["bracket_seeds"]) >= (num := entry["seeds"]["num"]):
             raise ValueError(f"config: bracket_seeds: {few} is not fewer than benchmarks.{name}.seeds.num {num}; choose fewer")
+    for name, entry in config["noise_scale"].items():
+        if name not in config["benchmarks"]:
+            raise ValueError(f"config: noise_scale.{name}: no such benchmark in this study")
+        for key, value in schema["properties"]["noise_scale"]["additionalProperties"]["properties"].items():
+            entry.setdefault(key, value.get("default"))
     return config
 
 

@@ -153,6 +153,23 @@ def cell(
     return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
 
 
+def noise_cells(config: Config) -> dict[str, Cell]:
+    """Make the run of each benchmark whose gradient noise the config asks for: one seed, evaluated once."""
+    found = {}
+    for name, entry in config["noise_scale"].items():
+        benchmark = config["benchmarks"][name]
+        first = benchmark["seeds"].get("first", 0)
+        run = {key: entry[key] for key in ("optimizer", "budget", "batch_size", "lr")}
+        settings = json.dumps(benchmark.get("settings", {}))
+        try:
+            found[name] = cell(
+                name, **run, seeds=f"{first}-{first}", settings=settings, evaluations=1, file=benchmark.get("file")
+            )
+        except ValueError as error:
+            raise ValueError(f"config: noise_scale.{name}: {error}") from None
+    return found
+
+
 def processes(config: Config, benchmark: str, batch_size: int) -> int:
     """Return how many processes share every batch of a cell; its numbers do not depend on that, but for rounding."""
     return config["benchmarks"][benchmark].get("processes", {}).get(str(batch_size), 1)

@@ -18,6 +18,7 @@ try:
     # Whatever may be trained: the cells of the study, or of its windows at their widest.
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
+    NOISE_CELLS = grid.noise_cells(config)
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -62,10 +63,23 @@ def cell_data(wildcards):
     return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
 
 
+def noise_arguments(wildcards):
+    entry = config["noise_scale"][wildcards.benchmark]
+    at = " ".join(map(str, entry["at"]))
+    return f"{NOISE_CELLS[wildcards.benchmark].arguments} --at {at} --num-batches={entry['num_batches']}"
+
+
+def noise_table(wildcards):
+    """The table that the figure noise_scale draws, besides those of all figures."""
+    tables = [f"{RESULTS}/noise_scale/{wildcards.benchmark}.csv", f"{RESULTS}/regimes.csv"]
+    return tables if wildcards.figure == "noise_scale" else []
+
+
 def figure_names(benchmark):
     modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
     regimes = ["regimes"] * ("constant_epoch" in modes)
-    return modes + regimes + ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    sweep = ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
+    return modes + regimes + sweep + ["noise_scale"] * (benchmark in NOISE_CELLS)
 
 
 def figure_arguments(wildcards):
@@ -73,7 +87,8 @@ def figure_arguments(wildcards):
     if wildcards.figure == "lr_sweep":
         style["lr_sweep"] = config["figures"]["lr_sweep"][wildcards.benchmark]
     file = file_of(wildcards.benchmark)
-    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file)
+    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), noise_table(wildcards))]
+    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file) + options
 
 
 def figure_caption(wildcards):

@@ -3,6 +3,7 @@ rule figure:
     input:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
+        noise=noise_table,
         code="src/sgdnoise/figures/{figure}.py",
     output:
         figure_files("{benchmark}/{figure}", category="{benchmark}"),

@@ -62,6 +62,18 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
+def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str) -> Tables:
+    """Read the noise scales of a benchmark, and what was found in its sweeps as far as that is there."""
+    if noise is None:
+        raise ValueError("the figure noise_scale needs --noise, the table of `sgdnoise noise-scale`")
+    paths = {"noise": noise} | {name: path for name, path in (("optimum", optimum), ("regimes", regimes)) if path.exists()}
+    tables = {name: pd.read_csv(path) for name, path in paths.items()}
+    tables = {name: table[table["benchmark"] == benchmark] for name, table in tables.items()}
+    if tables["noise"].empty:
+        raise ValueError(f"{noise} has no benchmark {benchmark!r}")
+    return tables
+
+
 def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
     """Draw the figure of the file `name`.py."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
