@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report test test-slow test-anchor test-readme test-faults test-slurm test-data check bench clean
+.PHONY: figures report test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data check bench scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -38,6 +38,10 @@ test-readme: $(VENV)/.ready
 test-anchor: $(VENV)/.ready
 	pytest -m anchor
 
+# Snakemake on small studies: what a change of the config runs again; the README's commands (about 4 minutes).
+test-workflow: $(VENV)/.ready
+	pytest -m workflow --numprocesses 2 --dist loadscope
+
 # Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 2 minutes).
 test-faults: $(VENV)/.ready
 	pytest -m faults --numprocesses 2
@@ -59,6 +63,10 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	python tests/bench.py
+
+# How planning and the tables scale up to 40,000 cells (about ten minutes).
+scale: $(VENV)/.ready
+	python tests/scale.py
 
 clean:
 	rm -rf results figures logs .snakemake

@@ -233,7 +233,7 @@ def test_off_is_as_before():
     plain = changed(STUDY, {})
     del plain["extend_grid"]
     config = validate(plain)
-    assert set(json.loads(grid_part(config))) == {"benchmarks", "overrides", "evaluations", "results"}
+    assert set(json.loads(grid_part(config))) == {"allow_missing", "benchmarks", "overrides", "evaluations", "results"}
     switched_off = validate(plain | {"extend_grid": False, "bracket_seeds": 2, "extend_limit": 3})
     assert grid_part(switched_off) == grid_part(config)
     assert grid.cells(switched_off) == grid.cells(config)
@@ -272,7 +272,7 @@ import os, sys
 if "train" in sys.orig_argv:
     import numpy as np
     from sgdnoise import grid
-    from sgdnoise.__main__ import parser
+    from sgdnoise.options import parser
     from sgdnoise.run import Run, write_run
 
     METRICS = {metrics}

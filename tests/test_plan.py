@@ -11,8 +11,8 @@ import yaml
 from conftest import ROOT, changed
 
 from sgdnoise import benchmarks, budgets, grid, plan, schedule
-from sgdnoise.__main__ import parser
 from sgdnoise.config import grid_part, load_config, validate
+from sgdnoise.options import parser
 
 TINY = yaml.safe_load(
     """

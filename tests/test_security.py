@@ -53,6 +53,7 @@ def test_folders_that_snakemake_would_misread_are_refused(key):
         validate(study(**{key: "a{b}"}))
 
 
+@pytest.mark.workflow
 def test_hostile_folders_and_files_are_only_names(tmp_path):
     """The whole workflow on folders and a benchmark's file whose names are shell code: they are quoted everywhere."""
     evil = "a b;touch pwned;$(touch pwned)'\""

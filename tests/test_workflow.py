@@ -11,6 +11,8 @@ import pytest
 import yaml
 from conftest import ROOT, changed
 
+pytestmark = pytest.mark.workflow
+
 STUDY = yaml.safe_load(
     """
 evaluations: 1
@@ -225,7 +227,7 @@ def test_a_killed_run_continues(study):
 def test_both_reports(study):
     assert jobs(study, "report") == ({"report": 1}, [])
     snakemake(study, "report")
-    assert (study / "results/report.html").read_text().count("data:image/png") == 5
+    assert (study / "results/report.html").read_text().count("data:image/png") == 7
     assert jobs(study, "figures/all", "report") == ({}, [])
     snakemake(study, "figures/all", "--report", "report.html")
     page = (study / "report.html").read_text()
