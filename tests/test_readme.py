@@ -16,8 +16,8 @@ benchmarks:
     seeds: {num: 1, keep: 1}
     constant_epoch:
       epochs: 1
-      sgd: {32: [0.5, 0.5], 64: [1, 1], 128: [1, 2]}
-      momentum: {32: [0.5, 0.5], 64: [1, 1], 128: [2, 2]}
+      sgd: {32: [0.25, 0.5], 64: [0.5, 1], 128: [1, 2]}
+      momentum: {32: [0.25, 0.5], 64: [0.5, 1], 128: [1, 2]}
 figures: {formats: [png]}
 """
 COMMANDS = [
@@ -52,7 +52,7 @@ def test_there_are_commands():
 
 @pytest.mark.workflow
 def test_commands_on_a_small_study(tmp_path):
-    """All but `make test`; the environment is this one, and config.yaml a study of seven cells."""
+    """All but `make test`; the environment is this one, and config.yaml a study of twelve cells."""
     folder = clone(tmp_path / "clone")
     (folder / "config.yaml").write_text(SMALL)
     (folder / ".venv").mkdir()
