@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data check bench scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data check bench scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -46,8 +46,14 @@ test-workflow: $(VENV)/.ready
 test-faults: $(VENV)/.ready
 	pytest -m faults --numprocesses 2
 
-# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 12 minutes).
-test-slurm: $(VENV)/.ready
+# Snakemake's plugins for clusters. Apart, since every start of Snakemake imports them, which takes a second.
+cluster: $(VENV)/.cluster
+$(VENV)/.cluster: $(VENV)/.ready envs/cluster.lock
+	$(BIN)/pip install --requirement envs/cluster.lock
+	touch $@
+
+# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs.
+test-slurm: $(VENV)/.cluster
 	pytest -m slurm
 
 # The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.

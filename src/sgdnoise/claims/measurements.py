@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise.optimum import POINT, lr_statistics, select
-from sgdnoise.run import DIVERGED
+from sgdnoise.run import COMPLETED
 
 # The error bar of an optimal learning rate (every rate within one s.d. of the best) is read as a 90 % interval.
 BAR = 1.645
@@ -64,7 +64,7 @@ def _stable(cells: pd.DataFrame) -> dict[tuple, Measurement]:
     """
     found = {}
     for point, runs in cells.groupby(POINT):
-        completed = runs[runs["status"] != DIVERGED].groupby("lr").agg(num=("seed", "size"), keep=("keep", "first"))
+        completed = runs[runs["status"] == COMPLETED].groupby("lr").agg(num=("seed", "size"), keep=("keep", "first"))
         if (enough := completed["num"] >= completed["keep"]).any():
             stable = completed.index[enough].max()
             following = runs["lr"][runs["lr"] > stable].min()  # NaN if there is none

@@ -13,7 +13,7 @@ from sgdnoise import figures
 from sgdnoise.grid import lr_string
 from sgdnoise.optimum import POINT, lr_statistics
 from sgdnoise.paper import paper_table, same_budget
-from sgdnoise.run import DIVERGED
+from sgdnoise.run import COMPLETED, DIVERGED
 
 MODE_TITLES = {
     "constant_epoch": "Constant epoch budget",
@@ -47,7 +47,7 @@ def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
             continue
         some = some[some["benchmark"] == name]
         groups = some.groupby([*POINT, "lr"])
-        completed = groups["status"].agg(lambda status: (status != DIVERGED).sum())
+        completed = groups["status"].agg(lambda status: (status == COMPLETED).sum())
         counts = [
             groups.ngroups,
             len(some),
@@ -63,7 +63,7 @@ def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
         "cells",
         "runs",
         "diverged runs",
-        "cells lost to divergence",
+        "cells with too few completed runs",
         "optima",
         "optima at an edge",
     ]
