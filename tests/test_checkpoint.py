@@ -85,7 +85,7 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         try:
-            for _ in range(200):
+            for _ in range(1200):
                 if checkpoint.path_of(out).exists() or process.poll() is not None:
                     break
                 time.sleep(0.05)
