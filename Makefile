@@ -38,7 +38,7 @@ test-readme: $(VENV)/.ready
 test-anchor: $(VENV)/.ready
 	pytest -m anchor
 
-# Snakemake on small studies: what a change of the config runs again; the README's commands (about 4 minutes).
+# Snakemake on small studies: what a change of the config runs again; the README's commands (about 7 minutes).
 test-workflow: $(VENV)/.ready
 	pytest -m workflow --numprocesses 2 --dist loadscope
 
