@@ -90,6 +90,19 @@ def test_the_first_row_is_the_optimum_table():
     assert (found.lr[0, 1], found.edge[0, 1]) == (cells.query("batch_size == 16")["lr"].min(), -1)
 
 
+def test_learning_rates_that_are_missing_are_no_end_of_a_window():
+    """As in the table of optima: the optimum is at the edge of what was trained."""
+    cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 6))
+    optima = optimum_table(cells, STUDY).query("metric == 'test_accuracy'").set_index("batch_size")["lr"]
+    above = cells["lr"] > cells["batch_size"].map(optima)
+    cells.loc[above, list(WRN["metrics"])] = np.nan
+    cells.loc[above, "status"] = "missing"
+    found = sweep(cells, "test_accuracy", "max")
+    np.testing.assert_allclose(found.lr[0], optima)
+    assert (found.edge[0] == 1).all()
+    assert (optimum_table(cells, STUDY).query("metric == 'test_accuracy'")["edge"].str.contains("high")).all()
+
+
 def test_redraws_of_few_runs_vary_as_much_as_the_mean_does():
     values = np.array([0.3, 0.9, 0.5])
     drawn = redraw(values, np.random.default_rng(0))
@@ -248,7 +261,7 @@ PAPER = {
 def paper_fit(name):
     batch_sizes, lrs, lr_grid = PAPER[name]
     rows = [
-        {"batch_size": size, "lr": lr * factor, "keep": 1, "accuracy": float(factor == 1)}
+        {"batch_size": size, "lr": lr * factor, "keep": 1, "status": "completed", "accuracy": float(factor == 1)}
         for size, lr in zip(batch_sizes, lrs, strict=True)
         for factor in (0.5, 1, 2)
     ]

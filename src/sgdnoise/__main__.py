@@ -194,10 +194,11 @@ def show(options: argparse.Namespace) -> None:
 def collect(options: argparse.Namespace) -> None:
     """Write cells.csv."""
     from sgdnoise.collect import collect_cells
+    from sgdnoise.run import MISSING
 
     table = collect_cells(load_config(options.config), options.roots, options.workers)
     write_csv(table, options.out)
-    if missing := int((table["status"] == "missing").sum()):
+    if missing := int((table["status"] == MISSING).sum()):
         print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
 
 
@@ -277,15 +278,10 @@ def recommend(options: argparse.Namespace) -> None:
 
 def write_csv(table, path: Path) -> None:
     """Write a table whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(temporary, index=False)
-        temporary.replace(path)
+        publish(path, table.to_csv(index=False).encode())
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def figure(options: argparse.Namespace) -> None:
@@ -311,13 +307,13 @@ def figure(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write the page."""
-    from sgdnoise import figures, files
+    from sgdnoise import figures
     from sgdnoise.report import render
 
     paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
     tables = {name: figures.read_table(path) for name, path in paths.items() if path}
     page = render(load_config(options.config), tables, options.figures).encode()
-    files.publish(options.out, page)
+    publish(options.out, page)
     print(f"{options.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise.optimum import best_k
+from sgdnoise.run import MISSING
 
 NUM_DRAWS = 1000  # our choice: 25 of them lie beyond each end of a 95 % interval
 LEVEL = 0.95  # our choice: of every interval
@@ -50,8 +51,9 @@ def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
     """Select the optimum at every batch size by the paper's rule, as measured and from every draw of the seeds.
 
     `cells` are the runs of one benchmark, optimizer and budget. Batch sizes with a single learning rate say nothing of the
-    optimum and are left out.
+    optimum and are left out; so are learning rates whose runs are all missing, as in `optimum.select`.
     """
+    cells = cells[(cells["status"] != MISSING).groupby([cells["batch_size"], cells["lr"]]).transform("any")]
     random = np.random.default_rng(SEED)
     points = [point for _, point in cells.groupby("batch_size") if point["lr"].nunique() > 1]
     optima = [_select(point, metric, direction, random) for point in points]

@@ -52,6 +52,11 @@ def lr_statistics(cells: pd.DataFrame, metric: str, direction: str, train_metric
     ).reset_index()
 
 
+def sweeps(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) -> dict[Any, pd.DataFrame]:
+    """Return the `lr_statistics` of each point of the grid."""
+    return dict(iter(lr_statistics(cells, metric, direction, train_metric).groupby(POINT)))
+
+
 def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
     """Pick the optimal learning rate of one point of the grid, with its error bar.
 
@@ -84,14 +89,11 @@ def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
     for benchmark, runs in cells.groupby("benchmark", sort=False):
         metrics = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["metrics"]
         test_metric, train_metric = list(metrics)[:2]
-        sweeps = {
-            metric: dict(iter(lr_statistics(runs, metric, direction, train_metric).groupby(POINT)))
-            for metric, direction in metrics.items()
-        }
+        found = {metric: sweeps(runs, metric, direction, train_metric) for metric, direction in metrics.items()}
         for point, some in runs.groupby(POINT, sort=False):
             first, modes = some.iloc[0], set(" ".join(some["modes"].unique()).split())
             for metric, direction in metrics.items():
-                chosen = select(sweeps[metric][point], direction)
+                chosen = select(found[metric][point], direction)
                 common = {
                     "budget": first["budget"],
                     "batch_size": first["batch_size"],

@@ -87,19 +87,18 @@ def parser() -> argparse.ArgumentParser:
     frozen.add_argument("--config", required=True, help="the study")
     frozen.add_argument("--out", required=True, type=Path, help="the JSON file to write")
 
-    chosen = verb("optimum", "select the optimal learning rates by the paper's rule")
-    chosen.add_argument("--config", required=True, help="the study")
-    chosen.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    tables = argparse.ArgumentParser(add_help=False)
+    tables.add_argument("--config", required=True, help="the study")
+    tables.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+
+    chosen = verb("optimum", "select the optimal learning rates by the paper's rule", [tables])
     chosen.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
-    decided = verb("claims", "decide the paper's claims from the optima")
-    decided.add_argument("--config", required=True, help="the study")
-    decided.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    decided = verb("claims", "decide the paper's claims from the optima", [tables])
     decided.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
     decided.add_argument("--out", required=True, type=Path, help="the CSV file to write")
-    fitted = verb("regimes", "fit the optimal learning rate against the batch size: break and slopes")
-    fitted.add_argument("--config", required=True, help="the study")
-    fitted.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+
+    fitted = verb("regimes", "fit the optimal learning rate against the batch size: break and slopes", [tables])
     fitted.add_argument("--out", required=True, type=Path, help="the CSV file to write")
 
     advised = verb("recommend", "advise on a batch size from your own sweep under a constant epoch budget")
@@ -122,9 +121,7 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
 
-    reported = verb("report", "show a study as one HTML page")
-    reported.add_argument("--config", required=True, help="the study")
-    reported.add_argument("--cells", required=True, type=Path, help="the table of `collect`")
+    reported = verb("report", "show a study as one HTML page", [tables])
     reported.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
     reported.add_argument("--claims", required=True, type=Path, help="the table of `claims`")
     reported.add_argument("--regimes", type=Path, help="the table of `regimes`")

@@ -25,7 +25,7 @@ PROTOCOL = {
     },
 }
 
-UNROLL = 35
+UNROLL = int(PROTOCOL["unroll"])  # type: ignore[call-overload]
 NUM_WORDS = 10_000
 WIDTH, NUM_LAYERS = 650, 2  # Zaremba et al. 2014, sec. 4.1
 DROPOUT = 0.5  # on the non-recurrent connections

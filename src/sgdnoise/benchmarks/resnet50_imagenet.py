@@ -26,6 +26,7 @@ PROTOCOL = {
     },
 }
 
+NUM_TRAIN, NUM_TEST = (int(PROTOCOL[key]) for key in ("num_train", "num_test"))  # type: ignore[call-overload]
 L2 = 1e-4  # Goyal et al. sec. 5.1
 GHOST_BATCH = 256  # SkipInit v0
 NUM_CLASSES = 1000
@@ -34,7 +35,7 @@ CLASSIFIER_SD = 0.01  # Goyal et al. sec. 5.1
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
     """List the images of `folder`/imagenet/{train,val}/<class>/: paths and labels. ImageNet cannot be downloaded for you."""
-    return image_folder.index(folder / "imagenet", {"train": 1_281_167, "val": 50_000})
+    return image_folder.index(folder / "imagenet", {"train": NUM_TRAIN, "val": NUM_TEST})
 
 
 def build(norm_decay: float, norm_eps: float) -> nn.Module:

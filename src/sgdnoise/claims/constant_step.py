@@ -28,8 +28,14 @@ def worse_though_fitted(swept: list[int]) -> list[Contrast]:
     return rise("error", MOMENTUM, swept[0], swept[-1], 0) + rise("train", MOMENTUM, swept[0], swept[-1], high=0)
 
 
+noise_claim = partial(
+    claim,
+    evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
+    scale_free=worse_though_fitted,
+)
+
 CLAIMS = [
-    claim(
+    noise_claim(
         "8",
         WRN,
         statement="At equal updates a very large batch generalises worse although it trains to a lower loss.",
@@ -39,8 +45,6 @@ CLAIMS = [
         rule="fall of accuracy and both falls of the loss at least half of the paper's",
         contrasts=rise("error", MOMENTUM, 4096, 16384, 0.022 / 2)
         + falls("train", MOMENTUM, [1024, 4096, 16384], [0.082 / 2, 0.006 / 2]),
-        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
-        scale_free=worse_though_fitted,
     ),
     claim(
         "8b",
@@ -65,7 +69,7 @@ CLAIMS = [
         evidence="At equal updates the optimal learning rate grows more slowly than the batch size.",
         scale_free=lambda b: rise("lr", MOMENTUM, b[0], b[-1], 0, log2(b[-1] / b[0]) - OCTAVE / 2),
     ),
-    claim(
+    noise_claim(
         "10",
         SKIPINIT,
         statement="The same without batch norm: accuracy falls at the largest batch, the train loss falls throughout.",
@@ -76,10 +80,8 @@ CLAIMS = [
         contrasts=flat("error", MOMENTUM, [64, 256], 0.0015 + POINT)
         + rise("error", MOMENTUM, 256, 1024, 0.006 / 2)
         + falls("train", MOMENTUM, [64, 256, 1024], [0.121 / 2, 0.043 / 2]),
-        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
-        scale_free=worse_though_fitted,
     ),
-    claim(
+    noise_claim(
         "11a",
         LSTM,
         statement="The same for the LSTM: test perplexity rises with the batch while train perplexity falls.",
@@ -90,8 +92,6 @@ CLAIMS = [
         contrasts=rise("error", MOMENTUM, 64, 128, 4.37 / 2)
         + rise("error", MOMENTUM, 128, 256, 6.15 / 2)
         + falls("train", MOMENTUM, [64, 128, 256], [2.09 / 2, 5.42 / 2]),
-        evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
-        scale_free=worse_though_fitted,
     ),
     claim(
         "11b",

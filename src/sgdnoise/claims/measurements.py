@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sgdnoise.optimum import POINT, lr_statistics, select
+from sgdnoise.optimum import POINT, select, sweeps
 from sgdnoise.run import COMPLETED
 
 # The error bar of an optimal learning rate (every rate within one s.d. of the best) is read as a 90 % interval.
@@ -85,19 +85,28 @@ def half_split(cells: pd.DataFrame, optimum: pd.DataFrame) -> pd.DataFrame:
     columns = ["mean", "sd", "train_mean", "train_sd", "num_kept", "df"]
     table = optimum.assign(df=np.nan).astype(dict.fromkeys(columns, float))
     rows = optimum.groupby([*POINT, "metric"])
-    for point, runs in cells.groupby(POINT):
-        half = runs.groupby("lr").cumcount() % 2
-        metrics = list(optimum.loc[optimum["benchmark"] == point[0], "metric"].unique())[:2]
+    cells = cells.assign(half=cells.groupby([*POINT, "lr"]).cumcount() % 2)
+    for benchmark, runs in cells.groupby("benchmark"):
+        metrics = list(optimum.loc[optimum["benchmark"] == benchmark, "metric"].unique())[:2]
+        points = dict(iter(runs.groupby(POINT)))
         for metric in metrics:
-            index = rows.groups[(*point, metric)]
-            direction = optimum.loc[index[0], "direction"]
-            measured = []
-            for choosing in (0, 1):
-                some = runs[half == choosing].assign(keep=lambda frame: (frame["keep"] + 1) // 2)
-                lr = select(lr_statistics(some, metric, direction, metrics[-1]), direction)["lr"] if len(some) else np.nan
-                measured.append(runs[(half != choosing) & (runs["lr"] == lr)].dropna(subset=metrics))
-            table.loc[index, columns] = _pooled(measured, metric, metrics[-1])
+            chosen = [_selected(runs[runs["half"] == half], metric, metrics[-1], optimum) for half in (0, 1)]
+            for point, some in points.items():
+                measured = [
+                    some[(some["half"] != half) & (some["lr"] == chosen[half].get(point))].dropna(subset=metrics)
+                    for half in (0, 1)
+                ]
+                table.loc[rows.groups[(*point, metric)], columns] = _pooled(measured, metric, metrics[-1])
     return table
+
+
+def _selected(half: pd.DataFrame, metric: str, train_metric: str, optimum: pd.DataFrame) -> dict[tuple, float]:
+    """Return the learning rate that half of the runs of a benchmark select at each point, with half the `keep`."""
+    if half.empty:
+        return {}
+    direction = optimum.loc[optimum["metric"] == metric, "direction"].iloc[0]
+    halved = half.assign(keep=(half["keep"] + 1) // 2)
+    return {point: select(some, direction)["lr"] for point, some in sweeps(halved, metric, direction, train_metric).items()}
 
 
 def _pooled(halves: list[pd.DataFrame], *metrics: str) -> list[float]:

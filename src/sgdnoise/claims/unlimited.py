@@ -21,6 +21,7 @@ from sgdnoise.claims.contrasts import (
 )
 
 claim = partial(Claim, mode="unlimited")
+TRAIN_FALLS = "With longer training the train-optimal learning rate falls more than the test-optimal one."
 EPOCHS = [50, 100, 200, 400, 800, 1600, 3200, 6400]  # of the Wide-ResNets
 
 
@@ -35,8 +36,10 @@ def keeps_falling(epochs: list[int]) -> list[Contrast]:
     return falls("best_train", MOMENTUM, epochs, [0] * (len(epochs) - 1))
 
 
+loss_claim = partial(claim, evidence="The best train loss falls with every longer budget.", scale_free=keeps_falling)
+
 CLAIMS = [
-    claim(
+    loss_claim(
         "12a",
         WRN,
         statement="With batch norm, accuracy saturates with longer training while the train loss keeps falling.",
@@ -47,10 +50,8 @@ CLAIMS = [
         contrasts=flat("error", MOMENTUM, EPOCHS[4:], 0.001 + POINT)
         + rise("error", MOMENTUM, 50, 800, high=-0.0144 / 2)
         + keeps_falling(EPOCHS),
-        evidence="The best train loss falls with every longer budget.",
-        scale_free=keeps_falling,
     ),
-    claim(
+    loss_claim(
         "12b",
         SKIPINIT,
         statement="Without batch norm, accuracy has its peak at a finite budget while the train loss keeps falling.",
@@ -61,8 +62,6 @@ CLAIMS = [
         contrasts=rise("error", MOMENTUM, 50, 400, high=-0.0206 / 2)
         + rise("error", MOMENTUM, 400, 6400, 0.0098 / 2)
         + keeps_falling(EPOCHS),
-        evidence="The best train loss falls with every longer budget.",
-        scale_free=keeps_falling,
     ),
     claim(
         "13a",
@@ -74,7 +73,7 @@ CLAIMS = [
         rule="each within one octave; test at most one octave down by the claim itself",
         contrasts=rise("lr", MOMENTUM, 50, 6400, -1 - OCTAVE, OCTAVE)
         + rise("train_lr", MOMENTUM, 50, 6400, -4 - OCTAVE, -4 + OCTAVE),
-        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
+        evidence=TRAIN_FALLS,
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
     ),
     claim(
@@ -87,7 +86,7 @@ CLAIMS = [
         rule="each within one octave",
         contrasts=rise("lr", MOMENTUM, 50, 6400, -OCTAVE, OCTAVE)
         + rise("train_lr", MOMENTUM, 50, 6400, -3 - OCTAVE, -3 + OCTAVE),
-        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
+        evidence=TRAIN_FALLS,
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
     ),
     claim(
@@ -100,7 +99,7 @@ CLAIMS = [
         rule="each within one grid step (half an octave)",
         contrasts=rise("lr", MOMENTUM, 14, 160, -HALF_OCTAVE, HALF_OCTAVE)
         + rise("train_lr", MOMENTUM, 10, 160, -1.5 - HALF_OCTAVE, -1.5 + HALF_OCTAVE),
-        evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
+        evidence=TRAIN_FALLS,
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], 0.25),
     ),
     claim(

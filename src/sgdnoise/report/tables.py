@@ -125,16 +125,13 @@ def coverage(runs: pd.DataFrame, points: pd.DataFrame, mode: str, metrics: list[
     """
     swept, lrs = ("num_epochs" if mode == "unlimited" else "batch_size"), sorted(runs["lr"].unique())
     metric, direction = points["metric"].iloc[0], points["direction"].iloc[0]
-    found = {
-        key: lr_statistics(some, metric, direction, metrics[1]).set_index("lr")
-        for key, some in runs.groupby(["optimizer", swept])
-    }
-    means = pd.concat(found)["mean"]
-    heat = (means.rank(pct=True, ascending=direction == "max") * HEAT_STEPS).fillna(0).round().astype(int)
+    found = lr_statistics(runs, metric, direction, metrics[1]).set_index([*POINT, "lr"])
+    heat = found["mean"].rank(pct=True, ascending=direction == "max") * HEAT_STEPS
+    found["heat"] = heat.fillna(0).round().astype(int)
     grids: dict[str, list[dict[str, Any]]] = {}
     for row in points.sort_values(swept).to_dict("records"):
-        key = (row["optimizer"], row[swept])
-        entries = [mark(found[key].loc[lr], row, lr) | {"heat": heat[*key, lr]} if lr in found[key].index else None for lr in lrs]
+        keys = [(*(row[name] for name in POINT), lr) for lr in lrs]
+        entries = [mark(found.loc[key], row, key[-1]) if key in found.index else None for key in keys]
         grids.setdefault(figures.optimizer_label(row["optimizer"]), []).append({"swept": short(row[swept]), "entries": entries})
     return {
         "metric": figures.METRIC_LABELS.get(metric, metric),
@@ -154,6 +151,7 @@ def mark(statistics: pd.Series, optimum: Mapping[Any, Any], lr: float) -> dict[s
         "edge": ("low" in edges and lr == optimum["lr_grid_low"]) or ("high" in edges and lr == optimum["lr_grid_high"]),
         "diverged": int(statistics["num_diverged"]),
         "runs": int(statistics["num_runs"]),
+        "heat": int(statistics["heat"]),
     }
 
 
