@@ -15,7 +15,7 @@ from sgdnoise.curves import MODELS, draw_curves, likelihood, predict
 from sgdnoise.optimum import optimum_table
 from sgdnoise.recommend import advise as advise_on
 from sgdnoise.recommend import recommend, text
-from sgdnoise.regimes import estimates, expected_log_lr, fit_sweep, regimes_table
+from sgdnoise.regimes import estimates, expected_log_lr, fit_sweep, regimes_table, summary
 
 WRN = benchmarks.protocol("wrn_digits")
 STUDY = {"benchmarks": {"wrn_digits": {}, "lstm_synthetic": {}}}
@@ -171,6 +171,11 @@ def test_a_level_sweep_is_above_its_break():
     assert row["break_high"] < 64
     assert row["slope_above_low"] < 0 < row["slope_above_high"]
     assert "no lower limit of the break: add benchmarks.wrn_digits.constant_epoch.sgd." in row["decide"]
+
+
+@pytest.mark.parametrize(("num_points", "text"), [(3, "level, a break is not excluded"), (4, "level, no break above 28")])
+def test_a_level_sweep_says_what_it_excludes(num_points, text):
+    assert summary(fitted(made_up(BATCH_SIZES[:num_points], np.zeros(num_points), noise=0.01))) == text
 
 
 def test_a_curve_that_falls_above_the_break_is_bent():

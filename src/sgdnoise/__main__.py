@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,10 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return 1
     except (ValueError, OSError) as error:
-        if rank := int(os.environ.get("RANK", 0)):  # of processes that share a batch, the first says what all would say
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(rank)
-        print(f"sgdnoise: error: {error}", file=sys.stderr)
+        if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # of processes that share a batch
+            from sgdnoise.parallel import write_down
+
+            write_down(error, path)
+        else:
+            print(f"sgdnoise: error: {error}", file=sys.stderr)
         return 1
     return 0
 

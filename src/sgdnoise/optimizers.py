@@ -30,7 +30,7 @@ def sgd_update(optimizer: Optimizer, parameters: list[Tensor], gradients: list[T
         dampening=0.0,
         nesterov=False,
         maximize=False,
-        foreach=True,
+        fused=True,  # one pass over the memory; bitwise the same on a CPU
     )
 
 

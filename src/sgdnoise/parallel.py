@@ -7,11 +7,14 @@ overwrite the statistics of ghost batch norm, and add up every micro-batch.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+import time
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -29,7 +32,10 @@ def rank() -> int:
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `sgdnoise` with `arguments` in so many processes, as `torchrun --standalone` does; return the exit code."""
+    """Run `sgdnoise` with `arguments` in so many processes, as `torchrun --standalone` does; return the exit code.
+
+    A ValueError with the first error that one of them wrote down.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -47,10 +53,18 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "sgdnoise", *arguments)
     except ChildFailedError as error:
-        return error.get_first_failure()[1].exitcode
+        first = error.get_first_failure()[1]
+        if "timestamp" in first.error_file_data:
+            raise ValueError(first.message) from error
+        return first.exitcode
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
+
+
+def write_down(error: Exception, path: str) -> None:
+    """Leave an error where `launch` or torchrun looks for it; of those of all processes, they say the first."""
+    Path(path).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}))
 
 
 def join(device: torch.device) -> torch.device:
@@ -80,6 +94,7 @@ def add_up(tensors: Sequence[Tensor]) -> None:
     try:
         dist.all_reduce(flat)
     except RuntimeError as error:
+        time.sleep(2)  # so that the other's error is the first, in whole seconds
         raise ValueError("another of the processes that share the batches has ended; its own message says why") from error
     for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(total.view(tensor.shape))

@@ -131,7 +131,8 @@ def summary(fit: Fit | None) -> str:
         limit = f"no break up to {found['break_low']:.0f}" if found["break_low"] else "a break is not excluded"
         return f"slope {found['slope_below']:.2f}, {limit}"
     if fit.model == "constant":
-        return f"level, no break above {found['break_high']:.0f}"
+        limit = f"no break above {found['break_high']:.0f}" if np.isfinite(found["break_high"]) else "a break is not excluded"
+        return f"level, {limit}"
     high = "?" if np.isinf(found["break_high"]) else f"{found['break_high']:.0f}"
     low = f"{found['break_low']:.0f}" if found["break_low"] else "?"
     return f"{fit.model} at {found['break']:.0f} ({low} to {high}), slope {found['slope_below']:.2f} below"
