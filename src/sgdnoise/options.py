@@ -60,6 +60,12 @@ def parser() -> argparse.ArgumentParser:
     trained = verb("train", "train the seeds of one cell and write its HDF5 file", [cell])
     trained.add_argument("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)")
     trained.add_argument("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)")
+    trained.add_argument(
+        "--warm",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="let a process that has imported torch train it, for many short cells in a row (only with --device cpu)",
+    )
     trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
 
     measured = verb("noise-scale", "train a cell and measure its gradient noise scale and stable learning rate", [cell])
