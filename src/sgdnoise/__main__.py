@@ -132,6 +132,7 @@ def train(options: argparse.Namespace) -> None:
             checkpoint_path=checkpoint.path_of(options.out),
             checkpoint_seconds=options.checkpoint_seconds,
             asked_to_stop=listen_for_signals(parallel.rank()),
+            engine=options.engine,
         )
     if parallel.rank() > 0:
         return

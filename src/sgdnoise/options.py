@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     trained.add_argument("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)")
     trained.add_argument("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)")
     trained.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "plain", "packed"),
+        help="the plain loop, or seeds packed together (faster; autoencoders on a CPU); default: packed where it can be",
+    )
+    trained.add_argument(
         "--warm",
         action=argparse.BooleanOptionalAction,
         default=False,
