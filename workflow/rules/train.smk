@@ -13,8 +13,8 @@ rule train:
         mem_mb=2000,
         # Resources, since a change of them does not re-run cells.
         device=config["device"],
-        processes=cell_processes,
-        gpu=cell_gpus,
+        processes=PROCESSES,
+        gpu=GPUS,
         checkpoint_seconds=config["checkpoint_seconds"],
     params:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
