@@ -67,10 +67,8 @@ def folder(tmp_path, digits):
     (tmp_path / "data").mkdir()
     shutil.copy(digits, tmp_path / "data")
     yield tmp_path
-    for process in STARTED:
-        process.kill()
-        process.wait()
-    STARTED.clear()
+    while STARTED:
+        kill(STARTED[-1])
     run("scancel", "--user=root")
     wait_for(lambda: not queue())
 
@@ -109,6 +107,12 @@ def start(folder, config, *arguments):
     return STARTED[-1]
 
 
+def kill(process):
+    STARTED.remove(process)
+    process.kill()
+    process.wait()
+
+
 def finish(process, folder):
     """Wait until snakemake is done, without an error; return what it has said."""
     code = process.wait(600)
@@ -121,6 +125,7 @@ def wait_for(condition, seconds=180):
     for _ in range(int(seconds / 0.5)):
         if found := condition():
             return found
+        assert not any(process.poll() for process in STARTED), "snakemake has failed"
         time.sleep(0.5)
     raise AssertionError(f"not after {seconds} s")
 
@@ -164,7 +169,7 @@ def study(batch_sizes=(32,), **more):
     """Return a study of one cell per batch size, all of one learning rate."""
     windows = {str(size): [0.08, 0.08] for size in batch_sizes}
     entry = {"seeds": {"num": 1, "keep": 1}, "constant_step": {"steps": STEPS, "momentum": windows}}
-    return {"evaluations": 2, "checkpoint_seconds": 0.5, "benchmarks": {"autoencoder_digits": entry}} | more
+    return {"evaluations": 2, "checkpoint_seconds": 1, "benchmarks": {"autoencoder_digits": entry}} | more
 
 
 def cells(config):
@@ -209,21 +214,20 @@ def test_the_smoke_study_on_a_cluster_with_troubles(folder, undisturbed):
 
 def test_jobs_that_are_cancelled_or_over_their_memory_or_time(folder, undisturbed):
     """One cell each; further attempts end where the undisturbed ones do, two of them from the checkpoint."""
-    config = study((32, 64, 128))
-    cancelled, fat, slow = cells(config).values()
+    config = study((16, 32, 64))
+    slow, cancelled, fat = cells(config).values()
     paths = {cell.path: f"results/{cell.path}" for cell in (cancelled, fat, slow)}
     asked = {
         "gpu": "1 if wildcards.batch_size == '32' else 0",
         "gpu_model": "'fake' if wildcards.batch_size == '32' else ''",
         "mem_mb": "500 if wildcards.batch_size == '64' and attempt == 1 else 2000",
-        "runtime": "1 if wildcards.batch_size == '128' else 30",
+        "runtime": "1 if wildcards.batch_size == '16' and attempt == 1 else 30",
     }
     site = profile(folder, "site", **{"set-resources": {"train": asked}})
-    process = start(folder, config, "--profile", "slurm", site, "--", *paths.values())
+    process = start(folder, config, "--profile", site, "--", *paths.values())
     stopped, _ = trained(folder, paths[slow.path])
     os.kill(stopped, signal.SIGSTOP)  # it hangs; when its minute is over SLURM wakes it and asks it to end
     _, number = trained(folder, paths[cancelled.path])
-    assert re.search("gres/gpu(:fake)?=1", job(number))
     assert "gpu:fake:1" in job(number)
     run("scancel", number)
     log = finish(process, folder)
@@ -243,12 +247,11 @@ def test_a_killed_snakemake_and_two_writers_of_one_cell(folder, undisturbed):
     config = study(results="results $(touch pwned)`touch pwned`;touch pwned")
     cell = cells(config)[32]
     target = f"{config['results']}/{cell.path}"
-    command = ("--profile", "slurm", "workflow/profiles/slurm-shards", "--", target)
+    command = ("--profile", "workflow/profiles/slurm-shards", "--", target)
     process = start(folder, config, *command)
     old, _ = trained(folder, target)
     os.kill(old, signal.SIGSTOP)  # so that the new job surely catches up
-    process.kill()
-    process.wait()
+    kill(process)
     run("snakemake", "--unlock", "--cores", "1", cwd=folder)
     again = start(folder, config, *command)
     wait_for(lambda: len(trainings(folder, target)) == 2)
