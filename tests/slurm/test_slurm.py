@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slurm
 CLUSTER = Path(__file__).parent / "cluster.sh"
 CANNOT = 3  # the exit code of cluster.sh where this machine cannot have a cluster
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"}
-QUICK = ("--slurm-init-seconds-before-status-checks", "3")  # the profile's own patience is for clusters with many users
-STEPS = 20_000  # some ten seconds of training
+QUICK = ("--slurm-init-seconds-before-status-checks", "1")  # the profile's own patience is for clusters with many users
+STEPS = 10_000  # some six seconds of training
 SMOKE = yaml.safe_load((ROOT / "workflow/config/smoke.yaml").read_text())
 
 
