@@ -96,9 +96,10 @@ def study(tmp_path):
 
 
 def snakemake(folder, *arguments, **environment):
-    environment = {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"} | environment
+    environment = os.environ | environment
+    environment["PATH"] = f"{folder / 'shim'}:{os.path.dirname(sys.executable)}:{environment['PATH']}"
     command = [sys.executable, "-m", "snakemake", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -109,9 +110,8 @@ def test_cells_of_one_workstation_are_spread_over_its_gpus(study):
     (study / "shim").mkdir()
     (study / "shim/python").write_text(TWO_GPUS)
     (study / "shim/python").chmod(0o755)
-    path = f"{study / 'shim'}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     command = ("--profile", "workflow/profiles/local-gpu", "--cores", "4", "--resources", "gpu=2", "--config", "device=cuda")
-    snakemake(study, *command, "--", "results/cells.csv", PATH=path, TMPDIR=str(study))
+    snakemake(study, *command, "--", "results/cells.csv", TMPDIR=str(study))
     taken = []
     for file in study.glob("taken.*"):
         begin, gpu, end = file.read_text().split()
@@ -123,18 +123,44 @@ def test_cells_of_one_workstation_are_spread_over_its_gpus(study):
     assert {gpu for _, _, gpu in taken} == {"cuda:0", "cuda:1"}
 
 
+needs_tsp = pytest.mark.skipif(not shutil.which("tsp"), reason="task-spooler is not installed: apt-get install task-spooler")
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """Return the environment of a task-spooler of our own."""
+    environment = os.environ | {"TS_SOCKET": str(tmp_path / "socket"), "TMPDIR": str(tmp_path)}
+    yield environment
+    subprocess.run(["tsp", "-K"], env=environment, check=True)
+
+
+@needs_tsp
+def test_scripts_of_task_spooler(queue, tmp_path):
+    """A job that succeeds, one that fails, one that runs and one that waits; the last two are cancelled."""
+
+    def call(name, *words):
+        command = [PROFILES / f"task-spooler/{name}.sh", *words]
+        return subprocess.run(command, env=queue, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    jobs = []
+    for code in ("exit 0", "exit 3", "sleep 1000", "exit 0"):
+        (tmp_path / f"job{len(jobs)}.sh").write_text(code)
+        jobs.append(call("submit", f"job{len(jobs)}.sh"))
+    subprocess.run(["tsp", "-w", jobs[1]], env=queue)
+    assert [call("status", job) for job in jobs] == ["success", "failed", "running", "running"]
+    call("cancel", *reversed(jobs[2:]))
+    subprocess.run(["tsp", "-w", jobs[2]], env=queue)
+    assert [call("status", job) for job in jobs[2:]] == ["failed", "failed"]
+
+
 @pytest.mark.workflow
-@pytest.mark.skipif(not shutil.which("tsp"), reason="task-spooler is not installed: apt-get install task-spooler")
-def test_a_study_through_task_spooler(study, sgdnoise):
+@needs_tsp
+def test_a_study_through_task_spooler(study, queue, sgdnoise):
     """Every job of it goes through the queue; a cell is the one that is trained by hand."""
     pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="make cluster installs its plugin")
-    queue = {"TS_SOCKET": str(study / "socket"), "TMPDIR": str(study)}
-    try:
-        command = ("--profile", "workflow/profiles/task-spooler", "--seconds-between-status-checks", "1")
-        log = snakemake(study, *command, "--", "results/optimum.csv", **queue)
-        jobs = subprocess.run(["tsp"], capture_output=True, text=True, env=os.environ | queue).stdout.splitlines()[1:]
-    finally:
-        subprocess.run(["tsp", "-K"], env=os.environ | queue, check=True)
+    command = ("--profile", "workflow/profiles/task-spooler", "--seconds-between-status-checks", "1")
+    log = snakemake(study, *command, "--", "results/optimum.csv", **queue)
+    jobs = subprocess.run(["tsp"], capture_output=True, text=True, env=queue).stdout.splitlines()[1:]
     assert len(jobs) == log.count("with external jobid") == 7  # data, four cells, two tables
     assert all("finished" in line and "[sgdnoise]" in line for line in jobs)
     cell = grid.cells(load_config(str(study / "config.yaml")))[0]
