@@ -54,7 +54,7 @@ $(VENV)/.cluster: $(VENV)/.ready envs/cluster.lock
 
 # A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs.
 test-slurm: $(VENV)/.cluster
-	pytest -m slurm
+	pytest -m slurm --durations=0 tests/slurm
 
 # The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
 test-data: $(VENV)/.ready

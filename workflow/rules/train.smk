@@ -13,8 +13,8 @@ rule train:
         mem_mb=2000,
         # Resources, since a change of them does not re-run cells.
         device=config["device"],
-        processes=cell_processes,
-        gpu=cell_gpus,
+        processes=PROCESSES,
+        gpu=GPUS,
         checkpoint_seconds=config["checkpoint_seconds"],
         # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
         start="--no-warm" if workflow.remote_exec else "--warm",
