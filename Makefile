@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data check bench scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data check bench bench-cpu scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -69,6 +69,10 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	python tests/bench.py
+
+# The training engines on this CPU against each other and against what else one could do (about three minutes).
+bench-cpu: $(VENV)/.ready
+	python benchmarks/cpu.py
 
 # How planning and the tables scale up to 40,000 cells (about ten minutes).
 scale: $(VENV)/.ready

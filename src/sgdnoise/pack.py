@@ -25,7 +25,7 @@ from sgdnoise.tasks import reconstruction
 from sgdnoise.train import Curves, Plan, State, batches_of, book, evaluation_steps, l2_factor, start
 
 BLOCK = 2**17  # our choice, measured: weights of a block; with their gradient and velocity 1.5 MB
-TOGETHER = 2**20  # our choice, measured: weights up to which seeds are trained together; more do not stay in the cache
+TOGETHER = 2**20  # our choice, measured: weights and units, of all examples, of seeds that are trained together
 
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
@@ -42,10 +42,11 @@ def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | No
     return None
 
 
-def groups(benchmark: Benchmark, seeds: Sequence[int]) -> list[list[int]]:
-    """Cut seeds into groups that are trained together, by what fits into a cache."""
-    num_weights = sum(parameter.numel() for parameter in benchmark.build().parameters())
-    size = max(1, TOGETHER // num_weights)
+def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut seeds into groups that are trained together: as many as keep their weights and units in a cache."""
+    parameters = list(benchmark.build().parameters())
+    num_weights, num_units = (sum(one.numel() for one in parameters if one.ndim == axes) for axes in (2, 1))
+    size = max(1, TOGETHER // (num_weights + num_units * batch_size))
     return [list(seeds[first : first + size]) for first in range(0, len(seeds), size)]
 
 

@@ -101,7 +101,7 @@ def train_cell(
                 f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
             )
 
-    groups = pack.groups(benchmark, seeds) if engine == "packed" else [[seed] for seed in seeds]
+    groups = pack.groups(benchmark, seeds, plan.batch_size) if engine == "packed" else [[seed] for seed in seeds]
     train_group = pack.train if engine == "packed" else train_plain
     try:
         for group in groups:
