@@ -52,11 +52,11 @@ $(VENV)/.cluster: $(VENV)/.ready envs/cluster.lock
 	$(BIN)/pip install --requirement envs/cluster.lock
 	touch $@
 
-# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 8 minutes).
+# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 9 minutes).
 test-slurm: $(VENV)/.cluster
 	pytest -m slurm --durations=0 tests/slurm
 
-# The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
+# The paper's benchmarks on real data (about 9 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
 test-data: $(VENV)/.ready
 	pytest -m data
 

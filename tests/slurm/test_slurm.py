@@ -43,6 +43,7 @@ def _cluster():
         pytest.skip("snakemake's plugin for SLURM is not installed: make cluster")
     if not shutil.which("apt-get"):
         pytest.skip("SLURM is installed from Debian's packages, and this machine has no apt-get")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a time-out of the tests takes it away, too
     try:
         started = subprocess.run([CLUSTER, "start"], capture_output=True, text=True)
         if started.returncode == CANNOT:
