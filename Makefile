@@ -42,7 +42,7 @@ test-anchor: $(VENV)/.ready
 test-workflow: $(VENV)/.ready
 	pytest -m workflow --numprocesses 2 --dist loadscope
 
-# Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 2 minutes).
+# Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 3 minutes).
 test-faults: $(VENV)/.ready
 	pytest -m faults --numprocesses 2
 
@@ -52,11 +52,11 @@ $(VENV)/.cluster: $(VENV)/.ready envs/cluster.lock
 	$(BIN)/pip install --requirement envs/cluster.lock
 	touch $@
 
-# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs.
+# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 9 minutes).
 test-slurm: $(VENV)/.cluster
 	pytest -m slurm --durations=0 tests/slurm
 
-# The paper's benchmarks on real data (about 8 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
+# The paper's benchmarks on real data (about 9 minutes); SGDNOISE_DATA names a data folder, what is not there is skipped.
 test-data: $(VENV)/.ready
 	pytest -m data
 
@@ -74,7 +74,7 @@ bench: $(VENV)/.ready
 bench-cpu: $(VENV)/.ready
 	python benchmarks/cpu.py
 
-# How planning and the tables scale up to 40,000 cells (about ten minutes).
+# How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready
 	python tests/scale.py
 

@@ -1,4 +1,4 @@
-"""Measure how the workflow scales with the number of cells: python tests/scale.py (make scale), about ten minutes.
+"""Measure how the workflow scales with the number of cells: python tests/scale.py (make scale), about five minutes.
 
 Planning is `snakemake -n` with no cell trained, with a block of text per cell and without (-q); then as many results are made up,
 and `collect` and `optimum` read them. The table is printed and written to results/scale.md. Times are wall-clock, memory the largest

@@ -154,6 +154,7 @@ stop)
     alive slurmctld && scancel --user=root --partition=main || true
     for daemon in slurmd slurmctld munged; do end $daemon; done
     unlink_ours
+    rm -rf "$DIR"/{state,spool,munge,gpu0,*.conf} # the logs stay
     ;;
 *)
     sed -n 's/^# \{0,1\}//p' "$0" | sed -n 2,11p

@@ -43,6 +43,7 @@ def _cluster():
         pytest.skip("snakemake's plugin for SLURM is not installed: make cluster")
     if not shutil.which("apt-get"):
         pytest.skip("SLURM is installed from Debian's packages, and this machine has no apt-get")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a time-out of the tests takes it away, too
     try:
         started = subprocess.run([CLUSTER, "start"], capture_output=True, text=True)
         if started.returncode == CANNOT:
@@ -239,6 +240,19 @@ def test_jobs_that_are_cancelled_or_over_their_memory_or_time(folder, undisturbe
     assert read_run(folder / paths[cancelled.path]).provenance["continued"]
     assert read_run(folder / paths[slow.path]).provenance["continued"]
     assert not [file for file in (folder / "results").rglob(".*") if file.is_file()]
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on(folder, undisturbed):
+    config = study()
+    cell = cells(config)[32]
+    process = start(folder, config, "--", f"results/{cell.path}")
+    _, number = trained(folder, f"results/{cell.path}")
+    run("scontrol", "requeue", number)  # what a partition that preempts does
+    wait_for(lambda: "JobState=PENDING" in job(number))
+    run("scontrol", "update", f"JobId={number}", "StartTime=now")  # SLURM would wait for two minutes
+    assert "Trying to restart job" not in finish(process, folder)  # the same job, so it costs no attempt
+    assert {cell.path: curves(folder / "results" / cell.path)} == undisturbed(cell)
+    assert read_run(folder / "results" / cell.path).provenance["continued"]
 
 
 def test_a_killed_snakemake_and_two_writers_of_one_cell(folder, undisturbed):
