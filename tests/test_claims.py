@@ -458,3 +458,41 @@ def test_siblings_and_other_budgets_have_no_overlay(name):
         figure = figures.draw(name, tables, "any", PROTOCOL, {})
         assert not any(crosses(axes) for axes in figure.axes)
         assert "Crosses" not in figure._supxlabel.get_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("constant_epoch", "Reduced scale: 20 epochs of 5,000 examples; the paper has 200 epochs of 50,000 examples. "),
+        ("lr_sweep", "Reduced scale: 20 epochs of 5,000 examples; the paper has 200 epochs of 50,000 examples. "),
+        ("regimes", "Reduced scale: 20 epochs of 5,000 examples; the paper has 200 epochs of 50,000 examples. "),
+        ("constant_step", "Reduced scale: 976 updates on 5,000 examples; the paper has 9,765 updates on 50,000 examples. "),
+        ("unlimited", "Reduced scale: 5 to 640 epochs of 5,000 examples; the paper has 50 to 6400 epochs of 50,000 examples. "),
+    ],
+)
+def test_every_figure_of_a_benchmark_of_the_paper_says_how_it_is_reduced(name, said):
+    """A tenth of the epochs of a tenth of the images."""
+    reduced = paper_study()
+    reduced["optimum"]["num_steps"] //= np.where(reduced["optimum"]["mode"] == "constant_step", 10, 100)
+    reduced["optimum"]["num_epochs"] = reduced["optimum"]["num_steps"] * reduced["optimum"]["batch_size"] / 5000
+    reduced["optimum"]["budget"] = "epochs20"
+    protocol = PROTOCOL | {"lr_grid": {"anchor": 1, "ratio": 2}}
+    for tables, expected in ((reduced, said), (paper_study(), ""), (paper_study("wrn_digits"), "")):
+        tables = {key: table.query("optimizer == 'momentum'") for key, table in tables.items()}
+        tables["cells"] = tables["cells"].assign(benchmark="any", num_epochs=20, test_accuracy=0.9, train_objective=0.1)
+        caption = " ".join(figures.draw(name, tables, "any", protocol, {})._supxlabel.get_text().split())
+        assert ("scale:" in caption) == bool(expected)
+        assert caption.startswith(expected)
+
+
+def test_evidence_names_its_scale():
+    optimum = paper_table().query("benchmark == @AUTOENCODER").copy()
+    optimum["num_steps"] //= 2
+    optimum["num_epochs"] /= 2
+    optimum["budget"] = optimum["budget"].replace("epochs200", "epochs100")
+    claims = claims_table(optimum, {}).set_index(["role", "claim"])["scale"]
+    assert set(claims["paper"]) == {"the paper's"}
+    assert claims["other budget"].to_dict() == {
+        "11b": "78,125 updates on 50,000 examples",
+        "16": "100 epochs of 50,000 examples",
+    }

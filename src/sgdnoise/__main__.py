@@ -324,6 +324,29 @@ def report(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
 
 
+def reference(options: argparse.Namespace) -> None:
+    """Make a reference folder."""
+    from sgdnoise.reference import keep
+
+    names = keep(options.config, options.out, run_verb)
+    print(f"{options.out}: {len(names)} files derived from the runs")
+
+
+def reference_check(options: argparse.Namespace) -> None:
+    """Check reference folders."""
+    from sgdnoise.reference import check
+
+    for folder in options.folders:
+        names = check(folder, run_verb)
+        print(f"{folder}: all {len(names)} derived files follow from the runs")
+
+
+def run_verb(arguments: list[str]) -> None:
+    """Run one verb; errors are passed on."""
+    options = parser().parse_args(arguments)
+    VERBS[options.verb](options)
+
+
 VERBS = {
     "grid": list_grid,
     "plan": plan,
@@ -341,6 +364,8 @@ VERBS = {
     "recommend": recommend,
     "figure": figure,
     "report": report,
+    "reference": reference,
+    "reference-check": reference_check,
 }
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sgdnoise import windows
+from sgdnoise import grid, windows
 from sgdnoise.collect import read_cells
 from sgdnoise.config import Config
 from sgdnoise.optimum import optimum_table
@@ -47,3 +47,25 @@ def settled(config: Config) -> Config:
         window = windows.last_window(start, lambda window: results / window.path)
         ends[point_of(window)] = (float(window.low), float(window.high))
     return windows.moved(config, ends)
+
+
+def replayed(config: Config) -> tuple[Config, list[grid.Cell]]:
+    """Move every window again, by the cells in the results folder alone; return the settled config and all cells that this took.
+
+    A study whose windows stay is returned as it is.
+    """
+    if not config["extend_grid"]:
+        return config, grid.cells(config)
+    studies, ladders = windows.studies(config), windows.ladders(windows.widest(config))
+    ends: dict[windows.Point, tuple[float, float]] = {}
+    took: dict[str, grid.Cell] = {}
+    for window in windows.starts(config):
+        point = point_of(window)
+        while True:
+            took |= {cell.path: cell for cell in windows.cells_of(window, ladders[point], config["bracket_seeds"])}
+            after = next_window(window, studies[point])
+            if after == window:
+                break
+            window = after
+        ends[point] = (float(window.low), float(window.high))
+    return windows.moved(config, ends), list(took.values())

@@ -139,6 +139,13 @@ def parser() -> argparse.ArgumentParser:
     reported.add_argument("--regimes", type=Path, help="the table of `regimes`")
     reported.add_argument("--figures", type=Path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png")
     reported.add_argument("--out", required=True, type=Path, help="the HTML file to write")
+
+    kept = verb("reference", "keep a finished study: its config, its runs, and what follows from them")
+    kept.add_argument("--config", required=True, type=Path, help="the study")
+    kept.add_argument("--out", required=True, type=Path, help="the folder to make")
+
+    checked = verb("reference-check", "show that the tables and figures of reference folders follow from their runs")
+    checked.add_argument("folders", nargs="+", type=Path, help="made by `reference`")
     return root
 
 

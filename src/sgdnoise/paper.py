@@ -47,5 +47,25 @@ def same_budget(points: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept) if kept else points.head(0)
 
 
+def scale(points: pd.DataFrame, mode: str) -> str:
+    """Say what a budget mode trains; an example of a text is one unrolled sequence."""
+    of = f"{_epoch_size(points):,.0f} examples"
+    if mode == "constant_step":
+        return f"{points['num_steps'].iloc[0]:,} updates on {of}"
+    epochs = sorted({round(points["num_epochs"].min()), round(points["num_epochs"].max())})
+    return f"{' to '.join(map(str, epochs))} epochs of {of}"
+
+
+def scale_note(optimum: pd.DataFrame, mode: str) -> str:
+    """Say how the budget of a study of one of the paper's benchmarks differs from the paper's; nothing if it does not."""
+    points = optimum[optimum["mode"] == mode]
+    theirs = paper_table().query("mode == @mode")
+    theirs = theirs[theirs["benchmark"].isin(points["benchmark"])]
+    if theirs.empty or len(same_budget(points, theirs)):
+        return ""
+    size, paper_size = ((table["num_steps"] * table["batch_size"]).median() for table in (points, theirs))
+    return f"{'Reduced' if size < paper_size else 'Other'} scale: {scale(points, mode)}; the paper has {scale(theirs, mode)}. "
+
+
 def _epoch_size(points: pd.DataFrame) -> float:
     return (points["num_steps"] * points["batch_size"] / points["num_epochs"]).median()

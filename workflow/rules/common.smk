@@ -5,7 +5,7 @@ import os
 
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks, grid, windows
-from sgdnoise.captions import WHOLE_STUDY, caption
+from sgdnoise.captions import caption, figure_arguments, figure_paths
 from sgdnoise.config import grid_part, validate
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
@@ -29,7 +29,6 @@ except ValueError as error:
 SHARD, SHARDS = map(int, config["shard"].split("/"))
 RESULTS, DATA = config["results"], config["data"]
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
-STYLE = {key: config["figures"][key] for key in ("dpi", "context")}
 
 
 def file_of(benchmark):
@@ -80,20 +79,9 @@ def noise_table(wildcards):
     return tables if wildcards.figure == "noise_scale" else []
 
 
-def figure_names(benchmark):
-    modes = [mode for mode in grid.MODES if mode in config["benchmarks"][benchmark]]
-    regimes = ["regimes"] * ("constant_epoch" in modes)
-    sweep = ["lr_sweep"] * (benchmark in config["figures"]["lr_sweep"])
-    return modes + regimes + sweep + ["noise_scale"] * (benchmark in NOISE_CELLS)
-
-
-def figure_arguments(wildcards):
-    style = dict(STYLE)
-    if wildcards.figure == "lr_sweep":
-        style["lr_sweep"] = config["figures"]["lr_sweep"][wildcards.benchmark]
-    file = file_of(wildcards.benchmark)
+def arguments_of_figure(wildcards):
     options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), noise_table(wildcards))]
-    return [f"--style={json.dumps(style)}"] + [f"--file={file}"] * bool(file) + options
+    return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
 
 
 def figure_caption(wildcards):
@@ -107,11 +95,7 @@ def figure_files(name, category):
     return [report(f"{FOLDER}/{name}.{format}", labels=labels | {"format": format}, **shared) for format in FORMATS]
 
 
-FIGURES = [
-    f"{FOLDER}/{name}.{format}"
-    for name in [*WHOLE_STUDY] + [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(benchmark)]
-    for format in FORMATS
-]
+FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) for format in FORMATS]
 
 # What the HTML page can show.
 SHOWN = [path for path in FIGURES if path.endswith("png" if "png" in FORMATS else "svg")]

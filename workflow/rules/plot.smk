@@ -12,11 +12,11 @@ rule figure:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        arguments=figure_arguments,
+        arguments=arguments_of_figure,
         caption=figure_caption,
     shell:
-        "python -m sgdnoise figure {wildcards.figure} --benchmark={wildcards.benchmark} {params.arguments:q}"
-        " --cells={input.cells:q} --optimum={input.optimum:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise figure {params.arguments:q} --cells={input.cells:q} --optimum={input.optimum:q} --out {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule schedule:
@@ -29,10 +29,10 @@ rule schedule:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        style=json.dumps(STYLE),
+        arguments=figure_arguments(config, "schedule"),
         caption=caption("schedule"),
     shell:
-        "python -m sgdnoise figure schedule --style={params.style:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise figure {params.arguments:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule draw_claims:
@@ -46,7 +46,7 @@ rule draw_claims:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        style=json.dumps(STYLE),
+        arguments=figure_arguments(config, "claims"),
         caption=caption("claims"),
     shell:
-        "python -m sgdnoise figure claims --style={params.style:q} --claims={input.claims:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise figure {params.arguments:q} --claims={input.claims:q} --out {output:q} 2>&1 | tee {log:q}"

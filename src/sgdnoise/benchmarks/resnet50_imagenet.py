@@ -11,7 +11,7 @@ from sgdnoise.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks import classification, image_folder
 
 PROTOCOL = {
-    "title": "ResNet-50 with ghost batch norm, ImageNet",
+    "title": "ResNet-50 with ghost batch norm, ImageNet ({num_train:,} train, 50,000 test)",
     "dataset": "imagenet",
     "num_train": 1_281_167,
     "num_test": 50_000,  # the validation images, as is usual

@@ -18,7 +18,7 @@ from scipy.special import stdtrit  # the quantiles of Student's t
 from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, half_split, measure
-from sgdnoise.paper import FIXED, paper_budget, paper_table, same_budget
+from sgdnoise.paper import FIXED, paper_budget, paper_table, same_budget, scale
 
 CLAIMS = sorted(
     constant_epoch.CLAIMS + other_networks.CLAIMS + constant_step.CLAIMS + unlimited.CLAIMS,
@@ -73,7 +73,9 @@ def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.Da
             swept = _swept(claim, benchmark, found)
             if role and len(swept) > 1:
                 assert claim.scale_free
-                evidence.append(_row(claim, role, benchmark, claim.scale_free(swept), found, split))
+                points = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
+                row = _row(claim, role, benchmark, claim.scale_free(swept), found, split)
+                evidence.append(row | {"scale": scale(points, claim.mode)})
     return pd.DataFrame(verdicts + evidence)
 
 
@@ -108,6 +110,7 @@ def _row(
         "role": role,
         "benchmark": benchmark,
         "mode": claim.mode,
+        "scale": "the paper's",
         "statement": claim.statement if role == "paper" else claim.evidence,
         "verdict": verdict,
         "reason": reason,

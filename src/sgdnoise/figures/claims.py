@@ -67,7 +67,8 @@ def layout(claims: pd.DataFrame) -> list[tuple[float, dict[str, str]]]:
             measured = record["measured"].replace(" (agrees", "\n(agrees").replace(" ± ", "\u00a0±\u00a0") + (
                 f"\nhalf split: {record['verdict_split']}" if record["verdict_split"] else ""
             )
-            statement = record["statement"] + f" ({record['benchmark']})"
+            where = record["benchmark"] + f", {record['scale']}" * (role != "paper")
+            statement = f"{record['statement']} ({where})"
             reason = record["reason"] if record["verdict"] == "undetermined" else ""
             texts = record | {"statement": statement, "measured": measured, "reason": reason}
             wrapped = {column: wrap(texts[column], width) for column, (_, width) in COLUMNS.items()}

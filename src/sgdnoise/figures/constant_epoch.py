@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.paper import paper_table, same_budget
+from sgdnoise.paper import paper_table, same_budget, scale_note
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -67,7 +67,8 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     figures.draw_bound(test, points[points["metric"] == test_metric])
     test.legend(fontsize="small")
     test_lr.legend(handles=test_lr.get_lines()[-1:], fontsize="small")  # the guide; the rest is in the first panel
-    caption = f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}"
+    caption = scale_note(points, mode)
+    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.optimum import lr_statistics
+from sgdnoise.paper import scale_note
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -36,7 +37,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         row[0].set_ylabel(figures.METRIC_LABELS[metric])
     grid[0][0].legend(fontsize="small")
     epochs = int(cells["num_epochs"].round().iloc[0])
-    caption = (
+    caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )
     figures.label(figure, f"{protocol['title']}\nlearning-rate sweeps, {epochs} epochs", caption)

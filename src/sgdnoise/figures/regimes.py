@@ -11,6 +11,7 @@ from sgdnoise import figures
 from sgdnoise.bootstrap import quantiles, sweep
 from sgdnoise.curves import predict
 from sgdnoise.optimizers import OPTIMIZERS
+from sgdnoise.paper import scale_note
 from sgdnoise.regimes import FAMILIES, UNDECIDED, Fit, candidates, estimates, fit_sweep, summary
 
 
@@ -31,7 +32,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         limits = np.array([getattr(axes, f"get_{which}")() for axes in grid.flat])
         for axes in grid.flat:
             axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
-    caption = (
+    caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum, bars: the learning rates within one s.d. of it. Line: the curve nearest to the median of all, coloured band: 95 % "
         "of them, by redraws of the seeds and half a grid step. Grey: where the break is (95 %). Two lines: not decided between "
         f"these. {figures.HOLLOW}"

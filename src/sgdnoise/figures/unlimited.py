@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.paper import paper_table, same_budget
+from sgdnoise.paper import paper_table, same_budget, scale_note
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])
@@ -49,7 +49,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         test.legend(fontsize="small")
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
-    caption = f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}"
+    caption = scale_note(points, "unlimited")
+    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
