@@ -24,7 +24,8 @@ from sgdnoise.extend import replayed
 from sgdnoise.run import read_run, write_run
 from sgdnoise.train_cell import train_cell, use_device
 
-STUDIES = sorted(path.parent for path in (ROOT / "results/reference").glob("*/config.yaml"))
+SHIPPED = sorted(path.parent.name for path in (ROOT / "results/reference").glob("*/config.yaml"))
+STUDIES = SHIPPED or [pytest.param("", marks=pytest.mark.skip(reason="no study is shipped in results/reference yet"))]
 STUDY = """
 results: results/small
 evaluations: 2
@@ -191,9 +192,9 @@ def test_a_folder_is_made_whole_or_not_at_all(small, tmp_path, monkeypatch):
 # The studies that are shipped
 
 
-@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_the_readmes_command_makes_the_shipped_study_again(folder):
-    assert load_config(folder / "config.yaml") == load_config(ROOT / f"workflow/config/{folder.name}.yaml")
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_readmes_command_makes_the_shipped_study_again(study):
+    assert load_config(ROOT / "results/reference" / study / "config.yaml") == load_config(ROOT / f"workflow/config/{study}.yaml")
 
 
 def drawn_cells(folder, day):
@@ -205,11 +206,11 @@ def drawn_cells(folder, day):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_cells_trained_again_give_the_shipped_curves(folder):
+@pytest.mark.parametrize("study", STUDIES)
+def test_cells_trained_again_give_the_shipped_curves(study):
     """Three on real data. SGDNOISE_DATE=2026-01-31 draws those of a day again."""
     day = os.environ.get("SGDNOISE_DATE") or datetime.date.today().isoformat()
-    drawn = drawn_cells(folder, day)
+    drawn = drawn_cells(ROOT / "results/reference" / study, day)
     raw = DATA / RAW_DATA[drawn[0][0].benchmark]
     if not raw.is_dir():
         pytest.skip(f"no {raw}: set SGDNOISE_DATA to a folder that has it")
