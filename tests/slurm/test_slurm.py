@@ -26,7 +26,7 @@ CLUSTER = Path(__file__).parent / "cluster.sh"
 CANNOT = 3  # the exit code of cluster.sh where this machine cannot have a cluster
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"}
 QUICK = ("--slurm-init-seconds-before-status-checks", "1")  # the profile's own patience is for clusters with many users
-STEPS = 10_000  # some six seconds of training
+STEPS = 50_000  # ten seconds of training and more, so that what is done to a cell finds it running
 SMOKE = yaml.safe_load((ROOT / "workflow/config/smoke.yaml").read_text())
 
 
