@@ -107,7 +107,8 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
         noise = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")
         words = ["figure", *figure_arguments(config, path), *noise, cells, optimum, claims, regimes]
         found[f"figures/{path}.png"] = words
-    return found
+    drawn = [str(out / name) for name in found if name.endswith(".png")]
+    return found | {"README.md": ["report", grid, cells, optimum, claims, regimes, "--figures", *drawn]}
 
 
 def provenance(runs: list[Run]) -> dict[str, Any]:
