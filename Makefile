@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -42,7 +42,7 @@ test-anchor: $(VENV)/.ready
 test-workflow: $(VENV)/.ready
 	pytest -m workflow --numprocesses 2 --dist loadscope
 
-# Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 2 minutes).
+# Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 3 minutes).
 test-faults: $(VENV)/.ready
 	pytest -m faults --numprocesses 2
 
@@ -52,9 +52,9 @@ $(VENV)/.cluster: $(VENV)/.ready envs/cluster.lock
 	$(BIN)/pip install --requirement envs/cluster.lock
 	touch $@
 
-# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs.
+# A real SLURM of one node, from Debian's packages, as root: a study on it, and what clusters do to jobs (about 9 minutes).
 test-slurm: $(VENV)/.cluster
-	pytest -m slurm
+	pytest -m slurm --durations=0 tests/slurm
 
 # The paper's benchmarks on real data, and three cells of a shipped study trained again (about 10 minutes); SGDNOISE_DATA names a
 # data folder, what is not there is skipped.
@@ -81,7 +81,11 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	python tests/bench.py
 
-# How planning and the tables scale up to 40,000 cells (about ten minutes).
+# The training engines on this CPU against each other and against what else one could do (about three minutes).
+bench-cpu: $(VENV)/.ready
+	python benchmarks/cpu.py
+
+# How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready
 	python tests/scale.py
 

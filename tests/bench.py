@@ -48,15 +48,23 @@ def workflow_copy(folder: Path, config: dict | None = None) -> Path:
 
 
 def default_run(folder: Path) -> list[tuple[str, str, str]]:
-    """Time the default study; the share of training is of the CPU time of all processes together."""
-    wall, cpu = timed(["snakemake", "--cores", "all", "figures/all"], workflow_copy(folder))
+    """Time the default study; the share of training is of the time of all cores, since warm cells are no children of ours."""
+    wall, _ = timed(["snakemake", "--cores", "all", "figures/all"], workflow_copy(folder))
     cells = grid.cells(load_config(str(folder / "config.yaml")))
     runs = [read_run(folder / "results" / cell.path) for cell in cells]
     training = sum(run.provenance["train_cpu_seconds"] for run in runs)
-    seeds = sum(len(run.seed) for run in runs)
+    seeds, cores = sum(len(run.seed) for run in runs), wall * (os.cpu_count() or 1)
     return [
-        ("`make figures` after set-up, wall", f"{wall / 60:.1f} min ({len(cells)} cells, {seeds} runs)", "at most 8 min"),
-        ("share of its CPU time spent in updates", f"{training / cpu:.0%} ({training:.0f} of {cpu:.0f} s)", "at least 55 %"),
+        (
+            "`make figures` after set-up, wall",
+            f"{wall / 60:.1f} min ({len(cells)} cells, {seeds} runs)",
+            "at most 4 min on 2 cores",
+        ),
+        (
+            "share of the cores' time spent in updates",
+            f"{training / cores:.0%} ({training:.0f} of {cores:.0f} s)",
+            "at least 55 %",
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdnoise import checkpoint, grid, train_cell
+from sgdnoise import checkpoint, grid, pack, train_cell
 from sgdnoise.run import read_run
 from sgdnoise.train_cell import use_device
 
@@ -33,13 +33,19 @@ def stop_after(updates):
     return lambda: next(calls) == updates
 
 
-def train_with_interruptions(cell, data_folder, path, pieces):
+def train_with_interruptions(cell, data_folder, path, pieces, engine="auto"):
     """Train a cell that is stopped after each number of updates in `pieces`, and continued each time."""
     for updates in pieces:
         with pytest.raises(KeyboardInterrupt, match="the same command goes on from there"):
-            train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path, asked_to_stop=stop_after(updates))
+            train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path, asked_to_stop=stop_after(updates), engine=engine)
         torch.rand(3)  # whatever else runs in this process
-    return train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path)
+    return train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path, engine=engine)
+
+
+def assert_same_curves(one, other):
+    assert one.curves.keys() == other.curves.keys()
+    for metric, curve in other.curves.items():
+        np.testing.assert_array_equal(one.curves[metric], curve)
 
 
 @pytest.mark.parametrize("name", OFFLINE)
@@ -48,14 +54,35 @@ def test_an_interrupted_cell_ends_where_the_uninterrupted_one_ends(data_folder, 
     """Stopped in the first epoch, right before an evaluation, right after one, and in the second seed."""
     settings = '{"micro_batch": 16}' if name == "lstm_synthetic" else "{}"
     cell = cell_of(name, optimizer=optimizer, settings=settings)
-    whole = train_cell.train_cell(cell, data_folder, CPU)
-    pieces = train_with_interruptions(cell, data_folder, tmp_path / "checkpoint", [3, 6, 1, 35, 20])
-    assert pieces.curves.keys() == whole.curves.keys()
-    for metric, curve in whole.curves.items():
-        np.testing.assert_array_equal(pieces.curves[metric], curve)
+    whole = train_cell.train_cell(cell, data_folder, CPU, engine="plain")
+    pieces = train_with_interruptions(cell, data_folder, tmp_path / "checkpoint", [3, 6, 1, 35, 20], "plain")
+    assert_same_curves(pieces, whole)
     places = [(part["seed"], part["step"]) for part in pieces.provenance["continued"]]
     assert places == [(0, 3), (0, 9), (0, 10), (1, 5), (1, 25)]
     assert pieces.provenance["steps_done"] == [40, 40]
+
+
+@pytest.mark.parametrize("together", [2, 1])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum_warmup"])
+def test_an_interrupted_pack_ends_where_the_uninterrupted_one_ends(data_folder, tmp_path, monkeypatch, optimizer, together):
+    """Both seeds together, or each alone."""
+    monkeypatch.setattr(pack, "TOGETHER", together * 40_000)  # weights and units of a seed: 39,204
+    cell = cell_of("autoencoder_digits", optimizer=optimizer)
+    whole = train_cell.train_cell(cell, data_folder, CPU)
+    pieces = train_with_interruptions(cell, data_folder, tmp_path / "checkpoint", [3, 6, 1, *[35, 20] * (together == 1)])
+    assert_same_curves(pieces, whole)
+    places = [(part["seed"], part["step"]) for part in pieces.provenance["continued"]]
+    assert places == [(0, 3), (0, 9), (0, 10), *[(1, 5), (1, 25)] * (together == 1)]
+    assert pieces.provenance["engine"] == "packed"
+
+
+def test_a_checkpoint_of_the_other_engine_is_not_continued(data_folder, tmp_path, caplog):
+    path, cell = tmp_path / "checkpoint", cell_of("autoencoder_digits")
+    with pytest.raises(KeyboardInterrupt, match="after update 3 of seed 0, 1; the same command goes on"):
+        train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path, asked_to_stop=stop_after(3))
+    plain = train_cell.train_cell(cell, data_folder, CPU, checkpoint_path=path, engine="plain")
+    assert "made with other settings" in caplog.text
+    assert_same_curves(plain, train_cell.train_cell(cell, data_folder, CPU, engine="plain"))
 
 
 def test_a_diverged_seed_stays_diverged(data_folder, tmp_path):

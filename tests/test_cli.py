@@ -147,7 +147,8 @@ def test_calibrate_makes_the_table_that_plan_reads(sgdnoise, tmp_path, data_fold
     assert lines[3].startswith("hours: of CPU")
 
 
-def test_a_progress_bar_for_a_person(tmp_path, data_folder):
+@pytest.mark.parametrize("start", [[], ["--warm", "--device=cpu"]])
+def test_a_progress_bar_for_a_person(tmp_path, data_folder, start):
     """On a terminal stderr shows a bar."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -160,6 +161,7 @@ def test_a_progress_bar_for_a_person(tmp_path, data_folder):
         "--budget=steps4",
         f"--data={data_folder}",
         f"--out={tmp_path / 'a.h5'}",
+        *start,
     ]
     subprocess.run(command, stderr=slave, stdout=subprocess.DEVNULL, check=True)
     os.close(slave)

@@ -150,7 +150,7 @@ def test_a_cell_that_always_fails(study, undisturbed):
 
 
 def test_a_study_on_two_machines_is_merged(study, undisturbed, tmp_path):
-    """Each machine trains its shard; `collect --roots` reads both."""
+    """Each machine trains its shard; `collect --roots` reads both, and so does a whole workflow that is given both."""
     halves = []
     for number in (1, 2):
         half = study / f"machine{number}"
@@ -169,3 +169,7 @@ def test_a_study_on_two_machines_is_merged(study, undisturbed, tmp_path):
     with pytest.raises(ValueError, match="is missing"):
         collect_cells(config, roots[:1])
     assert yaml.safe_load(STUDY)["benchmarks"].keys() == set(pd.read_csv(study / "merged.csv")["benchmark"])
+    shutil.copytree(roots[1], roots[0], dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.json"))
+    assert "rule train" not in snakemake(study / "machine1")
+    pd.testing.assert_frame_equal(pd.read_csv(f"{roots[0]}/cells.csv"), pd.read_csv(study / "merged.csv"))
+    assert (study / "machine1/figures/autoencoder_digits/constant_epoch.png").exists()

@@ -87,6 +87,7 @@ def test_a_reference_folder_has_the_runs_that_the_windows_led_to_and_all_that_fo
         *("sha256sums", "grid.json", "provenance.json", "cells.csv", "optimum.csv", "claims.csv", "regimes.csv"),
         *("figures/schedule.png", "figures/claims.png"),
         *(f"figures/autoencoder_digits/{name}.png" for name in ("constant_epoch", "regimes", "lr_sweep")),
+        "README.md",
     ]
     settled = load_config(kept / "grid.json")
     assert settled["results"] == "results/small"
@@ -112,7 +113,7 @@ def fails(folder, capsys, name, words):
     ("name", "old", "new", "words"),
     [
         ("grid.json", "2.56", "5.12", "line 1 is"),
-        ("provenance.json", '"num_runs": 23', '"num_runs": 24', "line 14 is '  \"num_runs\": 24,', but follows as"),
+        ("provenance.json", '"num_runs": 23', '"num_runs": 24', "line 15 is '  \"num_runs\": 24,', but follows as"),
         ("cells.csv", "completed", "diverged", "line 2, status is 'diverged', but follows as 'completed'"),
         ("optimum.csv", ",1.28,", ",1.280001,", "line 2, lr is '1.280001', but follows as '1.28'"),
         ("claims.csv", "undetermined", "confirmed", "line 2, verdict is 'confirmed', but follows as 'undetermined'"),

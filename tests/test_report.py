@@ -156,6 +156,14 @@ def test_page_marks_the_grid_in_words_and_names_the_line_to_widen(page):
     assert "widen benchmarks.wrn_digits.constant_epoch.sgd.32: [0.5, 4] to [0.5, 8]" in page
 
 
+def test_an_unfinished_study_says_so(page, study):
+    config, tables, pictures = study
+    cells = tables["cells"].copy()
+    cells.loc[cells.index[:5], "status"] = "missing"
+    assert "<b>5</b> missing: this study is not finished" in render(config, tables | {"cells": cells}, pictures)
+    assert "this study is not finished" not in page
+
+
 def test_cost_counts_every_process_that_trained_a_cell(study):
     cells = study[1]["cells"]
     assert cells["device_seconds"].unique().tolist() == [2 * (3600 + 1800) / 3]

@@ -313,6 +313,16 @@ def test_edge_points_are_hollow(tables):
     assert [len(line.get_xdata()) for line in hollow] == [1, 1]
 
 
+def test_points_that_lack_runs_are_hollow_and_the_caption_counts_them(tables):
+    lost = tables["cells"]["batch_size"] == 128
+    tables["cells"].loc[lost, "status"] = "missing"
+    tables["optimum"].loc[tables["optimum"]["batch_size"] == 128, "num_missing"] = 3
+    figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    hollow = [line for line in figure.axes[2].lines if line.get_markerfacecolor() == "white"]
+    assert [len(line.get_xdata()) for line in hollow] == [1, 1]
+    assert "Not finished: 24 of 54 runs are missing" in " ".join(figure._supxlabel.get_text().split())
+
+
 def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
     with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, constant_epoch"):
         figures.draw("pie", tables, "wrn_digits", {}, {})

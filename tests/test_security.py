@@ -1,8 +1,11 @@
-"""Names that are no names, and files that would rather be programs."""
+"""Names that are no names, files that would rather be programs, servers that send something else, and secrets."""
 
+import io
+import os
 import pickle
 import subprocess
 import sys
+import urllib.request
 
 import h5py
 import numpy as np
@@ -55,7 +58,10 @@ def test_folders_that_snakemake_would_misread_are_refused(key):
 
 @pytest.mark.workflow
 def test_hostile_folders_and_files_are_only_names(tmp_path):
-    """The whole workflow on folders and a benchmark's file whose names are shell code: they are quoted everywhere."""
+    """The whole workflow on folders and a benchmark's file whose names are shell code: they are quoted everywhere.
+
+    What is written is ours, and does not tell what the environment holds.
+    """
     evil = "a b;touch pwned;$(touch pwned)'\""
     shipped = (ROOT / "src/sgdnoise/benchmarks/autoencoder_digits.py").read_text()
     (tmp_path / f"{evil}.py").write_text(shipped)
@@ -67,10 +73,16 @@ def test_hostile_folders_and_files_are_only_names(tmp_path):
     for name in ("Snakefile", "workflow", "src", "envs"):
         (tmp_path / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--", f"results {evil}/optimum.csv"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = os.environ | {"WANDB_API_KEY": "tell-nobody"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / f"results {evil}" / "optimum.csv").exists()
     assert not list(tmp_path.rglob("pwned"))
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(written) > 10
+    assert {file.stat().st_uid for file in written} == {os.getuid()}
+    assert not [file for file in written if b"tell-nobody" in file.read_bytes()]
+    assert "tell-nobody" not in done.stdout + done.stderr
 
 
 class Payload:
@@ -90,3 +102,23 @@ def test_results_and_data_execute_nothing(tmp_path, capsys):
     with pytest.raises(ValueError, match="is corrupt"):
         datasets.load(tmp_path / "c.npz", "cpu")
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["autoencoder_mnist", "lstm_ptb", "wrn_cifar10"])
+def test_downloads_are_checked_and_over_tls(name, tmp_path, monkeypatch):
+    """A server that sends a pickle in place of each file: it is refused unopened, and never asked without TLS."""
+    asked = []
+
+    def urlopen(request, *args, **kwargs):
+        asked.append(getattr(request, "full_url", request))
+        answer = io.BytesIO(pickle.dumps(Payload()))
+        answer.url, answer.length = asked[-1], None
+        return answer
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr("builtins.print", lambda *words, **_: pytest.fail("executed") if words == ("executed",) else None)
+    with pytest.raises(ValueError, match="cannot (read or )?download"):
+        datasets.prepare(tmp_path / "a.npz", benchmarks.load(name).arrays)
+    assert asked
+    assert all(url.startswith("https://") for url in asked)
+    assert not (tmp_path / "a.npz").exists()

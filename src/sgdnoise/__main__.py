@@ -109,6 +109,11 @@ def train(options: argparse.Namespace) -> None:
         from sgdnoise.parallel import launch
 
         raise SystemExit(launch(options.processes, sys.argv[1:]))
+    if options.warm and options.device == "cpu" and "WORLD_SIZE" not in os.environ:
+        from sgdnoise import warm
+
+        if (code := warm.run(sys.argv[1:])) is not None:
+            raise SystemExit(code)
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from tqdm import tqdm
@@ -127,6 +132,7 @@ def train(options: argparse.Namespace) -> None:
             checkpoint_path=checkpoint.path_of(options.out),
             checkpoint_seconds=options.checkpoint_seconds,
             asked_to_stop=listen_for_signals(parallel.rank()),
+            engine=options.engine,
         )
     if parallel.rank() > 0:
         return

@@ -13,7 +13,7 @@ import torch
 
 from sgdnoise.files import publish
 
-LAYOUT = 1
+LAYOUT = 2
 MAX_SHARE = 0.01  # of the training time may be spent on writing checkpoints
 
 log = logging.getLogger("sgdnoise")

@@ -63,24 +63,26 @@ def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
     The optimum has the best mean (of equals, the smallest learning rate). Its error bar spans every learning rate whose
     mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops.
     """
-    trained = statistics.loc[statistics["num_missing"] < statistics["num_runs"], "lr"]
-    best = statistics["mean"].max() if direction == "max" else statistics["mean"].min()
+    column = {name: values.to_numpy() for name, values in statistics.items()}  # pandas takes ten times as long
+    lr, mean = column["lr"], column["mean"]
+    trained = lr[column["num_missing"] < column["num_runs"]]
     summary = {
-        "num_lrs": len(statistics),
-        "num_runs": int(statistics["num_runs"].sum()),
-        "num_diverged": int(statistics["num_diverged"].sum()),
-        "num_missing": int(statistics["num_missing"].sum()),
-        "lr_grid_low": trained.min(),
-        "lr_grid_high": trained.max(),
+        "num_lrs": len(lr),
+        "num_runs": int(column["num_runs"].sum()),
+        "num_diverged": int(column["num_diverged"].sum()),
+        "num_missing": int(column["num_missing"].sum()),
+        "lr_grid_low": trained.min() if trained.size else np.nan,
+        "lr_grid_high": trained.max() if trained.size else np.nan,
     }
-    if np.isnan(best):  # nothing to choose from: the grid has to go on downwards
+    if np.isnan(mean).all():  # nothing to choose from: the grid has to go on downwards
         return summary | {"lr": np.nan, "lr_low": np.nan, "lr_high": np.nan, "mean": np.nan, "at_edge": True, "edge": "low"}
-    chosen = statistics[statistics["mean"] == best].iloc[0]
-    within = statistics[(statistics["mean"] - best).abs() <= np.nan_to_num(chosen["sd"])]
-    low, high = within["lr"].min(), within["lr"].max()
+    best = np.nanargmax(mean) if direction == "max" else np.nanargmin(mean)
+    within = lr[np.abs(mean - mean[best]) <= np.nan_to_num(column["sd"][best])]
+    low, high = within.min(), within.max()
     edges = [name for name, end in (("low", low == summary["lr_grid_low"]), ("high", high == summary["lr_grid_high"])) if end]
     names = ["lr", "mean", "sd", "train_mean", "train_sd", "num_kept"]
-    return summary | chosen[names].to_dict() | {"lr_low": low, "lr_high": high, "at_edge": bool(edges), "edge": " ".join(edges)}
+    chosen = {name: column[name][best] for name in names}
+    return summary | chosen | {"lr_low": low, "lr_high": high, "at_edge": bool(edges), "edge": " ".join(edges)}
 
 
 def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:

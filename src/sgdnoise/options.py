@@ -60,6 +60,18 @@ def parser() -> argparse.ArgumentParser:
     trained = verb("train", "train the seeds of one cell and write its HDF5 file", [cell])
     trained.add_argument("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)")
     trained.add_argument("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)")
+    trained.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "plain", "packed"),
+        help="the plain loop, or seeds packed together (faster; autoencoders on a CPU); default: packed where it can be",
+    )
+    trained.add_argument(
+        "--warm",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="let a process that has imported torch train it, for many short cells in a row (only with --device cpu)",
+    )
     trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
 
     measured = verb("noise-scale", "train a cell and measure its gradient noise scale and stable learning rate", [cell])

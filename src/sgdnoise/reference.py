@@ -116,10 +116,10 @@ def provenance(runs: list[Run]) -> dict[str, Any]:
     made = [one.provenance for one in runs]
     ends = [datetime.fromisoformat(one["started"]) + timedelta(seconds=one["seconds"]) for one in made]
     start = min(origin(one)["started"] for one in runs)
-    kinds = ("version", "commit", "dirty", "python", "torch", "numpy", "device", "threads", "processes", "precision")
+    kinds = ("version", "commit", "dirty", "python", "torch", "numpy", "device", "threads", "processes", "engine", "precision")
     return {
         "made_by": "snakemake --configfile config.yaml, this folder's",
-        **{kind: ", ".join(sorted({str(one[kind]) for one in made})) for kind in kinds},
+        **{kind: ", ".join(sorted({str(one.get(kind, "unknown")) for one in made})) for kind in kinds},
         "num_cells": len(runs),
         "num_runs": sum(len(one.seed) for one in runs),
         "num_diverged": sum(one.status.count(DIVERGED) for one in runs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -106,21 +106,15 @@ def train(
     On a given device with a given number of threads the result depends on the arguments alone, bitwise: not on the runs
     before it, its neighbours or the grid, nor on whether it is continued from a packed state of its own, `resume`.
     """
-    init, order, noise = seed_streams(seed)
-    torch.manual_seed(init)
-    model = benchmark.build().to(device).to(memory_format=torch.channels_last)
+    state = start(benchmark, plan, seed, device, resume)
+    model, curves = state.model, state.curves
     parameters: list[Tensor] = list(model.parameters())
     decayed, l2 = l2_parameters(model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
     norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
-    shard = parallel.shard(plan.batch_size)
-    micro_batch = int(plan.settings["micro_batch"]) or shard.stop - shard.start
-    check_micro_batch(micro_batch, shard.stop - shard.start, model)
-    torch.manual_seed(noise)
-    state = State(model, device)
-    if resume:
-        state.unpack(resume)
-    curves = state.curves
-    batches = benchmark.batches(data, plan.batch_size, torch.Generator().manual_seed(order), curves.steps_done, shard)
+    part = parallel.shard(plan.batch_size)
+    micro_batch = int(plan.settings["micro_batch"]) or part.stop - part.start
+    check_micro_batch(micro_batch, part.stop - part.start, model)
+    batches = batches_of(benchmark, data, plan, seed, curves.steps_done)
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     for step in range(curves.steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -139,20 +133,46 @@ def train(
             parameter.grad = None
         curves.train_seconds += time.perf_counter() - started
         curves.train_cpu_seconds += time.process_time() - cpu_started
-        curves.steps_done = step + 1
 
-        state.stream_loss += loss_sum
-        state.stream_terms += plan.batch_size * benchmark.loss_terms
-        curves.diverged = not math.isfinite(loss_sum)
-        if step + 1 in evaluate_at or curves.diverged:
-            row = evaluate(benchmark, model, data, decayed, l2) | {"stream_loss": state.stream_loss / state.stream_terms}
-            curves.diverged |= not all(map(math.isfinite, row.values()))
-            curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
-            state.stream_loss, state.stream_terms = 0.0, 0
+        book(benchmark, data, plan, state, loss_sum, evaluate_at)
         if curves.diverged:
             break
         on_step(state)
     return curves
+
+
+def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, resume: dict[str, Any] | None) -> State:
+    """Build the network of a run, or go on from its packed state `resume`."""
+    init, _, noise = seed_streams(seed)
+    torch.manual_seed(init)
+    model = benchmark.build().to(device).to(memory_format=torch.channels_last)
+    torch.manual_seed(noise)
+    state = State(model, device)
+    if resume:
+        state.unpack(resume)
+    return state
+
+
+def batches_of(benchmark: Benchmark, data: Any, plan: Plan, seed: int, steps_done: int) -> Iterator[Batch]:
+    """Yield this process's part of the batches of a run, from update `steps_done` on."""
+    _, order, _ = seed_streams(seed)
+    shard = parallel.shard(plan.batch_size)
+    return benchmark.batches(data, plan.batch_size, torch.Generator().manual_seed(order), steps_done, shard)
+
+
+def book(benchmark: Benchmark, data: Any, plan: Plan, state: State, loss_sum: float, evaluate_at: set[int]) -> None:
+    """Count an update and its summed loss; evaluate where that is due, and see whether the run has diverged."""
+    curves = state.curves
+    curves.steps_done += 1
+    state.stream_loss += loss_sum
+    state.stream_terms += plan.batch_size * benchmark.loss_terms
+    curves.diverged = not math.isfinite(loss_sum)
+    if curves.steps_done in evaluate_at or curves.diverged:
+        decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
+        row = evaluate(benchmark, state.model, data, decayed, l2) | {"stream_loss": state.stream_loss / state.stream_terms}
+        curves.diverged |= not all(map(math.isfinite, row.values()))
+        curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
+        state.stream_loss, state.stream_terms = 0.0, 0
 
 
 def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int, batch_size: int) -> float:

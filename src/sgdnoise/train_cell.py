@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgdnoise import benchmarks, budgets, checkpoint, datasets, gpus, parallel, provenance
+from sgdnoise import benchmarks, budgets, checkpoint, datasets, gpus, pack, parallel, provenance
 from sgdnoise.grid import Cell, seed_range
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.run import COMPLETED, DIVERGED, Run
@@ -63,8 +63,9 @@ def train_cell(
     checkpoint_path: Path | None = None,
     checkpoint_seconds: float = 300,
     asked_to_stop: Callable[[], bool] = lambda: False,
+    engine: str = "auto",
 ) -> Run:
-    """Train every seed of a cell, one after another, and return the record for `write_run`.
+    """Train every seed of a cell, as its engine does, and return the record for `write_run`.
 
     With a `checkpoint_path` it goes on from the checkpoint there, if there is one of this cell, and writes one every
     `checkpoint_seconds` and when `asked_to_stop` says so; then it raises `KeyboardInterrupt`. `on_step` is told the number of
@@ -72,39 +73,71 @@ def train_cell(
     """
     started = time.perf_counter()
     benchmark, data = load_data(cell, data_folder, device)
-    plan, seeds, made_by = plan_of(cell), seed_range(cell.seeds), provenance.collect(device)
-    identity = cell.spec | {"device": device.type, "processes": parallel.size()}
+    plan, seeds = plan_of(cell), seed_range(cell.seeds)
+    engine = choose_engine(engine, benchmark, plan, device)
+    made_by = provenance.collect(device) | {"engine": engine}
+    identity = cell.spec | {"device": device.type, "processes": parallel.size(), "engine": engine}
     saved = (checkpoint.load(checkpoint_path, identity, device) if checkpoint_path else None) or {}
     finished = [Curves(**curves) for curves in saved.get("finished", [])]
     before = saved.get("made_by", [])  # the processes that this one continues
     writes = checkpoint_path is not None and parallel.rank() == 0
     offer = checkpoint.saver(checkpoint_path, identity, checkpoint_seconds) if checkpoint_path and writes else None
 
-    def pack(state: State) -> dict[str, Any]:
-        until = {"seconds": time.perf_counter() - started, "seed": seeds[len(finished)], "step": state.curves.steps_done}
+    def content(states: list[State]) -> dict[str, Any]:
+        until = {"seconds": time.perf_counter() - started, "seed": seeds[len(finished)], "step": steps_done(states)}
         return {
             "finished": [asdict(curves) for curves in finished],
-            "running": state.packed(),
+            "running": [state.packed() for state in states],
             "made_by": [*before, made_by | until],
         }
 
-    def after_update(state: State) -> None:
-        on_step(len(finished) * plan.num_steps + state.curves.steps_done)
+    def after_update(states: list[State]) -> None:
+        on_step(len(finished) * plan.num_steps + len(states) * steps_done(states))
         stop = asked_to_stop()
-        kept = offer is not None and offer(lambda: pack(state), stop)
+        kept = offer is not None and offer(lambda: content(states), stop)
         if stop:
-            where = f"update {state.curves.steps_done} of seed {seeds[len(finished)]}"
+            where = f"update {steps_done(states)} of seed {', '.join(map(str, seeds[len(finished) :][: len(states)]))}"
             raise KeyboardInterrupt(
                 f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
             )
 
+    groups = pack.groups(benchmark, seeds, plan.batch_size) if engine == "packed" else [[seed] for seed in seeds]
+    train_group = pack.train if engine == "packed" else train_plain
     try:
-        for seed in seeds[len(finished) :]:
-            finished.append(train(benchmark, data, plan, seed, device, after_update, saved.pop("running", None)))
+        for group in groups:
+            if group[0] in seeds[len(finished) :]:
+                finished += train_group(benchmark, data, plan, group, device, after_update, saved.pop("running", None))
     except torch.cuda.OutOfMemoryError as error:
         raise ValueError(f"out of GPU memory at batch size {cell.batch_size}: set the setting micro_batch ({error})") from error
     made_by |= {"bounds": benchmark.bounds(data), "seconds": time.perf_counter() - started, "continued": before}
     return record(cell, plan, finished, made_by)
+
+
+def choose_engine(name: str, benchmark: benchmarks.Benchmark, plan: Plan, device: torch.device) -> str:
+    """Return "plain", the specification, or "packed", which is faster wherever it can be used; "auto" takes it there."""
+    obstacle = pack.obstacle(benchmark, plan, device)
+    if name == "packed" and obstacle:
+        raise ValueError(f"engine packed: {obstacle}; use --engine auto")
+    return "plain" if name == "plain" or obstacle else "packed"
+
+
+def train_plain(
+    benchmark: benchmarks.Benchmark,
+    data: Any,
+    plan: Plan,
+    group: Sequence[int],
+    device: torch.device,
+    on_step: Callable[[list[State]], object],
+    resume: Sequence[dict[str, Any]] | None,
+) -> list[Curves]:
+    """Train a group of one seed in the plain loop."""
+    (seed,) = group
+    return [train(benchmark, data, plan, seed, device, lambda state: on_step([state]), resume[0] if resume else None)]
+
+
+def steps_done(states: list[State]) -> int:
+    """Return the updates of seeds that are trained together; one that has diverged has fewer."""
+    return max(state.curves.steps_done for state in states)
 
 
 def record(cell: Cell, plan: Plan, trained: list[Curves], made_by: dict[str, Any]) -> Run:

@@ -4,6 +4,7 @@
 #   cluster.sh start     install what is missing, configure, start the daemons, wait until a job runs
 #   cluster.sh restart   end the controller alone and start it again, as after a crash
 #   cluster.sh stop      end the daemons that `start` has started, and nothing else
+# Exit code 3: this machine cannot have one.
 #
 # Everything is kept in SLURM_TEST_DIR (default /var/tmp/sgdnoise-slurm). Clients and jobs look for the configuration in
 # /etc/slurm: links are made there, unless a cluster is configured already, and taken away by `stop`.
@@ -19,12 +20,17 @@ fail() {
     exit 1
 }
 
-wait_until() { # command..., for up to 30 seconds
-    for _ in $(seq 150); do
+cannot() { # the tests are skipped
+    echo "cluster.sh: $*" >&2
+    exit 3
+}
+
+wait_until() { # command..., for up to a minute
+    for _ in $(seq 300); do
         "$@" >"$DIR/wait.log" 2>&1 && return
         sleep 0.2
     done
-    fail "not after 30 seconds: $*"
+    fail "not after a minute: $*"
 }
 
 alive() { # daemon: is the process that we recorded still that program?
@@ -51,7 +57,9 @@ end() { # daemon
 }
 
 install() {
-    command -v slurmctld slurmd munged srun >/dev/null && return
+    local missing=0 program
+    for program in slurmctld slurmd munged srun; do command -v $program >/dev/null || missing=1; done
+    [ $missing = 1 ] || return 0
     export DEBIAN_FRONTEND=noninteractive
     # The packages would start daemons of their own: forbid it while they are installed.
     local policy=/usr/sbin/policy-rc.d
@@ -59,7 +67,8 @@ install() {
     apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
 } >"$DIR/apt.log" 2>&1
 
-configure() {
+configure() { # without the jobs of an earlier, killed cluster
+    rm -rf "$DIR/state" "$DIR/spool"
     mkdir -p "$DIR/state" "$DIR/spool" "$DIR/munge"
     chmod 700 "$DIR/munge"
     [ -s "$DIR/munge/key" ] || (umask 077 && head -c 1024 /dev/urandom >"$DIR/munge/key")
@@ -91,7 +100,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 MaxJobCount=20000
 MinJobAge=300
-KillWait=20
+KillWait=10
 JobRequeue=0
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
@@ -106,7 +115,8 @@ END
 link() { # the clients' configuration; another cluster's is left alone
     mkdir -p /etc/slurm
     for file in slurm.conf gres.conf; do
-        [ -e /etc/slurm/$file ] && [ "$(readlink /etc/slurm/$file)" != "$DIR/$file" ] && fail "/etc/slurm/$file is in use"
+        [ ! -e /etc/slurm/$file ] || [ "$(readlink /etc/slurm/$file)" = "$DIR/$file" ] ||
+            cannot "/etc/slurm/$file belongs to another cluster"
         ln -sfn "$DIR/$file" /etc/slurm/$file
     done
 }
@@ -124,9 +134,9 @@ controller() {
 
 case ${1:-} in
 start)
-    [ "$(id -u)" = 0 ] || { echo "cluster.sh: SLURM is installed and started by root; you are not" >&2; exit 1; }
+    [ "$(id -u)" = 0 ] || cannot "SLURM is installed and started by root; you are not"
     mkdir -p "$DIR"
-    install || fail "cannot install SLURM's packages"
+    install || cannot "SLURM's packages cannot be installed: $(tail -n 1 "$DIR/apt.log")"
     alive slurmctld || configure
     link
     launch munged --foreground --force --socket="$DIR/munge.socket" --key-file="$DIR/munge/key" \
@@ -144,9 +154,10 @@ stop)
     alive slurmctld && scancel --user=root --partition=main || true
     for daemon in slurmd slurmctld munged; do end $daemon; done
     unlink_ours
+    rm -rf "$DIR"/{state,spool,munge,gpu0,*.conf} # the logs stay
     ;;
 *)
-    sed -n 's/^# \{0,1\}//p' "$0" | sed -n 2,10p
+    sed -n 's/^# \{0,1\}//p' "$0" | sed -n 2,11p
     exit 2
     ;;
 esac

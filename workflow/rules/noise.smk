@@ -12,6 +12,7 @@ rule noise_scale:
     resources:
         mem_mb=2000,
         device=config["device"],
+        gpu=int(config["device"] == "cuda"),
     params:
         run=noise_arguments,
     shell:

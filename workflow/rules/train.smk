@@ -13,12 +13,15 @@ rule train:
         mem_mb=2000,
         # Resources, since a change of them does not re-run cells.
         device=config["device"],
-        processes=cell_processes,
-        gpu=cell_gpus,
+        processes=PROCESSES,
+        gpu=GPUS,
         checkpoint_seconds=config["checkpoint_seconds"],
+        # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
+        start="--no-warm" if workflow.remote_exec else "--warm",
     params:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
     shell:
         'python -m sgdnoise train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
-        " --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q} 2>&1 | tee {log:q}"
+        " {resources.start} --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q}"
+        " 2>&1 | tee {log:q}"

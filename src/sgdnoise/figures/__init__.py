@@ -95,14 +95,14 @@ def save(figure: Figure, paths: Iterable[Path], style: Style) -> None:
 
 def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Figure, Any]:
     """Make a row or a grid of panels."""
-    figure = Figure(figsize=(3.6 * num_columns, height * num_rows + 1), layout="constrained")
+    figure = Figure(figsize=(max(3.6 * num_columns, 5), height * num_rows + 1), layout="constrained")
     return figure, figure.subplots(num_rows, num_columns, squeeze=False)
 
 
 def label(figure: Figure, title: str, caption: str) -> None:
-    """Put a title above and a caption below a figure; a line that is too long breaks at its first comma."""
+    """Put a title above and a caption below a figure, wrapped to its width."""
     width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
-    lines = (line.replace(", ", ",\n", 1) if len(line) > 0.65 * width else line for line in title.splitlines())
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
 

@@ -26,7 +26,7 @@ from sgdnoise.grid import MODES
 from sgdnoise.optimum import POINT, edge_warnings
 from sgdnoise.paper import scale_note
 from sgdnoise.report import tables as shown
-from sgdnoise.run import DIVERGED
+from sgdnoise.run import DIVERGED, MISSING
 
 MARKS = {word: mark for words in WORDS.values() for word, mark in zip(words, "✓✗", strict=True)} | {"undetermined": "?"}
 MIME = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -53,6 +53,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_cells=cells.groupby([*POINT, "lr"]).ngroups,
         num_runs=len(cells),
         num_diverged=int((cells["status"] == DIVERGED).sum()),
+        num_missing=int((cells["status"] == MISSING).sum()),
         roles=verdicts(tables["claims"].fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
