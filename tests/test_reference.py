@@ -40,7 +40,7 @@ figures: {dpi: 60, lr_sweep: {autoencoder_digits: [64]}}
 """
 DATA = Path(os.environ.get("SGDNOISE_DATA", "data"))
 RAW_DATA = {"autoencoder_mnist": "MNIST/raw"}
-ROUNDING = 1e-3
+ROUNDING = 0.1
 
 MADE_BY = {
     **dict.fromkeys(("version", "commit", "python", "torch", "numpy", "device", "precision"), "made up"),
@@ -208,15 +208,22 @@ def drawn_cells(folder, day):
 @pytest.mark.data
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_cells_trained_again_give_the_shipped_curves(folder):
-    """Three on real data. SGDNOISE_DATE=2026-01-31 draws those of a day again."""
+    """Three on real data; SGDNOISE_DATE=2026-01-31 draws those of a day again.
+
+    Bitwise where the names of the device and the versions are the same. Other processors round otherwise, and near the largest
+    stable learning rate training amplifies it: with other vector instructions (AVX2, SSE4) or two threads the errors of seven
+    cells of the autoencoder, of 390 to 12,500 updates, moved by up to 7 %.
+    """
     day = os.environ.get("SGDNOISE_DATE") or datetime.date.today().isoformat()
     drawn = drawn_cells(folder, day)
     raw = DATA / RAW_DATA[drawn[0][0].benchmark]
     if not raw.is_dir():
         pytest.skip(f"no {raw}: set SGDNOISE_DATA to a folder that has it")
     for cell, kept in drawn:
-        again = train_cell(cell, DATA, use_device("cpu", kept.provenance["threads"]))
+        made = kept.provenance
+        again = train_cell(cell, DATA, use_device("cpu", made["threads"]), engine=made["engine"])
         assert again.status == kept.status, cell.path
+        same = all(again.provenance[name] == made[name] for name in ("device", "python", "torch", "numpy"))
         for metric, curve in kept.curves.items():
             message = f"{metric} of {cell.path}, drawn with SGDNOISE_DATE={day}"
-            np.testing.assert_allclose(again.curves[metric], curve, rtol=ROUNDING, err_msg=message)
+            np.testing.assert_allclose(again.curves[metric], curve, rtol=0 if same else ROUNDING, err_msg=message)

@@ -322,7 +322,7 @@ def report(options: argparse.Namespace) -> None:
     folder = options.out.parent if options.out.suffix == ".md" else None
     page = render(load_config(options.config), tables, options.figures, folder).encode()
     publish(options.out, page)
-    print(f"{options.out}: {len(page) / 1e6:.2f} MB")
+    print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))
 
 
 def reference(options: argparse.Namespace) -> None:

@@ -121,7 +121,8 @@ def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
     log2_axis(axes, which)
     low, high = np.log2(np.array(getattr(axes, f"get_{which}lim")()) / lr_grid["anchor"])
     octaves = np.arange(np.ceil(low), np.floor(high) + 1)
-    getattr(axes, f"{which}axis").set_major_locator(FixedLocator(lr_grid["anchor"] * 2 ** octaves[:: 1 + len(octaves) // 10]))
+    ticks = lr_grid["anchor"] * 2 ** octaves[:: 1 + len(octaves) // 10]
+    getattr(axes, f"{which}axis").set_major_locator(FixedLocator(ticks.tolist()))
 
 
 def plain_log_axis(axes: Axes) -> None:

@@ -104,9 +104,7 @@ def verdicts(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return [role for role in roles if role["claims"] or role["missing"]]
 
 
-def benchmark(
-    name: str, entry: Config, tables: figures.Tables, pictures: Sequence[Path], folder: Path | None
-) -> dict[str, Any]:
+def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequence[Path], folder: Path | None) -> dict[str, Any]:
     """Return what the page shows of one benchmark."""
     own = {key: table[table["benchmark"] == name] for key, table in tables.items() if "benchmark" in table}
     protocol = benchmarks.protocol(name, entry.get("file"))
