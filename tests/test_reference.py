@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from sgdnoise.extend import replayed
 from sgdnoise.run import read_run, write_run
 from sgdnoise.train_cell import train_cell, use_device
 
+RESULTS = ROOT / "docs/results.md"
 STUDIES = sorted(path.parent for path in (ROOT / "results/reference").glob("*/config.yaml"))
 STUDY = """
 results: results/small
@@ -192,6 +194,27 @@ def test_a_folder_is_made_whole_or_not_at_all(small, tmp_path, monkeypatch):
 # The studies that are shipped
 
 
+def filled(page):
+    """Put below each marker of docs/results.md, `<!-- STUDY / SECTION: row; row -->`, the rows of that study's own page."""
+
+    def table(marker):
+        study, section, starts = re.fullmatch(r"<!-- (\w+) / (.*): ([^:]*) -->", marker).groups()
+        own = (ROOT / f"results/reference/{study}/README.md").read_text().split(f"### {section}\n")[1].split("\n## ")[0]
+        lines = own.split("\n### ")[0].splitlines()
+        top = next(number for number, line in enumerate(lines) if line.startswith("|---"))
+        rows = [line for start in starts.split("; ") for line in lines[top + 1 :] if line.startswith(f"| {start}")]
+        assert rows, marker
+        return "\n".join([marker, *lines[top - 1 : top + 1], *rows])
+
+    return re.sub(r"(<!-- .* -->)(\n\|.*)*", lambda match: table(match[1]), page)
+
+
+@pytest.mark.skipif(not STUDIES, reason="no study is shipped")
+def test_the_page_of_results_has_the_tables_of_the_studies():
+    """`python tests/test_reference.py` writes them anew."""
+    assert filled(RESULTS.read_text()) == RESULTS.read_text()
+
+
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_the_readmes_command_makes_the_shipped_study_again(folder):
     assert load_config(folder / "config.yaml") == load_config(ROOT / f"workflow/config/{folder.name}.yaml")
@@ -227,3 +250,7 @@ def test_cells_trained_again_give_the_shipped_curves(folder):
         for metric, curve in kept.curves.items():
             message = f"{metric} of {cell.path}, drawn with SGDNOISE_DATE={day}"
             np.testing.assert_allclose(again.curves[metric], curve, rtol=0 if same else ROUNDING, err_msg=message)
+
+
+if __name__ == "__main__":
+    RESULTS.write_text(filled(RESULTS.read_text()))
