@@ -234,7 +234,7 @@ def test_cells_trained_again_give_the_shipped_curves(folder):
     """Three on real data; SGDNOISE_DATE=2026-01-31 draws those of a day again.
 
     Bitwise where the names of the device and the versions are the same. Other processors round otherwise, and near the largest
-    stable learning rate training amplifies it: with other vector instructions (AVX2, SSE4) or two threads the errors of seven
+    stable learning rate training amplifies it: with other vector instructions (AVX2, SSE4) or two threads the errors of eight
     cells of the autoencoder, of 390 to 12,500 updates, moved by up to 7 %.
     """
     day = os.environ.get("SGDNOISE_DATE") or datetime.date.today().isoformat()
