@@ -416,7 +416,11 @@ def test_the_figure_has_a_line_per_claim_and_one_per_missing_benchmark():
     assert "sibling" not in shown
 
 
-PROTOCOL = {"title": "Wide-ResNet 16-4, CIFAR-10", "metrics": {"test_accuracy": "max", "train_objective": "min"}}
+PROTOCOL = {
+    "title": "Wide-ResNet 16-4, CIFAR-10",
+    "metrics": {"test_accuracy": "max", "train_objective": "min"},
+    "lr_grid": {"anchor": 1, "ratio": 2},
+}
 
 
 def paper_study(benchmark=WRN):
@@ -476,11 +480,10 @@ def test_every_figure_of_a_benchmark_of_the_paper_says_how_it_is_reduced(name, s
     reduced["optimum"]["num_steps"] //= np.where(reduced["optimum"]["mode"] == "constant_step", 10, 100)
     reduced["optimum"]["num_epochs"] = reduced["optimum"]["num_steps"] * reduced["optimum"]["batch_size"] / 5000
     reduced["optimum"]["budget"] = "epochs20"
-    protocol = PROTOCOL | {"lr_grid": {"anchor": 1, "ratio": 2}}
     for tables, expected in ((reduced, said), (paper_study(), ""), (paper_study("wrn_digits"), "")):
         tables = {key: table.query("optimizer == 'momentum'") for key, table in tables.items()}
         tables["cells"] = tables["cells"].assign(benchmark="any", num_epochs=20, test_accuracy=0.9, train_objective=0.1)
-        caption = " ".join(figures.draw(name, tables, "any", protocol, {})._supxlabel.get_text().split())
+        caption = " ".join(figures.draw(name, tables, "any", PROTOCOL, {})._supxlabel.get_text().split())
         assert ("scale:" in caption) == bool(expected)
         assert caption.startswith(expected)
 

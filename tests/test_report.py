@@ -212,6 +212,25 @@ def test_everything_shown_is_escaped(study, monkeypatch):
     assert unescape(page).count(HOSTILE) > 10
 
 
+def test_markdown_has_the_tables_and_links_the_figures(study):
+    config, own, pictures = study
+    folder = pictures[0].parents[1]
+    page = render(config, own, pictures, folder)
+    assert "![Constant epoch budget of wrn_digits](figures/wrn_digits/constant_epoch.png)" in page
+    assert "![Learning-rate sweeps at chosen batch sizes of wrn_digits](figures/wrn_digits/lr_sweep.png)" in page
+    entries = texts(
+        tables.optimum_table(own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'"), "constant_epoch")
+    )
+    lines = page.splitlines()
+    assert all(f"| {' | '.join(entry.values())} |" in lines for entry in entries)
+    start = lines.index(f"| {' | '.join(entries[0])} |")
+    assert lines[start + 1] == "|---" * len(entries[0]) + "|"
+    rows = [line.split(" | ")[0] for line in lines[start + 2 : start + 2 + len(entries)]]
+    assert rows == sorted(rows)
+    sibling = own["claims"].query("role == 'sibling'").fillna("")
+    assert all(f"| {row.claim} | {row.statement} | wrn_digits, {row.scale} |" in page for row in sibling.itertuples())
+
+
 def test_command_line(study, tmp_path, capsys):
     config, own, pictures = study
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

@@ -319,9 +319,10 @@ def report(options: argparse.Namespace) -> None:
 
     paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
     tables = {name: figures.read_table(path) for name, path in paths.items() if path}
-    page = render(load_config(options.config), tables, options.figures).encode()
+    folder = options.out.parent if options.out.suffix == ".md" else None
+    page = render(load_config(options.config), tables, options.figures, folder).encode()
     publish(options.out, page)
-    print(f"{options.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
+    print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))
 
 
 def reference(options: argparse.Namespace) -> None:

@@ -133,12 +133,12 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)")
     drawn.add_argument("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg")
 
-    reported = verb("report", "show a study as one HTML page", [tables])
+    reported = verb("report", "show a study as one HTML page, or in short as Markdown", [tables])
     reported.add_argument("--optimum", required=True, type=Path, help="the table of `optimum`")
     reported.add_argument("--claims", required=True, type=Path, help="the table of `claims`")
     reported.add_argument("--regimes", type=Path, help="the table of `regimes`")
     reported.add_argument("--figures", type=Path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png")
-    reported.add_argument("--out", required=True, type=Path, help="the HTML file to write")
+    reported.add_argument("--out", required=True, type=Path, help="the file to write: HTML, or .md")
 
     kept = verb("reference", "keep a finished study: its config, its runs, and what follows from them")
     kept.add_argument("--config", required=True, type=Path, help="the study")

@@ -107,7 +107,8 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
         noise = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")
         words = ["figure", *figure_arguments(config, path), *noise, cells, optimum, claims, regimes]
         found[f"figures/{path}.png"] = words
-    return found
+    drawn = [str(out / name) for name in found if name.endswith(".png")]
+    return found | {"README.md": ["report", grid, cells, optimum, claims, regimes, "--figures", *drawn]}
 
 
 def provenance(runs: list[Run]) -> dict[str, Any]:
@@ -115,10 +116,10 @@ def provenance(runs: list[Run]) -> dict[str, Any]:
     made = [one.provenance for one in runs]
     ends = [datetime.fromisoformat(one["started"]) + timedelta(seconds=one["seconds"]) for one in made]
     start = min(origin(one)["started"] for one in runs)
-    kinds = ("version", "commit", "dirty", "python", "torch", "numpy", "device", "threads", "processes", "precision")
+    kinds = ("version", "commit", "dirty", "python", "torch", "numpy", "device", "threads", "processes", "engine", "precision")
     return {
         "made_by": "snakemake --configfile config.yaml, this folder's",
-        **{kind: ", ".join(sorted({str(one[kind]) for one in made})) for kind in kinds},
+        **{kind: ", ".join(sorted({str(one.get(kind, "unknown")) for one in made})) for kind in kinds},
         "num_cells": len(runs),
         "num_runs": sum(len(one.seed) for one in runs),
         "num_diverged": sum(one.status.count(DIVERGED) for one in runs),

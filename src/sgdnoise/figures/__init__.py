@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.run import MISSING
@@ -115,10 +116,19 @@ def log2_axis(axes: Axes, which: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}"))
 
 
+def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
+    """Scale an axis of learning rates logarithmically; its ticks lie on the grid, whole octaves from its anchor."""
+    log2_axis(axes, which)
+    low, high = np.log2(np.array(getattr(axes, f"get_{which}lim")()) / lr_grid["anchor"])
+    octaves = np.arange(np.ceil(low), np.floor(high) + 1)
+    ticks = lr_grid["anchor"] * 2 ** octaves[:: 1 + len(octaves) // 10]
+    getattr(axes, f"{which}axis").set_major_locator(FixedLocator(ticks.tolist()))
+
+
 def plain_log_axis(axes: Axes) -> None:
     """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 

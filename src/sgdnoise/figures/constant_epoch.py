@@ -61,7 +61,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
             figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, figures.look(name)["linestyle"])
         if y == "lr":
             slope_guide(axes, some, pd.concat([some, papers]))
-            figures.log2_axis(axes, "y")
+            figures.lr_axis(axes, "y", protocol["lr_grid"])
         figures.log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])

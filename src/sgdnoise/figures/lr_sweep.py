@@ -31,7 +31,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 some = cells.query("batch_size == @batch_size and optimizer == @name")
                 if len(some):
                     plot_sweep(axes, lr_statistics(some, metric, direction, metric), name)
-            figures.log2_axis(axes, "x")
+            figures.lr_axis(axes, "x", protocol["lr_grid"])
             limit_panel(axes, direction)
             axes.set(xlabel="effective learning rate", title=f"batch size {batch_size}")
         row[0].set_ylabel(figures.METRIC_LABELS[metric])

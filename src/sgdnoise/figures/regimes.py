@@ -32,6 +32,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         limits = np.array([getattr(axes, f"get_{which}")() for axes in grid.flat])
         for axes in grid.flat:
             axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
+    for axes in grid.flat:
+        figures.lr_axis(axes, "y", protocol["lr_grid"])
     caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum, bars: the learning rates within one s.d. of it. Line: the curve nearest to the median of all, coloured band: 95 % "
         "of them, by redraws of the seeds and half a grid step. Grey: where the break is (95 %). Two lines: not decided between "

@@ -37,7 +37,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
-    figures.log2_axis(lr, "y")
+    lr.margins(y=0.15)
+    figures.lr_axis(lr, "y", protocol["lr_grid"])
     titles = [f"best {figures.METRIC_LABELS[metric]}" for metric in metrics] + ["optimal effective learning rate"]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")

@@ -1,13 +1,14 @@
-"""Show a study as one HTML page that needs nothing else: no other file, no network.
+"""Show a study as one HTML page that needs nothing else, no other file, no network; or in short as Markdown beside its figures.
 
 `tables.py` turns the tables of results into what the page shows; `page/` has the template, the style and the script that sorts
-tables. The template escapes everything, and the page's own policy lets no other script run and nothing be fetched.
+tables. The HTML template escapes everything, and the page's own policy lets no other script run and nothing be fetched.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sgdnoise.config import Config
 from sgdnoise.figures.claims import SECTIONS
 from sgdnoise.grid import MODES
 from sgdnoise.optimum import POINT, edge_warnings
+from sgdnoise.paper import scale_note
 from sgdnoise.report import tables as shown
 from sgdnoise.run import DIVERGED, MISSING
 
@@ -30,18 +32,21 @@ MARKS = {word: mark for words in WORDS.values() for word, mark in zip(words, "âœ
 MIME = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
-def render(config: Config, tables: figures.Tables, pictures: Sequence[Path]) -> str:
-    """Return the page of a study; `tables` are cells, optimum, claims and perhaps regimes, `pictures` PNG or SVG files."""
+def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], folder: Path | None = None) -> str:
+    """Return the page of a study; `tables` are cells, optimum, claims and perhaps regimes, `pictures` PNG or SVG files.
+
+    It is HTML with the pictures in it; for a page that will lie in `folder` it is Markdown that links them.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sgdnoise.report", "page"),
-        autoescape=True,
+        autoescape=folder is None,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     script = environment.get_template("sort.js").render()
     cells, optimum = tables["cells"], tables["optimum"]
-    return environment.get_template("report.html").render(
+    return environment.get_template("report.md" if folder else "report.html").render(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=config["results"],
         version=__version__,
@@ -53,16 +58,16 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path]) -> 
         marks=MARKS,
         study=shown.study_table(cells, optimum),
         warnings=edge_warnings(optimum, config),
-        benchmarks=[benchmark(name, entry, tables, pictures) for name, entry in config["benchmarks"].items()],
-        pictures={path.stem: embed(path, "the whole study") for path in pictures if path.stem in WHOLE_STUDY},
+        benchmarks=[benchmark(name, entry, tables, pictures, folder) for name, entry in config["benchmarks"].items()],
+        pictures={path.stem: show(path, "the whole study", folder) for path in pictures if path.stem in WHOLE_STUDY},
         costs=[shown.cost_table(cells), shown.device_table(cells)],
         origins=shown.origin_table(cells),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
     )
 
 
-def embed(path: Path, of: str) -> dict[str, str]:
-    """Return a figure as a data URI, with its caption and a text for those who cannot see it."""
+def show(path: Path, of: str, folder: Path | None) -> dict[str, str]:
+    """Return a figure as a data URI, or its path from a folder, with its caption and a text for those who cannot see it."""
     try:
         content = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
@@ -72,7 +77,7 @@ def embed(path: Path, of: str) -> dict[str, str]:
     words = caption(path.stem).split("\n\n")
     return {
         "name": path.stem,
-        "source": f"data:{MIME[path.suffix]};base64,{content}",
+        "source": os.path.relpath(path, folder) if folder else f"data:{MIME[path.suffix]};base64,{content}",
         "alt": f"{words[0].partition(':')[0].rstrip('.')} of {of}",
         "caption": " ".join(" ".join(words).split()),
     }
@@ -99,11 +104,12 @@ def verdicts(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return [role for role in roles if role["claims"] or role["missing"]]
 
 
-def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequence[Path]) -> dict[str, Any]:
+def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequence[Path], folder: Path | None) -> dict[str, Any]:
     """Return what the page shows of one benchmark."""
     own = {key: table[table["benchmark"] == name] for key, table in tables.items() if "benchmark" in table}
     protocol = benchmarks.protocol(name, entry.get("file"))
-    drawn = {path.stem: embed(path, name) for path in pictures if path.parent.name == name and path.stem not in WHOLE_STUDY}
+    mine = [path for path in pictures if path.parent.name == name and path.stem not in WHOLE_STUDY]
+    drawn = {path.stem: show(path, name, folder) for path in mine}
     modes = []
     for mode in (mode for mode in MODES if mode in entry):
         points, runs = own["optimum"].query("mode == @mode"), figures.cells_of(own, mode)
@@ -111,6 +117,7 @@ def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequen
             {
                 "name": mode,
                 "title": shown.MODE_TITLES[mode],
+                "note": scale_note(points, mode) + figures.runs_caption(runs),
                 "picture": drawn.pop(mode, None),
                 "optima": shown.optimum_table(points, mode),
                 "grids": [
