@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-sweeps scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -81,9 +81,23 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	python tests/bench.py
 
-# The training engines on this CPU against each other and against what else one could do (about three minutes).
+# The training engines on this CPU against each other and against what else one could do, and the parts of a cell's time (about
+# five minutes).
 bench-cpu: $(VENV)/.ready
 	python benchmarks/cpu.py
+	python benchmarks/parts.py
+
+# The default study by this workflow, Optuna, Ray Tune and Hydra (about 20 minutes on two idle cores).
+bench-sweeps: $(VENV)-sweeps/.ready
+	$(VENV)-sweeps/bin/python benchmarks/sweep_tools.py
+
+# The sweep tools on top of the virtual environment, which stays as it is, in one of their own that sees its packages.
+$(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
+	$(PYTHON) -m venv --clear $(VENV)-sweeps
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$(echo $(VENV)-sweeps/lib/python*/site-packages)/sgdnoise.pth"
+	$(VENV)-sweeps/bin/pip install --requirement envs/requirements.lock --requirement envs/sweep_tools.lock
+	touch $@
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready
