@@ -4,7 +4,7 @@ A cell is a command that starts, reads its data, builds its networks, updates th
 start is what a command of one update takes beside its training function and the file, once with the import of torch (cold) and
 once as the local workflow starts cells (warm). All other parts are timed inside a fork of this process, which has imported
 torch, as the workflow's cells are. Start and writing are in wall time, all else in CPU time, which is the time on an idle core.
-"Other" is building the networks and asking git for the version. Of a long cell the first 200 updates and one evaluation of one
+"Other" is building the networks and asking git for the version. Of a long cell the first 500 updates and one evaluation of one
 seed are run, and the others counted at their mean. The data of MNIST are random pixels in its shapes. The table has medians;
 the samples are written to results/bench_parts.json.
 """
@@ -31,7 +31,7 @@ from sgdnoise import datasets, grid, provenance, run, train, train_cell
 from sgdnoise.config import load_config
 
 ROOT = Path(__file__).parent.parent
-SAMPLES, LONGEST = 5, 200  # LONGEST: updates that are run of a cell
+SAMPLES, LONGEST = 5, 500  # LONGEST: updates that are run of a cell
 # Config, benchmark and batch size of each cell: trained with momentum under the constant epoch budget, in the middle of its window.
 CELLS = [
     ("config.yaml", "wrn_digits", 64),

@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -238,10 +238,6 @@ def installed() -> dict[str, str]:
 
 def row(tool: str, samples: list[Sample], num_cells: int) -> str:
     """Write a tool's line of the table; medians over the rounds, of the changed cell with the range."""
-
-    def median(values: Iterable[float]) -> float:
-        return statistics.median(values)
-
     overhead = median((WORKERS * one.study - one.train_cell) / num_cells for one in samples)
     share = median(one.updates / WORKERS / one.study for one in samples)
     changed = [seconds for one in samples for seconds in one.changed]
@@ -258,7 +254,8 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.study:
-        return STUDIES[options.study](options.paths, Path.cwd())
+        STUDIES[options.study](options.paths, Path.cwd())
+        return
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
     config = validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
@@ -279,14 +276,13 @@ def main() -> None:
     what = "the default study" if options.cells is None else f"a sample of {CHEAP}"
     print(f"\n{len(cells)} cells of {what}, {options.rounds} round(s); curves bitwise equal in all tools")
     if figures := [sample.figures for sample in samples if sample.figures]:
-        print(f"tables and figures of the workflow afterwards: {statistics.median(figures):.1f} s")
+        print(f"tables and figures of the workflow afterwards: {median(figures):.1f} s")
     print(f"{made_by['device']}, {WORKERS} cores, torch {made_by['torch']}, {', '.join(versions.values())}")
     about = {"device": made_by["device"], "torch": made_by["torch"], "python": platform.python_version(), "tools": versions}
     about |= {"cells": [cell.path for cell in cells], "workers": WORKERS, "cores": os.cpu_count()}
     (ROOT / "results").mkdir(exist_ok=True)
     content = {"made_by": about, "samples": [asdict(sample) for sample in samples]}
     (ROOT / "results/bench_sweeps.json").write_text(json.dumps(content, indent=1))
-    return None
 
 
 if __name__ == "__main__":
