@@ -5,8 +5,8 @@ A window trains for about 0.3 seconds, data and update included, and counts the 
 an idle core. The table has medians and the range of the windows; the samples are written to results/bench_cpu.json with what
 they were measured on.
 
-Peers, in this file or in the package: `plain`, the loop of train.py, seed after seed; `processes`, two of these at once; `vmap`,
-torch.func's ensemble of all seeds. All use one thread per process.
+Peers, in this file or in the package: `eager`, a loop as one writes it with torch.optim.SGD, seed after seed; `plain`, the loop of
+train.py; `processes`, two of these at once; `vmap`, torch.func's ensemble of all seeds. All use one thread per process.
 """
 
 import json
@@ -76,6 +76,24 @@ def plain(problem: Problem, num_steps: int) -> float:
     """Return updates per second, of one seed after another."""
     curves = train(problem.record(), problem.data(), problem.plan(num_steps), 0, CPU)
     return num_steps / curves.train_cpu_seconds
+
+
+def eager(problem: Problem, num_steps: int) -> float:
+    """Return updates per second of the usual loop, of one seed after another: zero_grad, backward, step."""
+    benchmark, plan = problem.record(), problem.plan(num_steps)
+    model, stream = benchmark.build(), batches_of(benchmark, problem.data(), plan, 0, 0)
+    optimizer = torch.optim.SGD(model.parameters(), plan.lr, plan.optimizer.momentum, weight_decay=benchmark.l2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.lr_at(step) / plan.lr)
+    started = time.process_time()
+    for _ in range(num_steps):
+        (pixels,) = next(stream)
+        optimizer.zero_grad()
+        loss = reconstruction.loss_sum(model(pixels), pixels, "cross_entropy") / problem.batch_size
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        loss.item()
+    return num_steps / (time.process_time() - started)
 
 
 def packed(problem: Problem, num_steps: int) -> float:
@@ -182,17 +200,19 @@ def main() -> None:
     """Measure, print the table and write the samples."""
     problems = [Problem(tuple(SMALL), 32, batch_size) for batch_size in (16, 64, 512)]
     problems += [Problem(tuple(widths), 3, batch_size) for widths in (DIGITS, MNIST) for batch_size in (4, 16, 64, 512)]
-    peers = {"packed": packed, "plain": plain, "processes": processes, "vmap": ensemble}
+    peers = {"packed": packed, "eager": eager, "plain": plain, "processes": processes, "vmap": ensemble}
     samples: list[dict[str, Any]] = []
-    print("| network | seeds | batch size | packed, updates per CPU-second | x plain | x two processes | x vmap | of sgemm |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| network | seeds | batch size | packed, updates per CPU-second | x eager | x plain | x two processes | x vmap | of sgemm |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for problem in problems:
-        names = peers if problem.widths == tuple(SMALL) else ["packed", "plain"]
+        names = peers if problem.widths == tuple(SMALL) else ["packed", "eager", "plain"]
         engines = {name: partial(peers[name], problem) for name in names} | {"sgemm": sgemm}
         rates = windows(engines, {"packed": problem.seeds, "vmap": problem.seeds, "processes": 2})
         samples.append({"problem": asdict(problem), "rates": rates})
         median = {name: statistics.median(values) for name, values in rates.items()}
-        ratios = [f"{median['packed'] / median[name]:.1f}" if name in median else "" for name in ("plain", "processes", "vmap")]
+        ratios = [f"{median['packed'] / median[name]:.1f}" if name in median else "" for name in peers if name != "packed"]
         share = median["packed"] * problem.flops() / 1e9 / median["sgemm"]
         row = ["-".join(map(str, problem.widths)), problem.seeds, problem.batch_size, spread(rates["packed"]), *ratios]
         print(f"| {' | '.join(map(str, row))} | {share:.0%} |", flush=True)

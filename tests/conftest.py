@@ -34,6 +34,14 @@ def data_folder(tmp_path_factory):
 
 
 @pytest.fixture
+def workflow_folder(tmp_path):
+    """A folder with the workflow, for a study of its own; it still needs a config.yaml."""
+    for name in ("Snakefile", "workflow", "src", "envs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+@pytest.fixture
 def sgdnoise():
     """Run the command line in a process of its own."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
 
 from sgdnoise.collect import collect_cells
 from sgdnoise.config import load_config
@@ -29,11 +28,9 @@ figures: {formats: [png], dpi: 60}
 
 
 @pytest.fixture
-def study(tmp_path):
-    for name in ("Snakefile", "workflow", "src", "envs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "config.yaml").write_text(STUDY)
-    return tmp_path
+def study(workflow_folder):
+    (workflow_folder / "config.yaml").write_text(STUDY)
+    return workflow_folder
 
 
 def snakemake(folder, *arguments, check=True, shim=""):

@@ -131,7 +131,7 @@ def test_a_pack_that_diverges_ends():
 def test_seeds_are_packed_as_long_as_they_fit_into_a_cache():
     small, large = (benchmarks.load(f"autoencoder_{name}") for name in ("digits", "mnist"))
     assert pack.groups(small, range(3, 6), batch_size=16) == [[3, 4, 5]]
-    assert pack.groups(small, range(3, 12), batch_size=512) == [[3, 4, 5, 6], [7, 8, 9, 10], [11]]
+    assert pack.groups(small, range(3, 12), batch_size=512) == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert pack.groups(large, range(3, 6), batch_size=1) == [[3], [4], [5]]
 
 

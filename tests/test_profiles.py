@@ -88,11 +88,9 @@ def test_no_profile_holds_an_account_or_a_secret():
 
 
 @pytest.fixture
-def study(tmp_path):
-    for name in ("Snakefile", "workflow", "src", "envs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "config.yaml").write_text(STUDY)
-    return tmp_path
+def study(workflow_folder):
+    (workflow_folder / "config.yaml").write_text(STUDY)
+    return workflow_folder
 
 
 def snakemake(folder, *arguments, **environment):

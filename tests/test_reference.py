@@ -238,7 +238,7 @@ def test_cells_trained_again_give_the_shipped_curves(folder):
     cells of the autoencoder, of 390 to 12,500 updates, moved by up to 7 %.
     """
     day = os.environ.get("SGDNOISE_DATE") or datetime.date.today().isoformat()
-    drawn = drawn_cells(ROOT / "results/reference" / study, day)
+    drawn = drawn_cells(folder, day)
     raw = DATA / RAW_DATA[drawn[0][0].benchmark]
     if not raw.is_dir():
         pytest.skip(f"no {raw}: set SGDNOISE_DATA to a folder that has it")

@@ -57,28 +57,26 @@ def test_folders_that_snakemake_would_misread_are_refused(key):
 
 
 @pytest.mark.workflow
-def test_hostile_folders_and_files_are_only_names(tmp_path):
+def test_hostile_folders_and_files_are_only_names(workflow_folder):
     """The whole workflow on folders and a benchmark's file whose names are shell code: they are quoted everywhere.
 
     What is written is ours, and does not tell what the environment holds.
     """
     evil = "a b;touch pwned;$(touch pwned)'\""
     shipped = (ROOT / "src/sgdnoise/benchmarks/autoencoder_digits.py").read_text()
-    (tmp_path / f"{evil}.py").write_text(shipped)
+    (workflow_folder / f"{evil}.py").write_text(shipped)
     config = study(
         "mine", results=f"results {evil}", data=f"data {evil}", figures={"folder": f"figures {evil}", "formats": ["png"]}
     )
     config["benchmarks"]["mine"]["file"] = f"{evil}.py"
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    for name in ("Snakefile", "workflow", "src", "envs"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    (workflow_folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--", f"results {evil}/optimum.csv"]
     environment = os.environ | {"WANDB_API_KEY": "tell-nobody"}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=workflow_folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / f"results {evil}" / "optimum.csv").exists()
-    assert not list(tmp_path.rglob("pwned"))
-    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert (workflow_folder / f"results {evil}" / "optimum.csv").exists()
+    assert not list(workflow_folder.rglob("pwned"))
+    written = [file for file in workflow_folder.rglob("*") if file.is_file()]
     assert len(written) > 10
     assert {file.stat().st_uid for file in written} == {os.getuid()}
     assert not [file for file in written if b"tell-nobody" in file.read_bytes()]

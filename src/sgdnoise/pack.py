@@ -43,11 +43,12 @@ def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | No
 
 
 def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut seeds into groups that are trained together: as many as keep their weights and units in a cache."""
+    """Cut seeds into equal groups that are trained together: as many as keep their weights and units in a cache."""
     parameters = list(benchmark.build().parameters())
     num_weights, num_units = (sum(one.numel() for one in parameters if one.ndim == axes) for axes in (2, 1))
     size = max(1, TOGETHER // (num_weights + num_units * batch_size))
-    return [list(seeds[first : first + size]) for first in range(0, len(seeds), size)]
+    number = -(-len(seeds) // size)
+    return [list(seeds[len(seeds) * index // number : len(seeds) * (index + 1) // number]) for index in range(number)]
 
 
 def train(

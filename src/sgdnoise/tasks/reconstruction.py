@@ -15,7 +15,7 @@ EVALUATION_BATCH = 1000  # our choice: any size gives the same sums
 def batches(pixels: Tensor, batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:
     """Yield pixels (B, P) float32 in [0, 1] of the images (N, P) uint8, on their device."""
     for index in index_stream(len(pixels), batch_size, order, start):
-        yield (pixels[index[shard].to(pixels.device)].float() / 255,)
+        yield (pixels.index_select(0, index[shard].to(pixels.device)) / 255,)
 
 
 def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, kind: str) -> tuple[Tensor, None]:
