@@ -87,7 +87,7 @@ bench-cpu: $(VENV)/.ready
 	python benchmarks/cpu.py
 	python benchmarks/parts.py
 
-# The default study by this workflow, Optuna, Ray Tune and Hydra (about 20 minutes on two idle cores).
+# The default study by this workflow, Optuna, Ray Tune and Hydra (about 20 minutes on two idle cores, estimated).
 bench-sweeps: $(VENV)-sweeps/.ready
 	$(VENV)-sweeps/bin/python benchmarks/sweep_tools.py
 
