@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-Update = Callable[["Optimizer", "list[Tensor]", "list[Tensor]", dict[str, Any], float], None]
+Update = Callable[["Optimizer", "list[Tensor]", "list[Tensor]", dict[str, Any], "float | Tensor"], None]
 
 
-def sgd_update(optimizer: Optimizer, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, Any], lr: float) -> None:
+def sgd_update(
+    optimizer: Optimizer, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, Any], lr: float | Tensor
+) -> None:
     """Update `parameters` in place: v = m v + g; w -= eps v, with eps = lr (1 - m) (ICLR v5 sec. 2).
 
-    `lr` is the effective learning rate eps / (1 - m). `state` is empty at the first update.
+    `lr` is the effective learning rate eps / (1 - m), a number or a tensor (). `state` is empty at the first update.
     """
     # The functional form: torch.optim.SGD itself imports torch._dynamo, 1.1 s of start-up for every cell.
     from torch.optim.sgd import sgd

@@ -19,7 +19,7 @@ from sgdnoise.train import Curves, Plan, State, evaluation_steps, train
 
 
 def use_device(name: str, threads: int) -> torch.device:
-    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision.
+    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision: float32.
 
     Of several GPUs it is the one that the fewest other cells of this machine use.
     """
@@ -75,7 +75,7 @@ def train_cell(
     benchmark, data = load_data(cell, data_folder, device)
     plan, seeds = plan_of(cell), seed_range(cell.seeds)
     engine = choose_engine(engine, benchmark, plan, device)
-    made_by = provenance.collect(device) | {"engine": engine}
+    made_by = provenance.collect(device, plan.settings) | {"engine": engine}
     identity = cell.spec | {"device": device.type, "processes": parallel.size(), "engine": engine}
     saved = (checkpoint.load(checkpoint_path, identity, device) if checkpoint_path else None) or {}
     finished = [Curves(**curves) for curves in saved.get("finished", [])]
