@@ -58,12 +58,13 @@ class State:
     stream_terms: int = 0
     curves: Curves = field(default_factory=Curves)
     precision: str = "float32"
+    random: list[Tensor] = field(default_factory=list)  # what `random_state` was; empty: torch's own is this run's
 
     PLAIN = ("optimizer", "carries", "stream_loss", "stream_terms")
 
     def packed(self) -> dict[str, Any]:
         """Return the state as tensors and plain values, between two updates."""
-        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])
+        random = self.random or random_state(self.device)
         plain = {name: getattr(self, name) for name in self.PLAIN}
         return plain | {"model": self.model.state_dict(), "curves": asdict(self.curves), "random": random}
 
@@ -73,9 +74,19 @@ class State:
         for name in self.PLAIN:
             setattr(self, name, packed[name])
         self.curves = Curves(**packed["curves"])
-        torch.set_rng_state(packed["random"][0].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(packed["random"][1].cpu(), self.device)
+        set_random_state(packed["random"], self.device)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Return where torch's random numbers are, on the CPU and on the device."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(random: list[Tensor], device: torch.device) -> None:
+    """Go on with the random numbers from where they were."""
+    torch.set_rng_state(random[0].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(random[1].cpu(), device)
 
 
 def evaluation_steps(num_steps: int, evaluations: int) -> list[int]:
