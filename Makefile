@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -84,6 +84,11 @@ bench: $(VENV)/.ready
 # The training engines on this CPU against each other and against what else one could do (about three minutes).
 bench-cpu: $(VENV)/.ready
 	python benchmarks/cpu.py
+
+# On one GPU: whether the engine "graph" computes there what the plain loop does, and how fast it is (meant to take ten minutes).
+bench-gpu: $(VENV)/.ready
+	SGDNOISE_DEVICE=cuda pytest tests/test_graph.py
+	python benchmarks/gpu.py
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready

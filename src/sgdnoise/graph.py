@@ -42,6 +42,7 @@ from sgdnoise.train import (
 WINDOW = 64  # our choice, not measured: updates whose losses are read together
 STAGED = 2**28  # our choice, not measured: bytes of batches and noise that are drawn ahead
 TOGETHER = 2048  # our choice, not measured: examples per update of all seeds that are trained together; more fill a GPU anyway
+Resume = Sequence[dict[str, Any]] | None  # of every seed, what State.packed returned
 
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
@@ -66,20 +67,15 @@ def train(
     seeds: Sequence[int],
     device: torch.device,
     on_step: Callable[[list[State]], object] = lambda states: None,
-    resume: Sequence[dict[str, Any]] | None = None,
+    resume: Resume = None,
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `train.train` does for one; `on_step` is called after windows."""
-    saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
-    steps_done = max((one["curves"]["steps_done"] for one in resume or []), default=0)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        branches = []
-        for seed, one in zip(seeds, saved, strict=True):
-            state, batches = start(benchmark, plan, seed, device, one), batches_of(benchmark, data, plan, seed, steps_done)
-            branches.append(Branch(benchmark, plan, state, batches))
-        states = [branch.state for branch in branches]
+        pack = Pack(benchmark, data, plan, seeds, device, resume)
+        states = [branch.state for branch in pack.branches]
         evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
         started, cpu_started = time.perf_counter(), time.process_time()
-        for losses in Pack(branches, plan, device).windows(steps_done):
+        for losses in pack.windows():
             running = [state.curves for state in states if not state.curves.diverged]
             for curves in running:
                 curves.train_seconds += (time.perf_counter() - started) / len(running)
@@ -112,7 +108,6 @@ class Noise(TorchFunctionMode):
         return [F.dropout(ones, probability) for ones, probability in self.draws]
 
     def dropout(self, inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        """Stand in for torch's function."""
         if not training or not p:
             return inputs
         if self.calls == len(self.given):
@@ -126,13 +121,12 @@ class Noise(TorchFunctionMode):
 
 
 class Branch:
-    """One seed: its state, where its random numbers are, and the buffers `inputs`, batch and noise, that its updates read."""
+    """One seed: its state, where its random numbers are, and the buffers that its updates read: `batch`, and `noise.given`."""
 
     def __init__(self, benchmark: Benchmark, plan: Plan, state: State, batches: Iterator[Batch]):
         self.state, self.batches, self.noise = state, batches, Noise()
         self.random = state.random = random_state(state.device)  # what `start` has left
-        self.inputs: list[Tensor] = []
-        self.num_batch = 0  # inputs that are the batch
+        self.batch: Batch = ()
         sizes = (micro_batch_of(plan, state.model), plan.batch_size)
         self.backward = lambda batch: backward(benchmark, state, batch, *sizes)
         self.update = updater(benchmark, plan, state)
@@ -142,7 +136,7 @@ class Branch:
         """Make one update from what the buffers hold; return the summed loss, ()."""
         held, self.noise.calls = dict(self.state.carries), 0
         with self.noise:
-            loss_sum = self.backward(tuple(self.inputs[: self.num_batch]))
+            loss_sum = self.backward(self.batch)
         self.update(lr)
         for index, carry in held.items():  # where the next update reads it
             if carry is not None:
@@ -154,12 +148,10 @@ class Branch:
         """Make the first update, which draws for itself, as the plain loop does, and gives all that later ones use its place."""
         device = self.state.device
         set_random_state(self.random, device)
-        self.inputs = [tensor.clone() for tensor in next(self.batches)]
-        self.num_batch = len(self.inputs)
+        self.batch = tuple(tensor.clone() for tensor in next(self.batches))
         before = random_state(device)
         loss_sum = self.step(lr)
         self.random = self.state.random = random_state(device)
-        self.inputs += self.noise.given
         set_random_state(before, device)
         self.noise.draw()
         if not all(map(torch.equal, random_state(device), self.random)):
@@ -177,24 +169,32 @@ class Branch:
 class Pack:
     """Seeds that are trained together, and the tables that their graph reads and writes: a column per update of a window."""
 
-    def __init__(self, branches: list[Branch], plan: Plan, device: torch.device):
-        self.branches, self.plan = branches, plan
+    def __init__(
+        self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], device: torch.device, resume: Resume = None
+    ):
+        saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
+        self.plan, self.branches = plan, []
+        self.steps_done = max((one["curves"]["steps_done"] for one in resume or []), default=0)
+        for seed, one in zip(seeds, saved, strict=True):
+            state, batches = start(benchmark, plan, seed, device, one), batches_of(benchmark, data, plan, seed, self.steps_done)
+            self.branches.append(Branch(benchmark, plan, state, batches))
         self.position = torch.zeros(1, dtype=torch.long, device=device)  # of the next update in its window
         self.lrs = torch.zeros(WINDOW, dtype=torch.double, device=device)
-        self.losses = torch.zeros(len(branches), WINDOW, dtype=torch.double, device=device)
+        self.losses = torch.zeros(len(seeds), WINDOW, dtype=torch.double, device=device)
         self.ahead = torch.cuda.Stream() if device.type == "cuda" else None
 
-    def windows(self, step: int) -> Iterator[list[list[float]]]:
-        """Train from update `step` on; yield the summed losses of every seed for the updates of each window that is finished.
+    def windows(self) -> Iterator[list[list[float]]]:
+        """Train on; yield the summed losses of every seed for the updates of each window that is finished.
 
         A window ends with an evaluation. While one is being computed, the inputs of the next are drawn.
         """
+        step = self.steps_done
         if step == self.plan.num_steps:
             return
         self.begin(step, 1)
         self.advance(Branch.first)
         yield self.losses[:, :1].T.tolist()
-        update, buffers = self.capture(), [tensor for branch in self.branches for tensor in branch.inputs]
+        update, buffers = self.capture(), [tensor for one in self.branches for tensor in (*one.batch, *one.noise.given)]
         most = max(1, min(WINDOW, STAGED // sum(tensor.nbytes for tensor in buffers)))
         ends = evaluation_steps(self.plan.num_steps, self.plan.evaluations)
 
