@@ -2,9 +2,9 @@
 
 All in one run: for every row ours and the peers take turns, window by window of about half a second, data, augmentation and
 update included, on random data that stays on the device. The table has medians of WINDOWS windows and their range; all samples
-are written to --out with the device and the versions. `must` and `stretch` are what we aim at on an H200, in examples per second;
-`of roofline` is the time that arithmetic or memory traffic alone needs, at the rates of a large matrix product and a large copy on
-this device, as a share of the time taken.
+are written to --out with the device and the versions. `must` and `stretch` are what we aim at on an H200, in examples (words) per
+second or as a multiple of a peer ("others": the best of P2 to P5). `of roofline` is the time that arithmetic or memory traffic
+alone needs, at the rates of a large matrix product and a large copy on this device, as a share of the time taken.
 
 Peers, in this file: P0, torch's defaults; P1, the same tuned: channels last, the row's precision, fused SGD; P2, P1 with
 torch.compile(mode="max-autotune"); P3, several processes with P1 on the one device; P4, torch.func's vmap over the seeds; P5, the same
@@ -61,11 +61,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Row:
-    """Seeds of a benchmark at a batch size. `megabytes` is the least memory traffic of an example besides that of the weights.
-
-    They are counted: what convolutions and norms read and write, with norm, ReLU and sum fused, in the row's precision. `must` and
-    `stretch` are examples (words) per second on an H200; `ratios` how many times a peer, or "others", the best of P2 to P5.
-    """
+    """Seeds of a benchmark at a batch size."""
 
     title: str
     benchmark: str
@@ -73,99 +69,38 @@ class Row:
     seeds: int = 1
     precision: str = "bfloat16"
     micro_batch: int = 0
-    megabytes: float = 0.0
-    must: float | None = None
-    stretch: float | None = None
-    ratios: tuple[tuple[str, float], ...] = ()
     peers: tuple[str, ...] = ("P0", "P1")
     side: int = 224  # of ResNet-50's images
 
 
 ROWS = [
-    Row(
-        "WRN-16-4",
-        "wrn_cifar10",
-        16,
-        12,
-        megabytes=15.5,
-        must=60e3,
-        stretch=100e3,
-        ratios=(
-            ("P1", 10),
-            ("others", 1.2),
-        ),
-        peers=("P0", "P1", "P3"),
-    ),
-    Row(
-        "WRN-16-4",
-        "wrn_cifar10",
-        64,
-        12,
-        megabytes=15.5,
-        must=90e3,
-        stretch=120e3,
-        ratios=(
-            ("P1", 4),
-            ("others", 1.15),
-        ),
-        peers=("P0", "P1", "P2", "P3"),
-    ),
-    Row(
-        "WRN-16-4",
-        "wrn_cifar10",
-        256,
-        3,
-        megabytes=15.5,
-        must=105e3,
-        stretch=130e3,
-        ratios=(
-            ("P1", 1.4),
-            ("others", 1.05),
-        ),
-        peers=("P0", "P1", "P3"),
-    ),
-    Row(
-        "WRN-16-4",
-        "wrn_cifar10",
-        1024,
-        megabytes=15.5,
-        must=115e3,
-        stretch=150e3,
-        ratios=(
-            ("P1", 1.2),
-            ("P2", 1.0),
-        ),
-        peers=("P0", "P1", "P2"),
-    ),
-    Row("WRN-16-4", "wrn_cifar10", 8192, micro_batch=1024, megabytes=15.5, must=115e3, stretch=150e3),
-    Row("SkipInit", "wrn_skipinit_cifar10", 1024, megabytes=12.6, must=125e3, stretch=165e3),
-    Row("WRN-16-4", "wrn_cifar10", 1024, precision="tf32", megabytes=31, must=55e3, stretch=75e3),
-    Row(
-        "autoencoder",
-        "autoencoder_mnist",
-        64,
-        64,
-        "tf32",
-        must=1.83e6,
-        stretch=2.56e6,
-        ratios=(
-            ("P1", 15),
-            ("P5", 1.2),
-        ),
-        peers=("P0", "P1", "P3", "P4", "P5"),
-    ),
-    Row("LSTM 650", "lstm_ptb", 20, 8, ratios=(("P1", 3),), peers=("P0", "P1", "P3")),
-    Row(
-        "ResNet-50",
-        "resnet50_imagenet",
-        256,
-        megabytes=331,
-        must=3e3,
-        stretch=4.5e3,
-        ratios=(("P2", 1.0),),
-        peers=("P0", "P1", "P2"),
-    ),
+    Row("WRN-16-4", "wrn_cifar10", 16, 12, peers=("P0", "P1", "P3")),
+    Row("WRN-16-4", "wrn_cifar10", 64, 12, peers=("P0", "P1", "P2", "P3")),
+    Row("WRN-16-4", "wrn_cifar10", 256, 3, peers=("P0", "P1", "P3")),
+    Row("WRN-16-4", "wrn_cifar10", 1024, peers=("P0", "P1", "P2")),
+    Row("WRN-16-4", "wrn_cifar10", 8192, micro_batch=1024),
+    Row("SkipInit", "wrn_skipinit_cifar10", 1024),
+    Row("WRN-16-4", "wrn_cifar10", 1024, precision="tf32"),
+    Row("autoencoder", "autoencoder_mnist", 64, 64, "tf32", peers=("P0", "P1", "P3", "P4", "P5")),
+    Row("LSTM 650", "lstm_ptb", 20, 8, peers=("P0", "P1", "P3")),
+    Row("ResNet-50", "resnet50_imagenet", 256, peers=("P0", "P1", "P2")),
 ]
+# Of every row: the rates that it must and should reach, and how many times those of peers.
+AIMS: list[tuple[float, float, dict[str, float]]] = [
+    (60e3, 100e3, {"P1": 10, "others": 1.2}),
+    (90e3, 120e3, {"P1": 4, "others": 1.15}),
+    (105e3, 130e3, {"P1": 1.4, "others": 1.05}),
+    (115e3, 150e3, {"P1": 1.2, "P2": 1}),
+    (115e3, 150e3, {}),
+    (125e3, 165e3, {}),
+    (55e3, 75e3, {}),
+    (1.83e6, 2.56e6, {"P1": 15, "P5": 1.2}),
+    (0, 0, {"P1": 3}),
+    (3e3, 4.5e3, {"P2": 1}),
+]
+# The least memory traffic of an example besides that of the weights, in bfloat16, in MB. Counted: what convolutions and norms read
+# and write, with norm, ReLU and sum fused; next to nothing where there are none.
+MEGABYTES = {"wrn_cifar10": 15.5, "wrn_skipinit_cifar10": 12.6, "resnet50_imagenet": 331}
 
 
 def shrunk(row: Row) -> Row:
@@ -427,27 +362,28 @@ def bandwidth(size: int) -> float:
 def roofline(row: Row, flops: float, bytes_per_second: float) -> float:
     """Return the examples per second that arithmetic, or memory traffic, alone allows."""
     weights = sum(parameter.numel() for parameter in record(row).build().parameters())
-    traffic = 1e6 * row.megabytes + 32 * weights / examples(row)  # eight passes of float32 over the weights in an update
+    activations = 1e6 * MEGABYTES.get(row.benchmark, 0) * (1 if row.precision == "bfloat16" else 2)
+    traffic = activations + 32 * weights / examples(row)  # eight passes of float32 over the weights in an update
     return 1 / max(benchmarks.protocol(row.benchmark)["train_flops"] / flops, traffic / bytes_per_second)
 
 
-def verdict(row: Row, median: dict[str, float]) -> str:
-    """Say whether the aims of a row are met, as far as they were measured."""
+def verdict(must: float, ratios: dict[str, float], median: dict[str, float]) -> str:
+    """Say whether what a row must reach was reached, as far as it was measured."""
     others = [rate for name, rate in median.items() if name in ("P2", "P3", "P4", "P5")]
     best = median | ({"others": max(others)} if others else {})
-    aims = [(f"{row.must:,.0f}", median["ours"] >= row.must)] if row.must else []
-    aims += [(f"{ratio} x {name}", median["ours"] >= ratio * best[name]) for name, ratio in row.ratios if name in best]
-    return "; ".join(f"{aim}: {'met' if met else 'missed'}" for aim, met in aims)
+    aims = [(f"{must:,.0f}", must)] * bool(must)
+    aims += [(f"{ratio} x {name}", ratio * best[name]) for name, ratio in ratios.items() if name in best]
+    return "; ".join(f"{aim}: {'met' if median['ours'] >= least else 'missed'}" for aim, least in aims)
 
 
-def line(row: Row, rates: dict[str, list[float]], limit: float) -> str:
+def line(row: Row, rates: dict[str, list[float]], limit: float, aims: tuple[float, float, dict[str, float]]) -> str:
     """Write a row of the table."""
+    must, stretch, of_peers = aims
     median = {name: statistics.median(values) for name, values in rates.items()}
     ratios = [f"{median['ours'] / median[name]:.2f}" if name in median else "" for name in PEERS]
-    stretch = f"{row.stretch:,.0f}" if row.stretch else ""
     rate = f"{median['ours']:,.0f} ({min(rates['ours']):,.0f} to {max(rates['ours']):,.0f})"
-    cells = [row.title, row.batch_size, row.seeds, row.precision, rate, *ratios, verdict(row, median), stretch]
-    return f"| {' | '.join(map(str, cells))} | {median['ours'] / limit:.0%} |"
+    cells = [row.title, row.batch_size, row.seeds, row.precision, rate, *ratios, verdict(must, of_peers, median)]
+    return f"| {' | '.join(map(str, cells))} | {stretch:,.0f} | {median['ours'] / limit:.0%} |"
 
 
 def start(dry_run: bool) -> None:
@@ -472,12 +408,12 @@ def main(options: argparse.Namespace) -> int:
         "must | stretch | of roofline |",
     )
     print("|---" * (8 + len(PEERS)) + "|")
-    for row in rows:
+    for row, aims in zip(rows, AIMS, strict=True):
         rates, missing = measure(row)
         limit = roofline(row, peaks[row.precision], memory)
         samples.append({"row": asdict(row), "examples_per_second": rates, "missing": missing, "roofline": limit})
         if "ours" in rates:
-            print(line(row, rates, limit), flush=True)
+            print(line(row, rates, limit, aims), flush=True)
         for name, reason in missing.items():
             print(f"{row.title} at batch size {row.batch_size}: no {name} ({reason})", file=sys.stderr)
         if DEVICE.type == "cuda":
