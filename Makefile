@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-sweeps scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu bench-sweeps scale clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -98,6 +98,11 @@ $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
 		> "$$(echo $(VENV)-sweeps/lib/python*/site-packages)/sgdnoise.pth"
 	$(VENV)-sweeps/bin/pip install --requirement envs/requirements.lock --requirement envs/sweep_tools.lock
 	touch $@
+
+# On one GPU: whether the engine "graph" computes there what the plain loop does, and how fast it is (meant to take ten minutes).
+bench-gpu: $(VENV)/.ready
+	SGDNOISE_DEVICE=cuda pytest tests/test_graph.py
+	python benchmarks/gpu.py
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready

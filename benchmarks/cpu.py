@@ -220,7 +220,7 @@ def main() -> None:
         starts, overheads = commands(Path(folder)), overhead(Path(folder))
     print(f"\ncommand of a cell with one update: cold {spread(starts['cold'], 2)} s, warm {spread(starts['warm'], 2)} s")
     print(f"all of a cell but its updates, per run: {spread(overheads, 1)} ms")
-    made_by = provenance.collect(CPU) | {"cores": os.cpu_count(), "load": os.getloadavg()}
+    made_by = provenance.collect(CPU, {}) | {"cores": os.cpu_count(), "load": os.getloadavg()}
     print(f"{WINDOWS} windows each; {made_by['device']}, torch {made_by['torch']}, load {made_by['load'][0]:.1f}")
     (ROOT / "results").mkdir(exist_ok=True)
     content = {"made_by": made_by, "samples": samples, "command_seconds": starts, "overhead_ms": overheads}

@@ -165,7 +165,7 @@ def main() -> None:
         for chosen in (choose(*place) for place in CELLS):
             samples.append({"config": chosen.config, "cell": chosen.cell.path, "seconds": start | measure(chosen, folder)})
             print(row(chosen, samples[-1]["seconds"]), flush=True)
-    made_by = provenance.collect(train_cell.use_device("cpu", 1)) | {"cores": os.cpu_count(), "load": os.getloadavg()}
+    made_by = provenance.collect(train_cell.use_device("cpu", 1), {}) | {"cores": os.cpu_count(), "load": os.getloadavg()}
     print(f"\nmedians of {SAMPLES}; {made_by['device']}, torch {made_by['torch']}, load {made_by['load'][0]:.1f}")
     (ROOT / "results").mkdir(exist_ok=True)
     (ROOT / "results/bench_parts.json").write_text(json.dumps({"made_by": made_by, "samples": samples}, indent=1))

@@ -312,12 +312,32 @@ def test_micro_batches_add_up_to_the_batch(load, name):
     batch = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch)
     losses, gradients = [], []
     for micro_batch in (64, 32):
-        losses.append(train.backward(benchmark, train.State(model, CPU), batch, micro_batch, 64))
+        losses.append(float(train.backward(benchmark, train.State(model, CPU), batch, micro_batch, 64)))
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
         model.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_a_large_batch_is_the_mean_over_its_ghost_batches(load):
+    """Batch size 512, in one pass or in micro-batches, against 16 batches of a ghost batch each."""
+    benchmark, data = load("wrn_digits")
+    torch.manual_seed(0)
+    model = benchmark.build().double()
+    (batch,) = first_batches(benchmark, data, 512)
+    batch = (batch[0].double(), batch[1])
+
+    def gradient(some, micro_batch, batch_size):
+        model.zero_grad()
+        train.backward(benchmark, train.State(model, CPU), some, micro_batch, batch_size)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    ghosts = zip(*(tensor.split(32) for tensor in batch), strict=True)
+    mean = torch.stack([gradient(ghost, 32, 32) for ghost in ghosts]).mean(dim=0)
+    assert mean.norm() > 1e-3
+    for micro_batch in (512, 64):
+        torch.testing.assert_close(gradient(batch, micro_batch, 512), mean, rtol=1e-9, atol=1e-12)
 
 
 def test_micro_batches_keep_the_lstms_state(load):
@@ -329,9 +349,9 @@ def test_micro_batches_keep_the_lstms_state(load):
     losses = {}
     for micro_batch in (8, 2):
         state = train.State(model, CPU)
-        losses[micro_batch] = [train.backward(benchmark, state, batch, micro_batch, 8) for batch in batches]
+        losses[micro_batch] = [float(train.backward(benchmark, state, batch, micro_batch, 8)) for batch in batches]
     assert losses[8] == pytest.approx(losses[2], rel=1e-5)
-    fresh = train.backward(benchmark, train.State(model, CPU), batches[1], 8, 8)
+    fresh = float(train.backward(benchmark, train.State(model, CPU), batches[1], 8, 8))
     assert abs(fresh - losses[8][1]) > 1e-3
 
 

@@ -215,7 +215,8 @@ def _resolve_settings(chosen: dict[str, Any], offered: dict[str, Any], where: st
             raise ValueError(f"config: {where}.{name}: {value!r} is not one of {choices}")
         if isinstance(default, int | float) and not isinstance(value, int | float):
             raise ValueError(f"config: {where}.{name}: {value!r} is not a number")
-    return settings
+    later = {name: choices[0] for name, choices in benchmarks.LATER_SETTINGS.items()}
+    return {name: value for name, value in settings.items() if (name, value) not in later.items()}
 
 
 def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:

@@ -63,8 +63,9 @@ def parser() -> argparse.ArgumentParser:
     trained.add_argument(
         "--engine",
         default="auto",
-        choices=("auto", "plain", "packed"),
-        help="the plain loop, or seeds packed together (faster; autoencoders on a CPU); default: packed where it can be",
+        choices=("auto", "plain", "packed", "graph"),
+        help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
+        " yet); default: packed where it can be, else plain",
     )
     trained.add_argument(
         "--warm",

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgdnoise import parallel
+from sgdnoise import parallel, precision
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.optimizers import sgd_update
@@ -37,6 +37,8 @@ def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | No
         return "only SGD and momentum can be packed"
     if device.type != "cpu" or parallel.size() > 1:
         return "seeds are packed in one process on a CPU only"
+    if precision.of(plan.settings) != "float32":
+        return "only float32 is packed"
     if plan.settings["micro_batch"]:
         return "micro-batches are not packed"
     return None

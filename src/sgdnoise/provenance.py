@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 import sgdnoise
-from sgdnoise import parallel
+from sgdnoise import parallel, precision
 
 
-def collect(device: torch.device) -> dict[str, Any]:
-    """Describe the code, the libraries and the device of this process."""
+def collect(device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
+    """Describe the code, the libraries and the device of this process, and the precision that the settings of a cell choose."""
     return {
         "version": sgdnoise.__version__,
         **code_version(),
@@ -26,7 +26,7 @@ def collect(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "processes": parallel.size(),
-        "precision": "float32, TF32 off",  # set by `device`
+        "precision": precision.DESCRIPTIONS[precision.of(settings)],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

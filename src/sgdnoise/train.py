@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdnoise import parallel, schedule
+from sgdnoise import parallel, precision, schedule
 from sgdnoise.benchmarks import Batch, Benchmark
 from sgdnoise.ghost_norm import GhostBatchNorm
 from sgdnoise.optimizers import Optimizer
@@ -57,12 +57,14 @@ class State:
     stream_loss: float = 0.0  # summed over the `stream_terms` seen since the last evaluation
     stream_terms: int = 0
     curves: Curves = field(default_factory=Curves)
+    precision: str = "float32"
+    random: list[Tensor] = field(default_factory=list)  # what `random_state` was; empty: torch's own is this run's
 
     PLAIN = ("optimizer", "carries", "stream_loss", "stream_terms")
 
     def packed(self) -> dict[str, Any]:
         """Return the state as tensors and plain values, between two updates."""
-        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])
+        random = self.random or random_state(self.device)
         plain = {name: getattr(self, name) for name in self.PLAIN}
         return plain | {"model": self.model.state_dict(), "curves": asdict(self.curves), "random": random}
 
@@ -72,9 +74,19 @@ class State:
         for name in self.PLAIN:
             setattr(self, name, packed[name])
         self.curves = Curves(**packed["curves"])
-        torch.set_rng_state(packed["random"][0].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(packed["random"][1].cpu(), self.device)
+        set_random_state(packed["random"], self.device)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Return where torch's random numbers are, on the CPU and on the device."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(random: list[Tensor], device: torch.device) -> None:
+    """Go on with the random numbers from where they were."""
+    torch.set_rng_state(random[0].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(random[1].cpu(), device)
 
 
 def evaluation_steps(num_steps: int, evaluations: int) -> list[int]:
@@ -107,30 +119,15 @@ def train(
     before it, its neighbours or the grid, nor on whether it is continued from a packed state of its own, `resume`.
     """
     state = start(benchmark, plan, seed, device, resume)
-    model, curves = state.model, state.curves
-    parameters: list[Tensor] = list(model.parameters())
-    decayed, l2 = l2_parameters(model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
-    norms = [module for module in model.modules() if isinstance(module, GhostBatchNorm)]
-    part = parallel.shard(plan.batch_size)
-    micro_batch = int(plan.settings["micro_batch"]) or part.stop - part.start
-    check_micro_batch(micro_batch, part.stop - part.start, model)
+    curves, update = state.curves, updater(benchmark, plan, state)
+    micro_batch = micro_batch_of(plan, state.model)
     batches = batches_of(benchmark, data, plan, seed, curves.steps_done)
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     for step in range(curves.steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
-        loss_sum = backward(benchmark, state, next(batches), micro_batch, plan.batch_size)
-        gradients = gradients_of(parameters)
-        parallel.add_up(gradients)
-        with torch.no_grad():
-            if l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
-                torch._foreach_add_(gradients_of(decayed), decayed, alpha=l2)
-            if benchmark.clip_norm:
-                nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
-            plan.optimizer.update(plan.optimizer, parameters, gradients, state.optimizer, plan.lr_at(step))
-        for norm in norms:
-            norm.finish_update()
-        for parameter in parameters:
-            parameter.grad = None
+        loss_sum = float(backward(benchmark, state, next(batches), micro_batch, plan.batch_size))
+        (loss_sum,) = parallel.total(loss_sum, device=device)
+        update(plan.lr_at(step))
         curves.train_seconds += time.perf_counter() - started
         curves.train_cpu_seconds += time.process_time() - cpu_started
 
@@ -147,7 +144,8 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     torch.manual_seed(init)
     model = benchmark.build().to(device).to(memory_format=torch.channels_last)
     torch.manual_seed(noise)
-    state = State(model, device)
+    state = State(model, device, precision=precision.of(plan.settings))
+    precision.prepare(model, state.precision, device)
     if resume:
         state.unpack(resume)
     return state
@@ -175,18 +173,43 @@ def book(benchmark: Benchmark, data: Any, plan: Plan, state: State, loss_sum: fl
         state.stream_loss, state.stream_terms = 0.0, 0
 
 
-def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int, batch_size: int) -> float:
-    """Accumulate the gradient of the mean loss over `batch_size` examples; return their summed loss.
+def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int, batch_size: int) -> Tensor:
+    """Accumulate the gradient of the mean loss over `batch_size` examples; return their summed loss, () float64.
 
     `batch` is this process's part of them. The gradients of micro-batches add up to that of the whole batch, since each
     is of a sum over examples.
     """
-    loss_sum = 0.0
-    for index, micro in enumerate(zip(*(tensor.split(micro_batch) for tensor in batch), strict=True)):
-        loss, state.carries[index] = benchmark.loss(state.model, micro, state.carries.get(index))
-        (loss / batch_size).backward()
-        loss_sum += loss.item()
-    return parallel.total(loss_sum, device=state.device)[0]
+    loss_sum = torch.zeros((), dtype=torch.double, device=state.device)
+    with precision.products(state.precision):
+        for index, micro in enumerate(zip(*(tensor.split(micro_batch) for tensor in batch), strict=True)):
+            with precision.forward(state.precision, state.device):
+                loss, state.carries[index] = benchmark.loss(state.model, micro, state.carries.get(index))
+            (loss / batch_size).backward()
+            loss_sum += loss.detach()
+    return loss_sum
+
+
+def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float | Tensor], None]:
+    """Return a function that updates the network at an effective learning rate, from the gradients that `backward` left."""
+    parameters: list[Tensor] = list(state.model.parameters())
+    decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
+    norms = [module for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
+
+    def update(lr: float | Tensor) -> None:
+        gradients = gradients_of(parameters)
+        parallel.add_up(gradients)
+        with torch.no_grad():
+            if l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
+                torch._foreach_add_(gradients_of(decayed), decayed, alpha=l2)
+            if benchmark.clip_norm:
+                nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
+            plan.optimizer.update(plan.optimizer, parameters, gradients, state.optimizer, lr)
+        for norm in norms:
+            norm.finish_update()
+        for parameter in parameters:
+            parameter.grad = None
+
+    return update
 
 
 @torch.no_grad()
@@ -219,8 +242,14 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def check_micro_batch(micro_batch: int, batch_size: int, model: nn.Module) -> None:
-    """Refuse splits of a batch that would change what is computed; `batch_size` is that of this process."""
+def micro_batch_of(plan: Plan, model: nn.Module) -> int:
+    """Return the examples per forward pass, by default this process's whole part of a batch.
+
+    A ValueError for splits of a batch that would change what is computed.
+    """
+    part = parallel.shard(plan.batch_size)
+    batch_size = part.stop - part.start
+    micro_batch = int(plan.settings["micro_batch"]) or batch_size
     shared = f" of each of {parallel.size()} processes" if parallel.size() > 1 else ""
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p and shared:
@@ -231,3 +260,4 @@ def check_micro_batch(micro_batch: int, batch_size: int, model: nn.Module) -> No
             for name, number in ((f"batch size{shared}", batch_size), ("micro_batch", micro_batch)):
                 if number % ghost_batch:
                     raise ValueError(f"{name} {number} is not a multiple of the ghost batch {ghost_batch}; choose one that is")
+    return micro_batch

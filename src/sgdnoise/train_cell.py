@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgdnoise import benchmarks, budgets, checkpoint, datasets, gpus, pack, parallel, provenance
+from sgdnoise import benchmarks, budgets, checkpoint, datasets, gpus, graph, pack, parallel, provenance
 from sgdnoise.grid import Cell, seed_range
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.run import COMPLETED, DIVERGED, Run
 from sgdnoise.train import Curves, Plan, State, evaluation_steps, train
 
+# Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
+ENGINES = {"packed": pack, "graph": graph}
+
 
 def use_device(name: str, threads: int) -> torch.device:
-    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision.
+    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision: float32.
 
     Of several GPUs it is the one that the fewest other cells of this machine use.
     """
@@ -75,7 +78,7 @@ def train_cell(
     benchmark, data = load_data(cell, data_folder, device)
     plan, seeds = plan_of(cell), seed_range(cell.seeds)
     engine = choose_engine(engine, benchmark, plan, device)
-    made_by = provenance.collect(device) | {"engine": engine}
+    made_by = provenance.collect(device, plan.settings) | {"engine": engine}
     identity = cell.spec | {"device": device.type, "processes": parallel.size(), "engine": engine}
     saved = (checkpoint.load(checkpoint_path, identity, device) if checkpoint_path else None) or {}
     finished = [Curves(**curves) for curves in saved.get("finished", [])]
@@ -101,8 +104,9 @@ def train_cell(
                 f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
             )
 
-    groups = pack.groups(benchmark, seeds, plan.batch_size) if engine == "packed" else [[seed] for seed in seeds]
-    train_group = pack.train if engine == "packed" else train_plain
+    faster = ENGINES.get(engine)
+    groups = faster.groups(benchmark, seeds, plan.batch_size) if faster else [[seed] for seed in seeds]
+    train_group = faster.train if faster else train_plain
     try:
         for group in groups:
             if group[0] in seeds[len(finished) :]:
@@ -114,11 +118,12 @@ def train_cell(
 
 
 def choose_engine(name: str, benchmark: benchmarks.Benchmark, plan: Plan, device: torch.device) -> str:
-    """Return "plain", the specification, or "packed", which is faster wherever it can be used; "auto" takes it there."""
-    obstacle = pack.obstacle(benchmark, plan, device)
-    if name == "packed" and obstacle:
-        raise ValueError(f"engine packed: {obstacle}; use --engine auto")
-    return "plain" if name == "plain" or obstacle else "packed"
+    """Return "plain", the specification, or the name of one of ENGINES; "auto" takes "packed" wherever it can be used."""
+    tried = "packed" if name == "auto" else name
+    obstacle = ENGINES[tried].obstacle(benchmark, plan, device) if tried in ENGINES else None
+    if obstacle and name != "auto":
+        raise ValueError(f"engine {name}: {obstacle}; use --engine auto")
+    return "plain" if obstacle else tried
 
 
 def train_plain(

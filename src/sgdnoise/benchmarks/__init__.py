@@ -35,7 +35,7 @@ PROTOCOL_KEYS = {
     "num_test": "number of test examples, or of tokens",
     "lr_grid": "{anchor, ratio}: the learning rates are anchor * ratio^k",
     "metrics": "{metric: 'max' or 'min'}: first the test metric, second the train metric that the figures show",
-    "settings": "what the paper leaves open, besides COMMON_SETTINGS: {name: default}, or {name: [choices, the default first]}",
+    "settings": "what the paper leaves open, besides these below: {name: default}, or {name: [choices, the default first]}",
 }
 # Optional are `unroll`, the tokens of a sequence, which makes the data a text, and `train_flops`, the floating-point operations
 # of training on one example or token (forward and backward), for `sgdnoise plan`.
@@ -44,6 +44,10 @@ COMMON_SETTINGS = {
     "l2_scope": ["all", "weights"],  # not stated; all parameters is the convention of the authors' library
     "l2_convention": ["half", "full"],  # not stated; l2 / 2 ||w||^2 is the convention of the authors' libraries, or l2 ||w||^2
     "micro_batch": 0,  # examples per forward pass; 0: the whole batch
+}
+# Offered since results were first shipped: at their defaults they are no part of a cell's identity, so those stay valid.
+LATER_SETTINGS = {
+    "precision": ["float32", "tf32", "bfloat16"],  # of the products of training (see precision.py)
 }
 
 
@@ -97,7 +101,7 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
             found = ast.literal_eval(node.value)
             if missing := [key for key in PROTOCOL_KEYS if key not in found]:
                 raise ValueError(f"{path}: PROTOCOL lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})")
-            return found | {"settings": COMMON_SETTINGS | found["settings"]}
+            return found | {"settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
 
 

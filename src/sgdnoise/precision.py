@@ -1,0 +1,57 @@
+"""The number formats of training, chosen by the setting `precision`.
+
+Whatever it is, weights, velocities, updates, the statistics of norms, logits and losses are float32, and so is all of the
+evaluation: only the products of forward and backward pass differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DESCRIPTIONS = {  # for the provenance of a result
+    "float32": "float32, TF32 off",
+    "tf32": "float32, products of training in TF32; evaluated with TF32 off",
+    "bfloat16": "float32, products of training but the logits' in bfloat16 (autocast), TF32 off; evaluated in float32",
+}
+
+
+def of(settings: dict[str, Any]) -> str:
+    """Return the precision that settings choose."""
+    return settings.get("precision", "float32")
+
+
+class Logits(nn.Linear):
+    """A linear layer that autocast leaves in float32."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.float())
+
+
+def prepare(model: nn.Module, name: str, device: torch.device) -> None:
+    """Make a network ready for a precision: the linear layer that it registers last, which makes its logits, stays float32."""
+    if name == "tf32" and device.type != "cuda":
+        raise ValueError("precision tf32: only GPUs of NVIDIA have it; use device cuda, or the precision float32 or bfloat16")
+    if name == "bfloat16":
+        for layer in [module for module in model.modules() if type(module) is nn.Linear][-1:]:
+            layer.__class__ = Logits
+
+
+def forward(name: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of a forward pass."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
+
+
+@contextmanager
+def products(name: str) -> Iterator[None]:
+    """Set the flags of a forward and its backward pass; outside of them TF32 is off."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
