@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdnoise import benchmarks, grid, pack, train, train_cell
+from sgdnoise import benchmarks, calibrate, grid, pack, train, train_cell
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.train_cell import use_device
 
@@ -154,6 +154,19 @@ def test_the_engine_is_chosen_and_recorded(data_folder):
         np.testing.assert_allclose(runs["packed"].curves[metric], curve, rtol=1e-5)
         np.testing.assert_array_equal(runs["packed"].curves[metric], runs["auto"].curves[metric])
     assert runs["packed"].provenance["steps_done"] == [12, 12, 12]
+
+
+def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
+    trained = []
+
+    def recording(benchmark, data, plan, seeds, *rest):
+        trained.append(seeds)
+        return together(benchmark, data, plan, seeds, *rest)
+
+    together = pack.train
+    monkeypatch.setattr(pack, "train", recording)
+    assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
+    assert trained == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(

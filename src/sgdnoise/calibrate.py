@@ -15,8 +15,8 @@ from sgdnoise.config import Config
 from sgdnoise.grid import Cell, cells, seed_range
 from sgdnoise.plan import Throughput
 from sgdnoise.provenance import device_name
-from sgdnoise.train import State, train
-from sgdnoise.train_cell import load_data, plan_of
+from sgdnoise.train import State
+from sgdnoise.train_cell import choose_engine, groups_of, load_data, plan_of
 
 WARM_UP = 2  # updates that are not timed
 
@@ -38,19 +38,21 @@ def calibrate(config: Config, data: Path, device: torch.device, seconds: float) 
 
 
 def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float) -> float:
-    """Time whole updates of a cell, at a learning rate at which it does not diverge."""
+    """Time whole updates of a cell by the engine that trains it, at a learning rate at which it does not diverge."""
     benchmark, data = load_data(cell, folder, device)
+    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
+    engine = choose_engine("auto", benchmark, endless, device)
+    train_group, (group, *_) = groups_of(engine, benchmark, seed_range(cell.seeds), cell.batch_size)
     stamps: list[float] = []
 
-    def stamp(state: State) -> None:
+    def stamp(states: list[State]) -> None:
         stamps.append(time.perf_counter())
         if len(stamps) > WARM_UP + 1 and stamps[-1] - stamps[WARM_UP] > seconds:
             raise Enough
 
-    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
     with suppress(Enough):
-        train(benchmark, data, endless, seed_range(cell.seeds)[0], device, stamp)
-    return cell.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
+        train_group(benchmark, data, endless, group, device, stamp, None)
+    return len(group) * cell.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
 
 
 def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:

@@ -104,9 +104,7 @@ def train_cell(
                 f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
             )
 
-    faster = ENGINES.get(engine)
-    groups = faster.groups(benchmark, seeds, plan.batch_size) if faster else [[seed] for seed in seeds]
-    train_group = faster.train if faster else train_plain
+    train_group, groups = groups_of(engine, benchmark, seeds, plan.batch_size)
     try:
         for group in groups:
             if group[0] in seeds[len(finished) :]:
@@ -124,6 +122,15 @@ def choose_engine(name: str, benchmark: benchmarks.Benchmark, plan: Plan, device
     if obstacle and name != "auto":
         raise ValueError(f"engine {name}: {obstacle}; use --engine auto")
     return "plain" if obstacle else tried
+
+
+def groups_of(
+    engine: str, benchmark: benchmarks.Benchmark, seeds: Sequence[int], batch_size: int
+) -> tuple[Callable[..., list[Curves]], list[list[int]]]:
+    """Return the function by which an engine trains seeds together, and which seeds these are."""
+    if faster := ENGINES.get(engine):
+        return faster.train, faster.groups(benchmark, seeds, batch_size)
+    return train_plain, [[seed] for seed in seeds]
 
 
 def train_plain(
