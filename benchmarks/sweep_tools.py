@@ -3,10 +3,11 @@
 All in one script, one tool after another on the same two cores: the same cells in the same order, two at a time, each trained
 by `train_cell` on one thread and written by `write_run`. `--cells 12` tries it in two minutes on a sample of the autoencoder's
 cells. Times are of whole commands, from start to exit. Afterwards the study gets one learning rate more, and the time until
-its result is there is measured: the workflow is given the whole study again and finds the cell itself, the others, which know
-nothing of finished files, are told which cell it is. Every tool is used as its documentation advises for many short runs in
-processes of one machine; where it offers a choice, a comment says which was taken. The curves of all tools must be bitwise
-equal. Prints a table and writes every sample to results/bench_sweeps.json. A tool that is not installed is left out.
+its result is there is measured twice: the study is given again as a whole, and the new cell by its name. The first only for the
+workflow, which finds the cell itself; the others know nothing of finished files and would do all cells again. Every tool is used
+as its documentation advises for many short runs in processes of one machine; where it offers a choice, a comment says which was
+taken. The curves of all tools must be bitwise equal. Prints a table and writes every sample to results/bench_sweeps.json as it
+comes. A tool that is not installed is left out.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,7 +57,8 @@ class Sample:
     train_cell: float = 0.0  # in the training function: data, updates, evaluation
     updates: float = 0.0
     figures: float | None = None  # tables and figures afterwards
-    changed: list[float] = field(default_factory=list)
+    changed: list[float] = field(default_factory=list)  # the study given again with a cell more
+    named: list[float] = field(default_factory=list)  # that cell alone, given by its name
 
 
 def train_one(path: str, folder: Path) -> float:
@@ -150,6 +153,14 @@ def command(tool: str, paths: Iterable[str]) -> list[str]:
     return [sys.executable, __file__, "--study", tool, *paths]
 
 
+def command_of_one(tool: str, cell: grid.Cell) -> list[str]:
+    """Write the command by which a user of the tool runs a single cell."""
+    if tool == "workflow":
+        train = [sys.executable, "-m", "sgdnoise", "train", *shlex.split(cell.arguments)]
+        return [*train, "--data=data", "--device=cpu", f"--out=results/{cell.path}"]
+    return command(tool, [cell.path])
+
+
 def timed(words: Sequence[str], folder: Path) -> float:
     """Run a command in a folder to its end and return its seconds.
 
@@ -189,9 +200,13 @@ def measure(tool: str, config: dict, cells: list[grid.Cell], folder: Path) -> Sa
     if tool == "workflow" and whole:
         sample.figures = timed([*command(tool, []), "figures/all"], folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(wider))
+    result = folder / "results" / extra.path
     for _ in range(CHANGES if whole else 1):
-        (folder / "results" / extra.path).unlink(missing_ok=True)
-        sample.changed.append(timed(command(tool, everything if tool == "workflow" else [extra.path]), folder))
+        result.unlink(missing_ok=True)
+        if tool == "workflow":
+            sample.changed.append(timed(command(tool, everything), folder))
+            result.unlink()
+        sample.named.append(timed(command_of_one(tool, extra), folder))
     return sample
 
 
@@ -237,12 +252,17 @@ def installed() -> dict[str, str]:
 
 
 def row(tool: str, samples: list[Sample], num_cells: int) -> str:
-    """Write a tool's line of the table; medians over the rounds, of the changed cell with the range."""
+    """Write a tool's line of the table; medians over the rounds, of a cell more with the range."""
     overhead = median((WORKERS * one.study - one.train_cell) / num_cells for one in samples)
     share = median(one.updates / WORKERS / one.study for one in samples)
-    changed = [seconds for one in samples for seconds in one.changed]
-    spread = f"{median(changed):.1f} ({min(changed):.1f} to {max(changed):.1f})"
-    return f"| {tool} | {median(one.study for one in samples):.1f} | {overhead:.2f} | {share:.0%} | {spread} |"
+    study = f"{median(one.study for one in samples):.1f}"
+    again = spread([seconds for one in samples for seconds in one.changed]) or f"all again, {study}"
+    return f"| {tool} | {study} | {overhead:.2f} | {share:.0%} | {again} | {spread([s for one in samples for s in one.named])} |"
+
+
+def spread(values: list[float]) -> str:
+    """Write the median of some seconds and their range; nothing if there are none."""
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})" if values else ""
 
 
 def main() -> None:
@@ -260,29 +280,32 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
     config = validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
     cells, versions = drawn(grid.cells(config), options.cells), installed()
+    about = {"python": platform.python_version(), "cores": os.cpu_count(), "workers": WORKERS, "tools": versions}
+    about["cells"] = [cell.path for cell in cells]
     samples: list[Sample] = []
+    (ROOT / "results").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         for name in sorted({cell.benchmark for cell in cells} | {CHEAP}):
             timed([sys.executable, "-m", "sgdnoise", "prepare", name, "--data=data"], root)
         for turn in range(options.rounds):
             folders = [root / f"{turn}{index}" for index in range(len(versions))]
-            samples += [measure(tool, config, cells, folder) for tool, folder in zip(versions, folders, strict=True)]
+            for tool, folder in zip(versions, folders, strict=True):
+                samples.append(measure(tool, config, cells, folder))
+                made_by = read_run(folder / "results" / cells[0].path).provenance
+                about |= {"device": made_by["device"], "torch": made_by["torch"]}
+                content = {"made_by": about, "samples": [asdict(sample) for sample in samples]}
+                (ROOT / "results/bench_sweeps.json").write_text(json.dumps(content, indent=1))
             check_same([folder / "results" for folder in folders], [cell.path for cell in [*cells, widened(config)[1]]])
-        made_by = read_run(root / "00" / "results" / cells[0].path).provenance
-    print("| tool | study, s | overhead per cell, s | of the cores' time in updates | changed cell, s |\n|---|---|---|---|---|")
+    print("| tool | study, s | overhead per cell, s | of the cores' time in updates | a cell more, s | that cell alone, s |")
+    print("|---|---|---|---|---|---|")
     for tool in versions:
         print(row(tool, [sample for sample in samples if sample.tool == tool], len(cells)))
     what = "the default study" if options.cells is None else f"a sample of {CHEAP}"
     print(f"\n{len(cells)} cells of {what}, {options.rounds} round(s); curves bitwise equal in all tools")
     if figures := [sample.figures for sample in samples if sample.figures]:
         print(f"tables and figures of the workflow afterwards: {median(figures):.1f} s")
-    print(f"{made_by['device']}, {WORKERS} cores, torch {made_by['torch']}, {', '.join(versions.values())}")
-    about = {"device": made_by["device"], "torch": made_by["torch"], "python": platform.python_version(), "tools": versions}
-    about |= {"cells": [cell.path for cell in cells], "workers": WORKERS, "cores": os.cpu_count()}
-    (ROOT / "results").mkdir(exist_ok=True)
-    content = {"made_by": about, "samples": [asdict(sample) for sample in samples]}
-    (ROOT / "results/bench_sweeps.json").write_text(json.dumps(content, indent=1))
+    print(f"{about['device']}, {WORKERS} cores, torch {about['torch']}, {', '.join(versions.values())}")
 
 
 if __name__ == "__main__":
