@@ -33,6 +33,12 @@ def case(request, data_folder):
     return case_of(request.param, data_folder)
 
 
+@pytest.fixture
+def tolerance(request):
+    """To rounding, where seeds are batched products."""
+    return max(TOLERANCE, 1e-5 * ("autoencoder" in request.node.name))
+
+
 def case_of(name, folder, steps=100, **more):
     """Return a benchmark, its data and a plan; batches span epochs."""
     chosen = {"optimizer": "momentum", "micro_batch": 0} | CASES[name] | more
@@ -52,22 +58,22 @@ def together(benchmark, data, plan, seeds=SEEDS, resume=None):
     return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
 
 
-def assert_same(one, other):
-    assert torch.linalg.norm(one[1] - other[1]) <= TOLERANCE * torch.linalg.norm(other[1])
-    assert_same_rows(one[0], other[0])
+def assert_same(one, other, tolerance=TOLERANCE):
+    assert torch.linalg.norm(one[1] - other[1]) <= tolerance * torch.linalg.norm(other[1])
+    assert_same_rows(one[0], other[0], tolerance)
 
 
-def assert_same_rows(curves, expected):
+def assert_same_rows(curves, expected, tolerance=TOLERANCE):
     assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
     for row, expected_row in zip(curves.rows, expected.rows, strict=True):
-        assert row == pytest.approx(expected_row, rel=TOLERANCE, abs=0, nan_ok=True)
+        assert row == pytest.approx(expected_row, rel=tolerance, abs=0, nan_ok=True)
 
 
-def test_together_equals_alone_in_the_plain_loop_after_100_updates(case):
+def test_together_equals_alone_in_the_plain_loop_after_100_updates(case, tolerance):
     last = []
     for seed, (curves, found) in zip(SEEDS[1:], together(*case, SEEDS[1:]), strict=True):
         expected = train.train(*case, seed, DEVICE, last.append)
-        assert_same((curves, found), (expected, weights(last[-1].model)))
+        assert_same((curves, found), (expected, weights(last[-1].model)), tolerance)
         assert (curves.steps_done, curves.diverged) == (100, False)
 
 
@@ -77,12 +83,12 @@ def test_clipping_is_at_work(data_folder):
     assert clipped.rows[-1]["train_loss"] != pytest.approx(other.rows[-1]["train_loss"], rel=1e-4)
 
 
-def test_a_seed_is_the_same_in_any_pack_and_window(case, monkeypatch):
+def test_a_seed_is_the_same_in_any_pack_and_window(case, tolerance, monkeypatch):
     benchmark, data, plan = case
     plan = replace(plan, num_steps=12)
     expected = together(benchmark, data, plan)
     for seeds in ([4], [9, 4]):
-        assert_same(together(benchmark, data, plan, seeds)[-1], expected[1])
+        assert_same(together(benchmark, data, plan, seeds)[-1], expected[1], tolerance)
     for name, number in (("WINDOW", 2), ("STAGED", 1)):
         monkeypatch.setattr(graph, name, number)
         for one, other in zip(together(benchmark, data, plan), expected, strict=True):

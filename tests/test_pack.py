@@ -66,10 +66,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("changes", CASES)
-@pytest.mark.parametrize("block", [pack.BLOCK, 1000, 10**9])
+@pytest.mark.parametrize("block", [pack.BLOCK["cpu"], 1000, 10**9])
 def test_packed_equals_alone_after_100_updates(monkeypatch, changes, block):
     """Whatever the blocks: rows of a layer, some seeds, all seeds."""
-    monkeypatch.setattr(pack, "BLOCK", block)
+    monkeypatch.setitem(pack.BLOCK, "cpu", block)
     some = case(**changes)
     together = packed(*some)
     for seed, one in zip(SEEDS, together, strict=True):
@@ -86,24 +86,15 @@ def test_the_schedule_and_l2_matter():
 
 
 def test_every_seed_has_the_batches_that_it_has_alone():
-    """Bitwise, over the boundaries of epochs; also where another batch size or pack comes with it."""
+    """Bitwise, over the boundaries of epochs and windows, from any update on; also where another pack comes with it."""
     benchmark, data, plan = case(batch_size=7)
-    seen = {}
-
-    def recording(data, batch_size, order, start, shard):
-        mine = seen.setdefault(order.initial_seed(), [])
-        for batch in benchmark.batches(data, batch_size, order, start, shard):
-            mine.append(batch[0].clone())
-            yield batch
-
-    for seeds in ([3, 4, 5], [5, 9]):
-        seen.clear()
-        pack.train(replace(benchmark, batches=recording), data, plan, seeds, CPU)
-        for seed in seeds:
-            order = train.seed_streams(seed)[1]
-            alone = benchmark.batches(data, 7, torch.Generator().manual_seed(order), 0, slice(0, 7))
-            assert len(seen[order]) == 100
-            assert all(torch.equal(*pair) for pair in zip(seen[order], [batch for (batch,) in islice(alone, 100)], strict=True))
+    networks = pack.Networks([train.start(benchmark, plan, seed, CPU, None) for seed in SEEDS[:2]], benchmark, plan)
+    for seeds, first in (([3, 4], 0), ([4, 9], 0), ([3, 4], pack.WINDOW), ([3, 4], pack.WINDOW + 5)):
+        together = pack.indices(benchmark, plan, seeds, first)
+        alone = [train.batches_of(benchmark, data, plan, seed, first) for seed in seeds]
+        for index in islice(together, 3 * pack.WINDOW):
+            networks.losses(data["train_pixels"], index)
+            assert torch.equal(networks.values[0], torch.stack([next(stream)[0] for stream in alone]))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, 1e38])
@@ -187,6 +178,8 @@ def test_processes_and_other_optimizers_are_not_packed(monkeypatch):
     benchmark, _, plan = case()
     assert pack.obstacle(benchmark, plan, CPU) is None
     assert pack.obstacle(benchmark, plan, torch.device("cuda")) == "seeds are packed in one process on a CPU only"
+    noisy = replace(benchmark, batches=lambda *where: benchmark.batches(*where))
+    assert pack.obstacle(noisy, plan, CPU) == "only the fully connected autoencoder can be packed"
     other = replace(plan, optimizer=replace(plan.optimizer, update=lambda *arguments: None))
     assert pack.obstacle(benchmark, other, CPU) == "only SGD and momentum can be packed"
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -5,6 +5,9 @@ one graph instead of hundreds of kernels, and that seeds fill the GPU together. 
 that it reads: batches and the noise of dropout, drawn several updates ahead by each seed's own random numbers in the plain
 loop's order, and learning rates. It leaves the losses in a table that is read once per window of updates; runs are seen there
 to diverge, at the right update. On a CPU the same code runs without a graph: that is how it is tested.
+
+Two things are not the plain loop's: the autoencoder's seeds are the batched products of pack.py, in a single branch, and on a
+GPU ghost batches are normalised at once (`ghost_norm.fuse`). Both compute the same to rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sgdnoise import parallel
+from sgdnoise import ghost_norm, pack, parallel, precision
 from sgdnoise.benchmarks import Batch, Benchmark
 from sgdnoise.optimizers import sgd_update
 from sgdnoise.train import (
@@ -71,11 +74,11 @@ def train(
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `train.train` does for one; `on_step` is called after windows."""
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        pack = Pack(benchmark, data, plan, seeds, device, resume)
-        states = [branch.state for branch in pack.branches]
+        together = Pack(benchmark, data, plan, seeds, device, resume)
+        states = [state for branch in together.branches for state in branch.states]
         evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
         started, cpu_started = time.perf_counter(), time.process_time()
-        for losses in pack.windows():
+        for losses in together.windows():
             running = [state.curves for state in states if not state.curves.diverged]
             for curves in running:
                 curves.train_seconds += (time.perf_counter() - started) / len(running)
@@ -123,9 +126,12 @@ class Noise(TorchFunctionMode):
 class Branch:
     """One seed: its state, where its random numbers are, and the buffers that its updates read: `batch`, and `noise.given`."""
 
-    def __init__(self, benchmark: Benchmark, plan: Plan, state: State, batches: Iterator[Batch]):
-        self.state, self.batches, self.noise = state, batches, Noise()
-        self.random = state.random = random_state(state.device)  # what `start` has left
+    def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seed: int, steps_done: int, state: State):
+        if state.device.type == "cuda":
+            ghost_norm.fuse(state.model)
+        self.states, self.state, self.noise = [state], state, Noise()
+        self.batches = batches_of(benchmark, data, plan, seed, steps_done)
+        self.random = state.random
         self.batch: Batch = ()
         sizes = (micro_batch_of(plan, state.model), plan.batch_size)
         self.backward = lambda batch: backward(benchmark, state, batch, *sizes)
@@ -133,7 +139,7 @@ class Branch:
         self.stream = torch.cuda.Stream() if state.device.type == "cuda" else None
 
     def step(self, lr: Tensor) -> Tensor:
-        """Make one update from what the buffers hold; return the summed loss, ()."""
+        """Make one update from what the buffers hold; return the summed loss, (1,)."""
         held, self.noise.calls = dict(self.state.carries), 0
         with self.noise:
             loss_sum = self.backward(self.batch)
@@ -142,7 +148,7 @@ class Branch:
             if carry is not None:
                 torch._foreach_copy_(carry, self.state.carries[index])
             self.state.carries[index] = carry
-        return loss_sum
+        return loss_sum[None]
 
     def first(self, lr: Tensor) -> Tensor:
         """Make the first update, which draws for itself, as the plain loop does, and gives all that later ones use its place."""
@@ -158,6 +164,10 @@ class Branch:
             raise ValueError("engine graph: this network draws random numbers for more than torch's dropout; use --engine plain")
         return loss_sum
 
+    def buffers(self) -> list[Tensor]:
+        """List what `draw` draws for."""
+        return [*self.batch, *self.noise.given]
+
     def draw(self, number: int) -> list[list[Tensor]]:
         """Draw the inputs of so many updates ahead."""
         set_random_state(self.random, self.state.device)
@@ -165,19 +175,79 @@ class Branch:
         self.random = random_state(self.state.device)
         return drawn
 
+    def drawn_is_used(self) -> None:
+        """Let the state be where the random numbers now are."""
+        self.state.random = self.random
+
+
+class Products:
+    """All seeds of an autoencoder as batched products; the buffer that their updates read has the indices of the batches."""
+
+    def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]):
+        self.states, device = states, states[0].device
+        self.networks, self.images = pack.Networks(states, benchmark, plan), data["train_pixels"]
+        self.batches = pack.indices(benchmark, plan, seeds, steps_done)
+        self.index = torch.empty(len(seeds), plan.batch_size, dtype=torch.long, device=device)
+        self.stream = torch.cuda.Stream() if device.type == "cuda" else None
+
+    def step(self, lr: Tensor) -> Tensor:
+        """Make one update from what the buffer holds; return the summed losses, (K,)."""
+        with precision.products(self.states[0].precision):
+            losses = self.networks.losses(self.images, self.index)
+            self.networks.update(lr.float())
+        return losses
+
+    def first(self, lr: Tensor) -> Tensor:
+        """Make the first update."""
+        self.index.copy_(next(self.batches))
+        return self.step(lr)
+
+    def buffers(self) -> list[Tensor]:
+        """List what `draw` draws for."""
+        return [self.index]
+
+    def draw(self, number: int) -> list[list[Tensor]]:
+        """Draw the batches of so many updates ahead."""
+        return [[next(self.batches).to(self.index.device)] for _ in range(number)]
+
+    def drawn_is_used(self) -> None:
+        """There are no random numbers besides the order of the examples."""
+
+
+def branches_of(
+    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]
+) -> list[Branch]:
+    """Make a branch of every seed."""
+    return [Branch(benchmark, data, plan, seed, steps_done, state) for seed, state in zip(seeds, states, strict=True)]
+
 
 class Pack:
-    """Seeds that are trained together, and the tables that their graph reads and writes: a column per update of a window."""
+    """Seeds that are trained together, and the tables that their graph reads and writes: a column per update of a window.
+
+    `products` says whether as batched products instead of branches; by default wherever these can be.
+    """
 
     def __init__(
-        self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], device: torch.device, resume: Resume = None
+        self,
+        benchmark: Benchmark,
+        data: Any,
+        plan: Plan,
+        seeds: Sequence[int],
+        device: torch.device,
+        resume: Resume = None,
+        products: bool | None = None,
     ):
         saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
-        self.plan, self.branches = plan, []
-        self.steps_done = max((one["curves"]["steps_done"] for one in resume or []), default=0)
+        self.plan, self.steps_done = plan, max((one["curves"]["steps_done"] for one in resume or []), default=0)
+        states = []
         for seed, one in zip(seeds, saved, strict=True):
-            state, batches = start(benchmark, plan, seed, device, one), batches_of(benchmark, data, plan, seed, self.steps_done)
-            self.branches.append(Branch(benchmark, plan, state, batches))
+            states.append(start(benchmark, plan, seed, device, one))
+            states[-1].random = random_state(device)  # what `start` has left
+        self.branches: Sequence[Branch | Products]
+        if products if products is not None else pack.products_obstacle(benchmark, plan) is None:
+            self.branches = [Products(benchmark, data, plan, seeds, self.steps_done, states)]
+        else:
+            self.branches = branches_of(benchmark, data, plan, seeds, self.steps_done, states)
         self.position = torch.zeros(1, dtype=torch.long, device=device)  # of the next update in its window
         self.lrs = torch.zeros(WINDOW, dtype=torch.double, device=device)
         self.losses = torch.zeros(len(seeds), WINDOW, dtype=torch.double, device=device)
@@ -192,9 +262,9 @@ class Pack:
         if step == self.plan.num_steps:
             return
         self.begin(step, 1)
-        self.advance(Branch.first)
+        self.advance(first=True)
         yield self.losses[:, :1].T.tolist()
-        update, buffers = self.capture(), [tensor for one in self.branches for tensor in (*one.batch, *one.noise.given)]
+        update, buffers = self.capture(), [tensor for branch in self.branches for tensor in branch.buffers()]
         most = max(1, min(WINDOW, STAGED // sum(tensor.nbytes for tensor in buffers)))
         ends = evaluation_steps(self.plan.num_steps, self.plan.evaluations)
 
@@ -213,7 +283,7 @@ class Pack:
                 update()
             step += len(drawn)
             for branch in self.branches:
-                branch.state.random = branch.random
+                branch.drawn_is_used()
             drawn_next = draw(step)
             yield self.losses[:, : len(drawn)].T.tolist()
             drawn = drawn_next  # only now may the memory of the last ones be used again
@@ -225,14 +295,16 @@ class Pack:
         if self.ahead:
             torch.cuda.current_stream().wait_stream(self.ahead)
 
-    def advance(self, update: Callable[[Branch, Tensor], Tensor] = Branch.step) -> None:
-        """Make an update of every seed, on a GPU each on a stream of its own, and write down the losses."""
+    def advance(self, first: bool = False) -> None:
+        """Make an update of every seed, on a GPU each branch on a stream of its own, and write down the losses."""
         lr = self.lrs.index_select(0, self.position)[0]
-        for branch, losses in zip(self.branches, self.losses, strict=True):
+        columns = self.losses.split([len(branch.states) for branch in self.branches])
+        for branch, losses in zip(self.branches, columns, strict=True):
             if branch.stream:
                 branch.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(branch.stream):
-                losses.index_copy_(0, self.position, update(branch, lr)[None])
+                found = branch.first(lr) if first else branch.step(lr)
+                losses.index_copy_(1, self.position, found.double()[:, None])
         for branch in self.branches:
             if branch.stream:
                 torch.cuda.current_stream().wait_stream(branch.stream)

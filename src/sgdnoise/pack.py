@@ -9,7 +9,7 @@ numbers, and whatever becomes of one leaves the others' bits alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,23 +22,36 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.optimizers import sgd_update
 from sgdnoise.tasks import reconstruction
-from sgdnoise.train import Curves, Plan, State, batches_of, book, evaluation_steps, l2_factor, start
+from sgdnoise.tasks.classification import index_stream
+from sgdnoise.train import Curves, Plan, State, book, evaluation_steps, l2_factor, seed_streams, start
 
-BLOCK = 2**17  # our choice, measured: weights of a block; with their gradient and velocity 1.5 MB
+BLOCK = {  # our choice: weights of a block
+    "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
+    "cuda": 2**30,  # not measured: a layer at once
+}
+WINDOW = 32  # our choice: updates whose batches are drawn together
 TOGETHER = 2**20  # our choice, measured: weights and units, of all examples, of seeds that are trained together
 
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
     """Say why a cell cannot be trained here; None if it can."""
-    made_of = [made.func if isinstance(made, partial) else None for made in (benchmark.build, benchmark.loss)]
-    if made_of != [Autoencoder, reconstruction.loss] or benchmark.clip_norm:
-        return "only the fully connected autoencoder can be packed"
-    if plan.optimizer.update is not sgd_update:
-        return "only SGD and momentum can be packed"
     if device.type != "cpu" or parallel.size() > 1:
         return "seeds are packed in one process on a CPU only"
     if precision.of(plan.settings) != "float32":
         return "only float32 is packed"
+    return products_obstacle(benchmark, plan)
+
+
+def products_obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
+    """Say why the seeds of a cell are not batched products, on whatever device; None if they are."""
+    parts = (benchmark.build, benchmark.batches, benchmark.loss)
+    made_of = [made.func if isinstance(made, partial) else None for made in parts]
+    if made_of != [Autoencoder, reconstruction.batches, reconstruction.loss] or benchmark.clip_norm:
+        return "only the fully connected autoencoder can be packed"
+    if plan.optimizer.update is not sgd_update:
+        return "only SGD and momentum can be packed"
+    if precision.of(plan.settings) == "bfloat16":
+        return "bfloat16 is not packed"
     if plan.settings["micro_batch"]:
         return "micro-batches are not packed"
     return None
@@ -63,21 +76,15 @@ def train(
     resume: Sequence[dict[str, Any]] | None = None,
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `train.train` does for one."""
-    assert isinstance(benchmark.loss, partial)
     saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
     states = [start(benchmark, plan, seed, device, one) for seed, one in zip(seeds, saved, strict=True)]
     steps_done = max(state.curves.steps_done for state in states)
-    streams = [batches_of(benchmark, data, plan, seed, steps_done) for seed in seeds]
-    networks = Networks(states, plan.batch_size, plan.optimizer.momentum, benchmark.loss.keywords["kind"])
-    l2 = l2_factor(benchmark, plan.settings)
-    l2_biases = l2 if plan.settings["l2_scope"] == "all" else 0.0
+    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, steps_done)
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     for step in range(steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
-        for pixels, stream in zip(networks.values[0], streams, strict=True):
-            pixels.copy_(next(stream)[0])
-        loss_sums = networks.losses()
-        networks.update(plan.lr_at(step) * (1 - plan.optimizer.momentum), l2, l2_biases)
+        loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
+        networks.update(plan.lr_at(step))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         running = [(state, loss_sum) for state, loss_sum in zip(states, loss_sums, strict=True) if not state.curves.diverged]
         for state, loss_sum in running:
@@ -88,6 +95,21 @@ def train(
             break
         on_step(states)
     return [state.curves for state in states]
+
+
+def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
+    """Yield the indices of the seeds' batches, (K, B), update by update, from `steps_done` on, as `batches_of` does for one.
+
+    They are drawn WINDOW updates at a time, since batches that follow one another in a stream are a larger batch of it.
+    """
+    assert isinstance(benchmark.batches, partial)
+    window = (benchmark.batches.keywords["num_train"], WINDOW * plan.batch_size)
+    orders = [torch.Generator().manual_seed(seed_streams(seed)[1]) for seed in seeds]
+    streams = [index_stream(*window, order, steps_done // WINDOW) for order in orders]
+    skip = steps_done % WINDOW
+    while True:
+        yield from torch.stack([next(stream).view(WINDOW, -1) for stream in streams], dim=1)[skip:]
+        skip = 0
 
 
 @dataclass(frozen=True)
@@ -107,17 +129,20 @@ class Block:
 class Networks:
     """K autoencoders, whose parameters and velocities become views of joint tensors, and the buffers for an update of each.
 
-    Fill `values[0]` with pixels (K, B, P), call `losses`, then `update`. `kind` is the loss.
+    Call `losses`, then `update`.
     """
 
-    def __init__(self, states: Sequence[State], batch_size: int, momentum: float, kind: str):
-        self.momentum, self.kind = momentum, kind
+    def __init__(self, states: Sequence[State], benchmark: Benchmark, plan: Plan):
+        assert isinstance(benchmark.loss, partial)
+        self.kind, self.momentum = benchmark.loss.keywords["kind"], plan.optimizer.momentum
+        self.l2 = l2_factor(benchmark, plan.settings)
+        self.l2_biases = self.l2 if plan.settings["l2_scope"] == "all" else 0.0
         self.activations = [type(one) for one in states[0].model.modules() if isinstance(one, nn.Sigmoid | nn.Tanh | nn.Identity)]
         parameters = [list(state.model.parameters()) for state in states]
         self.weights, self.biases = join(parameters)
         zeros = [torch.zeros_like(parameter) for parameter in parameters[0]]
-        velocities = [state.optimizer.get("velocities", zeros) for state in states] if momentum else []
-        weight_velocities, bias_velocities = join(velocities) if momentum else ([], None)
+        velocities = [state.optimizer.get("velocities", zeros) for state in states] if self.momentum else []
+        weight_velocities, bias_velocities = join(velocities) if self.momentum else ([], None)
         self.bias_velocities = [] if bias_velocities is None else [bias_velocities]
         for index, state in enumerate(states):
             for parameter, view in zip(parameters[index], of_seed(index, self.weights, self.biases), strict=True):
@@ -126,22 +151,26 @@ class Networks:
                 state.optimizer["velocities"] = of_seed(index, weight_velocities, bias_velocities)
 
         widths = [self.weights[0].shape[2], *(weight.shape[1] for weight in self.weights)]
-        self.values, self.gradients = ([torch.empty(len(states), batch_size, width) for width in widths] for _ in range(2))
+        shapes = [(len(states), plan.batch_size, width) for width in widths]
+        self.values, self.gradients = ([self.biases.new_empty(shape) for shape in shapes] for _ in range(2))
+        self.pixels = self.values[0].new_empty(shapes[0], dtype=torch.uint8).flatten(0, 1)
         self.bias_gradient = torch.empty_like(self.biases)
         self.bias_gradients = self.bias_gradient.split(widths[1:], dim=1)
         self.affine = [
             (bias[:, None], weights.transpose(1, 2))
             for bias, weights in zip(self.biases.split(widths[1:], dim=1), self.weights, strict=True)
         ]
-        scratch = torch.empty(max(BLOCK, *widths))
+        self.block = BLOCK[self.biases.device.type]
+        most = min(self.block, max(weights.numel() for weights in self.weights))
+        scratch = self.biases.new_empty(max(most, *widths))
         self.blocks = [self.cut(layer, weight_velocities, scratch) for layer in range(len(self.weights))]
 
     def cut(self, layer: int, velocities: list[Tensor], scratch: Tensor) -> list[Block]:
         """Cut a layer into blocks: several seeds, or where the weights of one are too many, some of its rows."""
         weights = self.weights[layer]
         num_seeds, num_rows, num_columns = weights.shape
-        rows = min(num_rows, max(1, BLOCK // num_columns))
-        seeds = max(1, BLOCK // (num_rows * num_columns))
+        rows = min(num_rows, max(1, self.block // num_columns))
+        seeds = max(1, self.block // (num_rows * num_columns))
         blocks = []
         for first in range(0, num_seeds, seeds):
             for first_row in range(0, num_rows, rows):
@@ -161,8 +190,13 @@ class Networks:
                 )
         return blocks
 
-    def losses(self) -> list[float]:
-        """Compute the loss of each seed, summed over its batch, and the gradient of its mean at the logits."""
+    def losses(self, images: Tensor, index: Tensor) -> Tensor:
+        """Compute the loss of each seed, summed over its batch, (K,), and the gradient of its mean at the logits.
+
+        images: (N, P) uint8; index: (K, B), of the batches.
+        """
+        torch.index_select(images, 0, index.flatten(), out=self.pixels)
+        torch.div(self.pixels, 255, out=self.values[0].flatten(0, 1))
         for layer, (biases, weights) in enumerate(self.affine):
             outputs = self.values[layer + 1]
             torch.baddbmm(biases, self.values[layer], weights, out=outputs)
@@ -178,13 +212,15 @@ class Networks:
             sums = torch.sub(logits, pixels, out=gradient).square().sum(dim=(1, 2)) / 2
             BACKWARD[nn.Sigmoid](gradient, logits, grad_input=gradient)
         gradient.div_(pixels.shape[1])
-        return sums.tolist()
+        return sums
 
-    def update(self, lr: float, l2: float, l2_biases: float) -> None:
-        """Propagate the gradient from the logits down, and update every block of weights as soon as it was used."""
-        step = partial(
-            torch._fused_sgd_, momentum=self.momentum, lr=lr, dampening=0, nesterov=False, maximize=False, is_first_step=False
-        )
+    def update(self, lr: float | Tensor) -> None:
+        """Propagate the gradient from the logits down, and update every block of weights as soon as it was used.
+
+        lr: the effective learning rate; as a tensor () float32.
+        """
+        constants = {"momentum": self.momentum, "lr": lr * (1 - self.momentum), "dampening": 0}
+        step = partial(torch._fused_sgd_, nesterov=False, maximize=False, is_first_step=False, **constants)
         for layer in reversed(range(len(self.weights))):
             torch.sum(self.gradients[layer + 1], dim=1, out=self.bias_gradients[layer])
             for block in self.blocks[layer]:
@@ -193,11 +229,11 @@ class Networks:
                 elif layer:
                     block.input_gradient.baddbmm_(block.output_gradient, block.weights)
                 torch.bmm(block.output_gradient_t, block.inputs, out=block.gradient)
-                step([block.weights], [block.gradient], block.velocities, weight_decay=l2)
+                step([block.weights], [block.gradient], block.velocities, weight_decay=self.l2)
             if layer and self.activations[layer - 1] in BACKWARD:
                 gradient = self.gradients[layer]
                 BACKWARD[self.activations[layer - 1]](gradient, self.values[layer], grad_input=gradient)
-        step([self.biases], [self.bias_gradient], self.bias_velocities, weight_decay=l2_biases)
+        step([self.biases], [self.bias_gradient], self.bias_velocities, weight_decay=self.l2_biases)
 
 
 FORWARD = {nn.Sigmoid: torch.sigmoid, nn.Tanh: torch.tanh}

@@ -85,15 +85,12 @@ def benchmark(settings: Settings) -> Benchmark:
         raise ValueError(f"settings.num_train: {num_train!r} is not a whole number from 1 to {NUM_IMAGES}, the size of MNIST")
 
     def evaluate(model: Any, data: Any, split: str) -> dict[str, float]:
-        return reconstruction.evaluate(model, images_of(data, split), kind)
-
-    def images_of(data: Any, split: str) -> Any:
-        return data[f"{split}_pixels"][: num_train if split == "train" else None]
+        return reconstruction.evaluate(model, data[f"{split}_pixels"][: num_train if split == "train" else None], kind)
 
     return Benchmark(
         arrays=arrays,
         build=partial(Autoencoder, WIDTHS, settings["activation"], NUM_INCOMING if settings["init"] == "sparse" else None),
-        batches=lambda data, *where: reconstruction.batches(images_of(data, "train"), *where),
+        batches=partial(reconstruction.batches, num_train=num_train),
         loss=partial(reconstruction.loss, kind=kind),
         evaluate=evaluate,
         l2=L2,

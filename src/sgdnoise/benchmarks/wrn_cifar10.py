@@ -57,7 +57,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 
 def benchmark(settings: Settings) -> Benchmark:
     """Make the record for `settings`."""
-    norm = partial(GhostBatchNorm, ghost_batch=GHOST_BATCH, decay=settings["norm_decay"], eps=settings["norm_eps"])
+    norm = partial(GhostBatchNorm, ghost_batch=GHOST_BATCH, decay=settings["norm_decay"], eps=settings["norm_eps"], relu=True)
     return Benchmark(
         arrays=arrays,
         build=partial(WideResNet, DEPTH, WIDTH, num_channels=3, num_classes=10, norm=norm, conv_init=settings["conv_init"]),

@@ -47,7 +47,7 @@ normalize = partial(classification.normalize, mean=(4.9,), sd=(6.0,))  # of the 
 
 def benchmark(settings: Settings) -> Benchmark:
     """Make the record for `settings`."""
-    norm = partial(GhostBatchNorm, ghost_batch=GHOST_BATCH, decay=settings["norm_decay"], eps=settings["norm_eps"])
+    norm = partial(GhostBatchNorm, ghost_batch=GHOST_BATCH, decay=settings["norm_decay"], eps=settings["norm_eps"], relu=True)
     return Benchmark(
         arrays=arrays,
         build=partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, norm=norm),

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 GROUP_STRIDES = (1, 2, 2)  # later WRN code
 
 
 class Block(nn.Module):
-    """Add one residual branch: (norm, ReLU, 3x3 conv) twice, times a scalar if `skip_init`.
+    """Add one residual branch: (norm and ReLU, 3x3 conv) twice, times a scalar if `skip_init`.
 
     The first block of every group projects its skip path by a 1x1 conv, after that block's first norm and ReLU (later
     WRN code); no nonlinearity lies on the other skip paths (SkipInit v0).
@@ -25,8 +24,8 @@ class Block(nn.Module):
         self.scale = nn.Parameter(torch.zeros(())) if skip_init else None
 
     def forward(self, images: Tensor) -> Tensor:
-        active = F.relu(self.norm1(images))
-        branch = self.conv2(F.relu(self.norm2(self.conv1(active))))
+        active = self.norm1(images)
+        branch = self.conv2(self.norm2(self.conv1(active)))
         if self.scale is not None:
             branch = self.scale * branch
         return branch + (images if self.project is None else self.project(active))
@@ -35,7 +34,7 @@ class Block(nn.Module):
 class WideResNet(nn.Module):
     """Map images (B, num_channels, H, W) to logits (B, num_classes).
 
-    `norm` makes a normalisation layer from a channel count. Without one the network is SkipInit: a zero-initialised
+    `norm` makes a normalisation layer and its ReLU from a channel count. Without one the network is SkipInit: a zero-initialised
     scalar at the end of each residual branch, biases on every convolution, dropout before the classifier
     (ICLR v5 App. C). `conv_init` is "he", variance 2/fan-in, or "lecun", 1/fan-in.
     """
@@ -53,7 +52,7 @@ class WideResNet(nn.Module):
         super().__init__()
         assert (depth - 4) % 6 == 0, "depth is 6 n + 4"
         skip_init = norm is None
-        make_norm = norm or (lambda _: nn.Identity())
+        make_norm = norm or (lambda _: nn.ReLU())
         channels = 16
         layers: list[nn.Module] = [nn.Conv2d(num_channels, channels, 3, padding=1, bias=skip_init)]
         for group, stride in enumerate(GROUP_STRIDES):
@@ -62,7 +61,7 @@ class WideResNet(nn.Module):
                 first = block == 0
                 layers.append(Block(channels, num_out, stride if first else 1, make_norm, skip_init, project=first))
                 channels = num_out
-        self.features = nn.Sequential(*layers, make_norm(channels), nn.ReLU())
+        self.features = nn.Sequential(*layers, make_norm(channels))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, num_classes)
         for module in self.modules():

@@ -12,9 +12,12 @@ from sgdnoise.tasks.classification import index_stream
 EVALUATION_BATCH = 1000  # our choice: any size gives the same sums
 
 
-def batches(pixels: Tensor, batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:
-    """Yield pixels (B, P) float32 in [0, 1] of the images (N, P) uint8, on their device."""
-    for index in index_stream(len(pixels), batch_size, order, start):
+def batches(
+    data: dict[str, Tensor], batch_size: int, order: torch.Generator, start: int, shard: slice, num_train: int
+) -> Batches:
+    """Yield pixels (B, P) float32 in [0, 1] of the first `num_train` images (N, P) uint8, on their device."""
+    pixels = data["train_pixels"]
+    for index in index_stream(num_train, batch_size, order, start):
         yield (pixels.index_select(0, index[shard].to(pixels.device)) / 255,)
 
 
