@@ -40,6 +40,7 @@ WINDOWS, SECONDS = 5, 0.3
 SMALL = [196, 128, 64, 16]
 DIGITS, MNIST = ([64, 100, 50, 25, 8], [784, 1000, 500, 250, 30])
 NUM_IMAGES = 2048
+STARTS = {"cold": "sgdnoise", "warm": "sgdnoise.warm"}  # the modules that train a cell
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,14 @@ def commands(folder: Path) -> dict[str, list[float]]:
         "--lr=0.08",
         "--device=cpu",
     ]
-    command = [sys.executable, "-m", "sgdnoise", "train", *cell, "--evaluations=1", f"--data={folder}", f"--out={folder}/a.h5"]
+    words = ["train", *cell, "--evaluations=1", f"--data={folder}", f"--out={folder}/a.h5"]
+    command = {name: [sys.executable, "-m", module, *words] for name, module in STARTS.items()}
     seconds: dict[str, list[float]] = {"cold": [], "warm": []}
-    subprocess.run([*command, "--warm"], check=True, capture_output=True)  # prepares the data and starts the server
+    subprocess.run(command["warm"], check=True, capture_output=True)  # prepares the data and starts the server
     for _ in range(WINDOWS):
-        for name, option in (("cold", "--no-warm"), ("warm", "--warm")):
+        for name in STARTS:
             started = time.perf_counter()
-            subprocess.run([*command, option], check=True, capture_output=True)
+            subprocess.run(command[name], check=True, capture_output=True)
             seconds[name].append(time.perf_counter() - started)
     return seconds
 

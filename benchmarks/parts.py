@@ -105,14 +105,13 @@ def parts_of(cell: grid.Cell, folder: Path) -> dict[str, float]:
 
 def starts(cell: grid.Cell, folder: Path) -> dict[str, list[float]]:
     """Run the command of a cell, cold and warm; return the seconds that it takes beside its training function."""
-    words = [sys.executable, "-m", "sgdnoise", "train", f"--data={folder}", "--device=cpu", f"--out={folder / 'a.h5'}"]
-    words += shlex.split(cell.arguments)
+    words = ["train", f"--data={folder}", "--device=cpu", f"--out={folder / 'a.h5'}", *shlex.split(cell.arguments)]
     seconds: dict[str, list[float]] = {"start": [], "cold start": []}
-    subprocess.run([*words, "--warm"], check=True, capture_output=True)  # starts the server
+    subprocess.run([sys.executable, "-m", "sgdnoise.warm", *words], check=True, capture_output=True)  # starts the server
     for _ in range(SAMPLES):
-        for name, option in (("start", "--warm"), ("cold start", "--no-warm")):
+        for name, module in (("start", "sgdnoise.warm"), ("cold start", "sgdnoise")):
             started = time.perf_counter()
-            subprocess.run([*words, option], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", module, *words], check=True, capture_output=True)
             spent = time.perf_counter() - started
             seconds[name].append(spent - run.read_run(folder / "a.h5").provenance["seconds"])
     return seconds

@@ -147,21 +147,21 @@ def test_calibrate_makes_the_table_that_plan_reads(sgdnoise, tmp_path, data_fold
     assert lines[3].startswith("hours: of CPU")
 
 
-@pytest.mark.parametrize("start", [[], ["--warm", "--device=cpu"]])
-def test_a_progress_bar_for_a_person(tmp_path, data_folder, start):
+@pytest.mark.parametrize("module", ["sgdnoise", "sgdnoise.warm"])
+def test_a_progress_bar_for_a_person(tmp_path, data_folder, module):
     """On a terminal stderr shows a bar."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [
         sys.executable,
         "-m",
-        "sgdnoise",
+        module,
         "train",
         *AUTOENCODER,
         "--budget=steps4",
+        "--device=cpu",
         f"--data={data_folder}",
         f"--out={tmp_path / 'a.h5'}",
-        *start,
     ]
     subprocess.run(command, stderr=slave, stdout=subprocess.DEVNULL, check=True)
     os.close(slave)

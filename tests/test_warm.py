@@ -29,9 +29,9 @@ class Place:
         self.folder, self.data_folder = folder, data_folder
 
     def start(self, out, *more, warm=True, **variables):
-        words = ["train", *AUTOENCODER, f"--data={self.data_folder}", f"--out={out}", "--device=cpu", *["--warm"] * warm, *more]
+        words = ["train", *AUTOENCODER, f"--data={self.data_folder}", f"--out={out}", "--device=cpu", *more]
         return subprocess.Popen(
-            [sys.executable, "-m", "sgdnoise", *words],
+            [sys.executable, "-m", "sgdnoise.warm" if warm else "sgdnoise", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -51,7 +51,7 @@ class Place:
             try:
                 state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
                 ours = f"TMPDIR={self.folder}\0".encode() in (process / "environ").read_bytes()
-                if ours and b"sgdnoise.warm" in (process / "cmdline").read_bytes() and state != "Z":
+                if ours and b"sgdnoise.warm_server" in (process / "cmdline").read_bytes() and state != "Z":
                     parents[int(process.name)] = int(parent)
             except OSError:  # it has just ended
                 continue
@@ -102,8 +102,8 @@ def test_the_same_bits_as_in_a_process_of_its_own(place, tmp_path, name):
 
 
 def test_the_command_itself_does_not_import_torch(place, tmp_path):
-    code = "import sys; from sgdnoise.__main__ import main\ntry: main()\nfinally: print('torch' in sys.modules, flush=True)"
-    words = ["train", *AUTOENCODER, f"--data={place.data_folder}", "--device=cpu", "--warm", "--out=a.h5"]
+    code = "import sys, sgdnoise.warm as w; w.run(sys.argv[1:]); print('torch' in sys.modules, flush=True)"
+    words = ["train", *AUTOENCODER, f"--data={place.data_folder}", "--device=cpu", "--out=a.h5"]
     environment = os.environ | {"TMPDIR": str(place.folder)}
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False")
@@ -205,7 +205,7 @@ def test_without_a_usable_server_the_command_trains_itself(place, tmp_path, obst
     else:  # it listens, but ends
         package = tmp_path / "src" / "sgdnoise"
         shutil.copytree(ROOT / "src" / "sgdnoise", package)
-        module = package / "warm.py"
+        module = package / "warm_server.py"
         module.write_text(module.read_text().replace("def serve(", "def serve(listener): sys.exit(1)\n\n\ndef unused("))
         variables = {"PYTHONPATH": str(package.parent)}
     code, stdout, stderr = place.run(tmp_path / "a.h5", **variables)
@@ -219,6 +219,8 @@ def test_an_idle_server_ends_and_takes_its_socket_with_it(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        code = f"import socket, sgdnoise.warm as w; w.IDLE_SECONDS = 0.1; w.serve(socket.socket(fileno={listener.fileno()}))"
+        code = (
+            f"import socket, sgdnoise.warm_server as w; w.IDLE_SECONDS = 0.1; w.serve(socket.socket(fileno={listener.fileno()}))"
+        )
         subprocess.run([sys.executable, "-c", code], pass_fds=[listener.fileno()], timeout=100, check=True)
     assert not path.exists()

@@ -52,7 +52,8 @@ def list_grid(options: argparse.Namespace) -> None:
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
-        where = f"--data={config['data']} --device={config['device']}" + f" --processes={shared}" * (shared > 1)
+        where = f"--data={config['data']} --device={config['device']} --engine={config['engine']}"
+        where += f" --processes={shared}" * (shared > 1)
         command = f"python -m sgdnoise train {cell.arguments} {where} {out}"
         print(
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
@@ -109,11 +110,6 @@ def train(options: argparse.Namespace) -> None:
         from sgdnoise.parallel import launch
 
         raise SystemExit(launch(options.processes, sys.argv[1:]))
-    if options.warm and options.device == "cpu" and "WORLD_SIZE" not in os.environ:
-        from sgdnoise import warm
-
-        if (code := warm.run(sys.argv[1:])) is not None:
-            raise SystemExit(code)
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from tqdm import tqdm

@@ -33,16 +33,20 @@ def calibrate(config: Config, data: Path, device: torch.device, seconds: float) 
         if name not in evaluation:
             evaluation[name] = evaluation_seconds(cell, data, device)
         yield Throughput(
-            name, batch_size, examples_per_second(cell, data, device, seconds), evaluation[name], device_name(device)
+            name,
+            batch_size,
+            examples_per_second(cell, data, device, seconds, config["engine"]),
+            evaluation[name],
+            device_name(device),
         )
 
 
-def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float) -> float:
+def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float, engine: str = "auto") -> float:
     """Time whole updates of a cell by the engine that trains it, at a learning rate at which it does not diverge."""
     benchmark, data = load_data(cell, folder, device)
     endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
-    engine = choose_engine("auto", benchmark, endless, device)
-    train_group, (group, *_) = groups_of(engine, benchmark, seed_range(cell.seeds), cell.batch_size)
+    chosen = choose_engine(engine, benchmark, endless, device)
+    train_group, (group, *_) = groups_of(chosen, benchmark, seed_range(cell.seeds), cell.batch_size)
     stamps: list[float] = []
 
     def stamp(states: list[State]) -> None:

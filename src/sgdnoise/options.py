@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sgdnoise.config import Config, validate
 from sgdnoise.optimizers import OPTIMIZERS
 
 
+@functools.cache
 def parser() -> argparse.ArgumentParser:
     """Describe every verb and option."""
     root = argparse.ArgumentParser(
@@ -66,12 +68,6 @@ def parser() -> argparse.ArgumentParser:
         choices=("auto", "plain", "packed", "graph"),
         help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
         " yet); default: packed where it can be, else plain",
-    )
-    trained.add_argument(
-        "--warm",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="let a process that has imported torch train it, for many short cells in a row (only with --device cpu)",
     )
     trained.add_argument("--out", required=True, type=Path, help="the HDF5 file to write")
 

@@ -1,31 +1,28 @@
 """A cell without the start-up: a server that has imported torch forks a child for every cell that it is handed.
 
-`sgdnoise train --warm` sends its arguments, folder, environment and standard files to the server of its user, starts one if
-there is none, forwards signals to the child, and ends with the child's exit code. The child does what the command would do
-itself. If the command is killed, so is the child; if the server is killed, its children go on. A server ends when idle.
-Without a usable server the command trains in its own process. Linux and `--device cpu` only: CUDA does not survive a fork.
+`python -m sgdnoise.warm train ...` sends its arguments, folder, environment and standard files to the server of its user,
+starts one if there is none, forwards signals to the child, and ends with the child's exit code. The child does what
+`python -m sgdnoise train ...` would do. If the command is killed, so is the child; if the server is killed, its children go
+on. Without a usable server the command trains in its own process. Linux and `--device cpu` only: CUDA does not survive a
+fork. This module imports little: what it takes to start is spent on every cell.
 """
 
 from __future__ import annotations
 
 import fcntl
-import gc
 import hashlib
 import json
 import os
 import re
+import runpy
 import signal
 import socket
-import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-IDLE_SECONDS = 30
 START_SECONDS = 60  # to wait for a server that is importing torch
 # What a forked child has from the server and not from the command: variables that libraries read when they are loaded, ...
 VARIABLES = r"(PYTHON|LD|LC|LANG|GLIBC|MALLOC|OMP|GOMP|KMP|GOTO|OPENBLAS|MKL|DNNL|ONEDNN|ATEN|TORCH|PYTORCH|HDF5).*"
@@ -102,90 +99,20 @@ def connect() -> socket.socket:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(path))
                 listener.listen()
-                command = [sys.executable, "-m", "sgdnoise.warm", str(listener.fileno())]
+                import subprocess
+
+                command = [sys.executable, "-m", "sgdnoise.warm_server", str(listener.fileno())]
                 nul = subprocess.DEVNULL
                 subprocess.Popen(command, 0, None, nul, nul, nul, pass_fds=[listener.fileno()], start_new_session=True)
             connection.connect(str(path))
     return connection
 
 
-def serve(listener: socket.socket) -> None:
-    """Fork a child for every connection, until there was none and no child is left for a while."""
-    gc.disable()  # as in `train`
-    import torch.optim.sgd  # noqa: F401
-    import tqdm  # noqa: F401
-
-    from sgdnoise import benchmarks, run, train_cell  # noqa: F401
-
-    for name in benchmarks.names():
-        benchmarks.module(name)
-    gc.freeze()  # what is not collected is not copied
-    gc.enable()
-    os.chdir("/")
-    listener.settimeout(IDLE_SECONDS)
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            if not children():
-                break
-            continue
-        children()
-        if os.fork() == 0:
-            listener.close()
-            try:
-                stand_in(connection)
-            finally:
-                os._exit(1)
-        connection.close()
-    Path(listener.getsockname()).unlink(missing_ok=True)
-
-
-def children() -> bool:
-    """Forget the children that have ended, and say whether there are others."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
-def stand_in(connection: socket.socket) -> None:
-    """Run what comes over a connection as the process at its other end would, and send the exit code."""
-    _, files, _, _ = socket.recv_fds(connection, 1, 3)
-    stream = connection.makefile("rwb")
-    request = json.loads(stream.readline())
-    for number, file in enumerate(files):
-        os.dup2(file, number)
-        os.close(file)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    os.chdir(request["folder"])
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.path[:], sys.argv[1:] = request["path"], request["arguments"]
-
-    def end_with_it() -> None:  # a killed command has nobody to wait for its result
-        try:
-            connection.recv(1)
-        finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-    from sgdnoise.__main__ import main
-
-    stream.write(b"%d\n" % os.getpid())
-    stream.flush()
-    try:
-        code = main([*request["arguments"], "--no-warm"])
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    stream.write(b"%d\n" % code)
-    stream.flush()
-
-
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        code = run(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"sgdnoise: error: {error}")
+    if code is None:
+        runpy.run_module("sgdnoise", run_name="__main__")
+    sys.exit(code)

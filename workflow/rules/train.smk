@@ -16,12 +16,13 @@ rule train:
         processes=PROCESSES,
         gpu=GPUS,
         checkpoint_seconds=config["checkpoint_seconds"],
+        engine=config["engine"],
         # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
-        start="--no-warm" if workflow.remote_exec else "--warm",
+        module="sgdnoise" if workflow.remote_exec or config["device"] != "cpu" or PROCESSES != 1 else "sgdnoise.warm",
     params:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
     shell:
-        'python -m sgdnoise train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
-        " {resources.start} --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q}"
+        'python -m {resources.module} train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
+        " --engine={resources.engine} --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q}"
         " 2>&1 | tee {log:q}"
