@@ -186,7 +186,7 @@ def measure(tool: str, config: dict, cells: list[grid.Cell], folder: Path) -> Sa
     folder.mkdir()
     (folder / "cells.json").write_text(json.dumps(everything))
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name in ("Snakefile", "workflow", "src", "envs"):
+    for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "data").symlink_to(folder.parent / "data")
 

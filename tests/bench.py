@@ -40,7 +40,7 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 def workflow_copy(folder: Path, config: dict | None = None) -> Path:
     """Copy the workflow, with another config if given."""
     folder.mkdir()
-    for name in ("Snakefile", "config.yaml", "workflow", "src", "envs"):
+    for name in ("Snakefile", "profiles", "config.yaml", "workflow", "src", "envs"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
     if config:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))

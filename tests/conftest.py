@@ -36,7 +36,7 @@ def data_folder(tmp_path_factory):
 @pytest.fixture
 def workflow_folder(tmp_path):
     """A folder with the workflow, for a study of its own; it still needs a config.yaml."""
-    for name in ("Snakefile", "workflow", "src", "envs"):
+    for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

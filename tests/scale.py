@@ -85,7 +85,7 @@ def main() -> None:
         for size, goal in SIZES.items():
             folder = Path(temporary) / str(size)
             folder.mkdir()
-            for name in ("Snakefile", "workflow", "src", "envs"):
+            for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
                 (folder / name).symlink_to(ROOT / name)
             (folder / "config.yaml").write_text(yaml.safe_dump(study(size)))
             for option in ([], ["-q"]):
