@@ -8,7 +8,11 @@ alone needs, at the rates of a large matrix product and a large copy on this dev
 
 Peers, in this file: P0, torch's defaults; P1, the same tuned: channels last, the row's precision, fused SGD; P2, P1 with
 torch.compile(mode="max-autotune"); P3, several processes with P1 on the one device; P4, torch.func's vmap over the seeds; P5, the same
-in JAX, where it can be imported. P0 to P3 train one seed each, with torch's own batch norm instead of ghost batches.
+in JAX, where it can be imported. P0 to P3 train one seed each, with torch's own batch norm instead of ghost batches. The last
+three are the engine in another way: P6, ghost batches one after another; P7, with torch's batch norm; P8, every seed a branch.
+
+From the rows of the Wide-ResNet follows what its sweeps in workflow/config/paper.yaml would cost, images by the rate at their
+batch size (interpolated between those of the rows, on logarithmic scales).
 
 With --dry-run every row runs, tiny, on a CPU: that shows that the script works, and measures nothing.
 """
@@ -27,11 +31,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from sgdnoise import benchmarks, graph, provenance, train_cell
+from sgdnoise import benchmarks, graph, grid, provenance, train_cell
+from sgdnoise.config import load_config
+from sgdnoise.ghost_norm import GhostBatchNorm
 from sgdnoise.optimizers import OPTIMIZERS
 from sgdnoise.tasks import reconstruction
 from sgdnoise.train import Plan
@@ -43,6 +50,8 @@ PROCESSES = 4  # of P3
 LR = 0.001  # effective; at which nothing diverges on random data
 MOMENTUM = 0.9
 NUM_IMAGES, NUM_TOKENS = 16384, 400_000
+EPOCHS = 200  # of a run of the Wide-ResNet
+PAPER = Path(__file__).parent.parent / "workflow/config/paper.yaml"
 SHAPES = {
     "wrn_cifar10": (3, 32, 32),
     "wrn_skipinit_cifar10": (3, 32, 32),
@@ -78,11 +87,12 @@ ROWS = [
     Row("WRN-16-4", "wrn_cifar10", 64, 12, peers=("P0", "P1", "P2", "P3")),
     Row("WRN-16-4", "wrn_cifar10", 256, 3, peers=("P0", "P1", "P3")),
     Row("WRN-16-4", "wrn_cifar10", 1024, peers=("P0", "P1", "P2")),
-    Row("WRN-16-4", "wrn_cifar10", 8192, micro_batch=1024),
+    Row("WRN-16-4", "wrn_cifar10", 8192, micro_batch=1024, peers=("P0", "P1", "P6", "P7")),
     Row("SkipInit", "wrn_skipinit_cifar10", 1024),
     Row("WRN-16-4", "wrn_cifar10", 1024, precision="tf32"),
-    Row("autoencoder", "autoencoder_mnist", 64, 64, "tf32", peers=("P0", "P1", "P3", "P4", "P5")),
+    Row("autoencoder", "autoencoder_mnist", 64, 64, "tf32", peers=("P0", "P1", "P3", "P4", "P5", "P8")),
     Row("LSTM 650", "lstm_ptb", 20, 8, peers=("P0", "P1", "P3")),
+    Row("LSTM 650", "lstm_ptb", 256),
     Row("ResNet-50", "resnet50_imagenet", 256, peers=("P0", "P1", "P2")),
 ]
 # Of every row: the rates that it must and should reach, and how many times those of peers.
@@ -91,13 +101,18 @@ AIMS: list[tuple[float, float, dict[str, float]]] = [
     (90e3, 120e3, {"P1": 4, "others": 1.15}),
     (105e3, 130e3, {"P1": 1.4, "others": 1.05}),
     (115e3, 150e3, {"P1": 1.2, "P2": 1}),
-    (115e3, 150e3, {}),
+    (115e3, 150e3, {"P6": 1.5, "P7": 1 / 1.05}),
     (125e3, 165e3, {}),
     (55e3, 75e3, {}),
     (1.83e6, 2.56e6, {"P1": 15, "P5": 1.2}),
     (0, 0, {"P1": 3}),
+    (0, 0, {"P1": 1}),
     (3e3, 4.5e3, {"P2": 1}),
 ]
+# Of the sweeps: the images per second of all cells together, how many times those of P1, and of the best peer of every cell.
+SWEEP_AIMS = {"constant_epoch": (87.5e3, 3.5, 1.15), "constant_step": (111e3, 1.3, 1)}
+FLAT = 0.5  # the rate at the smallest batch size must be so much of that at 1024
+START = 0.02  # starting and capturing must take so much of a run at most
 # The least memory traffic of an example besides that of the weights, in bfloat16, in MB. Counted: what convolutions and norms read
 # and write, with norm, ReLU and sum fused; next to nothing where there are none.
 MEGABYTES = {"wrn_cifar10": 15.5, "wrn_skipinit_cifar10": 12.6, "resnet50_imagenet": 331}
@@ -154,19 +169,32 @@ def plain_network(row: Row) -> nn.Module:
 
         return resnet50()
     build = benchmarks.load(row.benchmark).build
-    return build(norm=nn.BatchNorm2d) if "norm" in build.keywords else build()
+    return build(norm=batch_norm) if "norm" in build.keywords else build()
+
+
+def batch_norm(num_channels: int) -> nn.Module:
+    """Make torch's batch norm and the ReLU that follows."""
+    return nn.Sequential(nn.BatchNorm2d(num_channels), nn.ReLU())
 
 
 # Contenders: each makes a function that trains for at least so many updates of a seed, and returns for how many it did.
 Contender = Callable[[int], int]
 
 
-def ours(row: Row) -> Contender:
+def ours(row: Row, norm: str = "ghosts at once", products: bool | None = None) -> Contender:
     """Train all seeds by the engine, with all that belongs to it: batches, noise, losses read back."""
     settings = benchmarks.default_settings(row.benchmark) | {"precision": row.precision, "micro_batch": row.micro_batch}
     plan = Plan(OPTIMIZERS["momentum"], row.batch_size, LR, 10**9, 0, 1, settings)
     data = None if row.benchmark == "resnet50_imagenet" else data_of(row.benchmark)
-    windows = graph.Pack(record(row), data, plan, range(row.seeds), DEVICE).windows()
+    benchmark = record(row)
+    if norm == "torch":
+        benchmark = replace(benchmark, build=partial(plain_network, row))
+    pack = graph.Pack(benchmark, data, plan, range(row.seeds), DEVICE, products=products)
+    for branch in pack.branches if norm == "ghosts in turn" else []:
+        for module in branch.states[0].model.modules():
+            if isinstance(module, GhostBatchNorm):
+                module.at_once = None
+    windows = pack.windows()
 
     def train(updates: int) -> int:
         done = 0
@@ -302,6 +330,9 @@ PEERS = {
     "P3": processes,
     "P4": ensemble,
     "P5": jax_ensemble,
+    "P6": partial(ours, norm="ghosts in turn"),
+    "P7": partial(ours, norm="torch"),
+    "P8": partial(ours, products=False),
 }
 
 
@@ -320,14 +351,20 @@ def timed(contender: Contender, updates: int) -> float:
     return done / (time.perf_counter() - started)
 
 
-def measure(row: Row) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Let ours and the peers of a row take turns; return their examples per second, and why a peer is missing."""
-    contenders, updates, missing = {}, {}, {}
+def measure(row: Row) -> tuple[dict[str, list[float]], dict[str, str], dict[str, float]]:
+    """Let ours and the peers of a row take turns.
+
+    Returns their examples per second, why a peer is missing, and the seconds until each has compiled, captured and made its
+    first updates.
+    """
+    contenders, updates, missing, starts = {}, {}, {}, {}
     for name in ("ours", *row.peers):
+        started = time.perf_counter()
         try:
             contenders[name] = (PEERS | {"ours": ours})[name](row)
             for _ in range(2):  # to compile, choose kernels and capture; then how many updates make a window
                 updates[name] = max(1, int(SECONDS * timed(contenders[name], updates.get(name, 2))))
+                starts.setdefault(name, time.perf_counter() - started)
         except Exception as error:  # what has no memory, no library or does not compile is missing from the table
             contenders.pop(name, None)
             missing[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
@@ -335,7 +372,7 @@ def measure(row: Row) -> tuple[dict[str, list[float]], dict[str, str]]:
     for _ in range(WINDOWS):
         for name, contender in contenders.items():
             rates[name].append(examples(row) * timed(contender, updates[name]))
-    return rates, missing
+    return rates, missing, starts
 
 
 def examples(row: Row) -> int:
@@ -386,6 +423,55 @@ def line(row: Row, rates: dict[str, list[float]], limit: float, aims: tuple[floa
     return f"| {' | '.join(map(str, cells))} | {stretch:,.0f} | {median['ours'] / limit:.0%} |"
 
 
+def summary(samples: list[dict[str, Any]]) -> str:
+    """Write what follows from the rows of the Wide-ResNet in bfloat16: the cost of its sweeps, flatness, start."""
+    rows = [one for one in samples if (one["row"]["title"], one["row"]["precision"]) == ("WRN-16-4", "bfloat16")]
+    known: dict[str, dict[int, float]] = {}  # of every contender, by batch size
+    for one in rows:
+        for name, values in one["examples_per_second"].items():
+            known.setdefault(name, {})[one["row"]["batch_size"]] = statistics.median(values)
+    if "ours" not in known or "P1" not in known:
+        return "no summary: ours or P1 is missing from all rows of WRN-16-4"
+
+    def rate(name: str, batch_size: int) -> float:
+        sizes = sorted(known[name])
+        return float(np.exp(np.interp(np.log(batch_size), np.log(sizes), np.log([known[name][size] for size in sizes]))))
+
+    cells = [one for one in grid.cells(load_config(str(PAPER))) if one.benchmark == "wrn_cifar10"]
+    lines, peers = [], [name for name in known if name in ("P1", "P2", "P3")]
+    for mode, (must, of_p1, of_best) in SWEEP_AIMS.items():
+        seconds, images, runs = {"ours": 0.0, "P1": 0.0, "best": 0.0}, 0, 0
+        for cell in cells:
+            if mode in cell.modes:
+                num = cell.num_steps * cell.batch_size * len(grid.seed_range(cell.seeds))
+                rates = {name: rate(name, cell.batch_size) for name in ("ours", *peers)}
+                rates["best"] = max(rates[name] for name in peers)
+                for name in seconds:
+                    seconds[name] += num / rates[name]
+                images, runs = images + num, runs + len(grid.seed_range(cell.seeds))
+        hours = {name: spent / 3600 for name, spent in seconds.items()}
+        aims = [(f"{must:,.0f} images/s", images / seconds["ours"] / must)]
+        aims += [
+            (f"{of_p1} x P1", hours["P1"] / hours["ours"] / of_p1),
+            (f"{of_best} x the best", hours["best"] / hours["ours"] / of_best),
+        ]
+        reached = "; ".join(f"{aim}: {'met' if share >= 1 else 'missed'}" for aim, share in aims)
+        lines.append(
+            f"{mode}, {runs:,} runs: {hours['ours']:.1f} GPU-hours; P1 {hours['P1']:.1f}; the best peer of every cell"
+            f" {hours['best']:.1f} ({reached})"
+        )
+    flat = known["ours"][min(known["ours"])] / rate("ours", 1024)
+    lines.append(f"rate at batch size {min(known['ours'])} / at 1024: {flat:.2f} ({FLAT}: {'met' if flat >= FLAT else 'missed'})")
+    for one in rows:
+        size, seeds = one["row"]["batch_size"], one["row"]["seeds"]
+        share = one["starts"].get("ours", 0) / (seeds * EPOCHS * 50_000 / rate("ours", size))
+        met = "met" if share <= START else "missed"
+        lines.append(
+            f"start at batch size {size}: {one['starts'].get('ours', 0):.1f} s, {share:.1%} of {seeds} run(s) ({START:.0%}: {met})"
+        )
+    return "\n".join(lines)
+
+
 def start(dry_run: bool) -> None:
     """Set up this process, or one of POOL."""
     values = {"DEVICE": train_cell.use_device("cpu" if dry_run else "cuda", 1)}
@@ -409,15 +495,18 @@ def main(options: argparse.Namespace) -> int:
     )
     print("|---" * (8 + len(PEERS)) + "|")
     for row, aims in zip(rows, AIMS, strict=True):
-        rates, missing = measure(row)
+        rates, missing, starts = measure(row)
         limit = roofline(row, peaks[row.precision], memory)
-        samples.append({"row": asdict(row), "examples_per_second": rates, "missing": missing, "roofline": limit})
+        samples.append(
+            {"row": asdict(row), "examples_per_second": rates, "missing": missing, "starts": starts, "roofline": limit}
+        )
         if "ours" in rates:
             print(line(row, rates, limit, aims), flush=True)
         for name, reason in missing.items():
             print(f"{row.title} at batch size {row.batch_size}: no {name} ({reason})", file=sys.stderr)
         if DEVICE.type == "cuda":
             torch.cuda.empty_cache()
+    print(f"\n{summary(samples)}")
     made_by = provenance.collect(DEVICE, {}) | {"precision": "see the rows", "cuda": torch.version.cuda}
     content = {"made_by": made_by, "dry_run": options.dry_run, "flops": peaks, "bytes_per_second": memory, "samples": samples}
     print(f"\n{WINDOWS} windows each; {made_by['device']}, torch {made_by['torch']}, CUDA {made_by['cuda']}")
