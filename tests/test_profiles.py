@@ -103,6 +103,12 @@ def snakemake(folder, *arguments, **environment):
 
 
 @pytest.mark.workflow
+def test_the_default_profile_is_found_by_its_link(study):
+    assert "Using workflow specific profile profiles/default" in snakemake(study, "-n", "--quiet")
+    assert yaml.safe_load((study / "profiles/default/profile.yaml").read_text()) == {"scheduler": "greedy"}
+
+
+@pytest.mark.workflow
 def test_cells_of_one_workstation_are_spread_over_its_gpus(study):
     """With `--resources gpu=2` two cells run at once, never more, and those that do have different GPUs."""
     (study / "shim").mkdir()

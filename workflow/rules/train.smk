@@ -23,6 +23,6 @@ rule train:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
     shell:
-        "python -m {resources.module} train {params.cell} --data={DATA:q} --device={resources.device} --threads={threads}"
+        'python -m {resources.module} train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
         " --engine={resources.engine} --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q}"
         " 2>&1 | tee {log:q}"
