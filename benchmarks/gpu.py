@@ -12,7 +12,7 @@ in JAX, where it can be imported. P0 to P3 train one seed each, with torch's own
 three are the engine in another way: P6, ghost batches one after another; P7, with torch's batch norm; P8, every seed a branch.
 
 From the rows of the Wide-ResNet follows what its sweeps in workflow/config/paper.yaml would cost, images by the rate at their
-batch size (interpolated between those of the rows, on logarithmic scales).
+batch size (interpolated between those of the rows, on logarithmic scales; beyond them, the nearest).
 
 With --dry-run every row runs, tiny, on a CPU: that shows that the script works, and measures nothing.
 """
@@ -413,7 +413,7 @@ def verdict(must: float, ratios: dict[str, float], median: dict[str, float]) -> 
     others = [rate for name, rate in median.items() if name in ("P2", "P3", "P4", "P5")]
     best = median | ({"others": max(others)} if others else {})
     aims = [(f"{must:,.0f}", must)] * bool(must)
-    aims += [(f"{ratio} x {name}", ratio * best[name]) for name, ratio in ratios.items() if name in best]
+    aims += [(f"{ratio:.3g} x {name}", ratio * best[name]) for name, ratio in ratios.items() if name in best]
     return "; ".join(f"{aim}: {'met' if median['ours'] >= least else 'missed'}" for aim, least in aims)
 
 
@@ -424,7 +424,7 @@ def line(row: Row, rates: dict[str, list[float]], limit: float, aims: tuple[floa
     ratios = [f"{median['ours'] / median[name]:.2f}" if name in median else "" for name in PEERS]
     rate = f"{median['ours']:,.0f} ({min(rates['ours']):,.0f} to {max(rates['ours']):,.0f})"
     cells = [row.title, row.batch_size, row.seeds, row.precision, rate, *ratios, verdict(must, of_peers, median)]
-    return f"| {' | '.join(map(str, cells))} | {stretch:,.0f} | {median['ours'] / limit:.0%} |"
+    return f"| {' | '.join(map(str, cells))} | {f'{stretch:,.0f}' if stretch else ''} | {median['ours'] / limit:.0%} |"
 
 
 def summary(samples: list[dict[str, Any]]) -> str:
