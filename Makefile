@@ -25,8 +25,8 @@ $(VENV)/.ready: envs/requirements.lock pyproject.toml
 test: $(VENV)/.ready
 	pytest --numprocesses 2 --dist loadscope
 
-# Whether the intervals of the regimes hold the truth as often as they say (five minutes on one core), and extended grids, with
-# made-up results, what the workflow does again and what not (three minutes).
+# Whether the intervals of the regimes hold the truth as often as they say; extended grids, with made-up results, what the workflow
+# does again and what not; the compiled ghost batch norm; a dry run of the bench for GPUs (three minutes on one idle core).
 test-slow: $(VENV)/.ready
 	pytest -m slow
 
@@ -87,7 +87,7 @@ bench-cpu: $(VENV)/.ready
 	python benchmarks/cpu.py
 	python benchmarks/parts.py
 
-# The default study by this workflow, Optuna, Ray Tune and Hydra (about 20 minutes on two idle cores, estimated).
+# The default study by this workflow, Optuna, Ray Tune and Hydra (13 minutes on two idle cores).
 bench-sweeps: $(VENV)-sweeps/.ready
 	$(VENV)-sweeps/bin/python benchmarks/sweep_tools.py
 

@@ -53,9 +53,14 @@ class GhostBatchNorm(nn.Module):
             for kept, seen in ((self.update_mean, mean), (self.update_var, var)):
                 kept.lerp_(seen, len(images) // size / self.num_ghosts)
             return normalized
-        if not self.training:
+        if self.training:
+            normalized = self.in_turn(images)
+        else:
             normalized = F.batch_norm(images, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-            return F.relu(normalized) if self.relu else normalized
+        return F.relu(normalized) if self.relu else normalized
+
+    def in_turn(self, images: Tensor) -> Tensor:
+        """Normalise one ghost batch after another."""
         ghosts = []
         for ghost in images.split(self.ghost_batch):
             self.num_ghosts += 1
@@ -64,8 +69,7 @@ class GhostBatchNorm(nn.Module):
             ghosts.append(
                 F.batch_norm(ghost, self.update_mean, self.update_var, self.weight, self.bias, True, momentum, self.eps)
             )
-        normalized = ghosts[0] if len(ghosts) == 1 else torch.cat(ghosts)
-        return F.relu(normalized) if self.relu else normalized
+        return ghosts[0] if len(ghosts) == 1 else torch.cat(ghosts)
 
     @torch.no_grad()
     def finish_update(self) -> None:

@@ -214,13 +214,6 @@ class Products:
         """There are no random numbers besides the order of the examples."""
 
 
-def branches_of(
-    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]
-) -> list[Branch]:
-    """Make a branch of every seed."""
-    return [Branch(benchmark, data, plan, seed, steps_done, state) for seed, state in zip(seeds, states, strict=True)]
-
-
 class Pack:
     """Seeds that are trained together, and the tables that their graph reads and writes: a column per update of a window.
 
@@ -243,11 +236,15 @@ class Pack:
         for seed, one in zip(seeds, saved, strict=True):
             states.append(start(benchmark, plan, seed, device, one))
             states[-1].random = random_state(device)  # what `start` has left
+        if products is None:
+            products = pack.products_obstacle(benchmark, plan) is None
         self.branches: Sequence[Branch | Products]
-        if products if products is not None else pack.products_obstacle(benchmark, plan) is None:
+        if products:
             self.branches = [Products(benchmark, data, plan, seeds, self.steps_done, states)]
         else:
-            self.branches = branches_of(benchmark, data, plan, seeds, self.steps_done, states)
+            self.branches = [
+                Branch(benchmark, data, plan, seed, self.steps_done, state) for seed, state in zip(seeds, states, strict=True)
+            ]
         self.position = torch.zeros(1, dtype=torch.long, device=device)  # of the next update in its window
         self.lrs = torch.zeros(WINDOW, dtype=torch.double, device=device)
         self.losses = torch.zeros(len(seeds), WINDOW, dtype=torch.double, device=device)

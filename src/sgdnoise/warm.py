@@ -99,7 +99,7 @@ def connect() -> socket.socket:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(path))
                 listener.listen()
-                import subprocess
+                import subprocess  # only the first command needs it
 
                 command = [sys.executable, "-m", "sgdnoise.warm_server", str(listener.fileno())]
                 nul = subprocess.DEVNULL
