@@ -79,17 +79,17 @@ check: $(VENV)/.ready
 	mypy
 
 bench: $(VENV)/.ready
-	python tests/bench.py
+	python performance/bench.py
 
 # The training engines on this CPU against each other and against what else one could do, and the parts of a cell's time (about
 # five minutes).
 bench-cpu: $(VENV)/.ready
-	python benchmarks/cpu.py
-	python benchmarks/parts.py
+	python performance/cpu.py
+	python performance/parts.py
 
 # The default study by this workflow, Optuna, Ray Tune and Hydra (13 minutes on two idle cores).
 bench-sweeps: $(VENV)-sweeps/.ready
-	$(VENV)-sweeps/bin/python benchmarks/sweep_tools.py
+	$(VENV)-sweeps/bin/python performance/sweep_tools.py
 
 # The sweep tools on top of the virtual environment, which stays as it is, in one of their own that sees its packages.
 $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
@@ -101,12 +101,12 @@ $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
 
 # On one GPU: whether the engine "graph" computes there what the plain loop does, and how fast it is (meant to take ten minutes).
 bench-gpu: $(VENV)/.ready
-	SGDNOISE_DEVICE=cuda pytest tests/test_graph.py
-	python benchmarks/gpu.py
+	SGDNOISE_DEVICE=cuda pytest tests/training/test_graph.py
+	python performance/gpu.py
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready
-	python tests/scale.py
+	python performance/scale.py
 
 clean:
 	rm -rf $(filter-out results/reference,$(wildcard results/*)) figures logs .snakemake

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+WORKFLOW = ("Snakefile", "profiles", "slurm", "workflow", "src", "envs")  # what a study needs, besides its config
 
 
 def changed(study, changes):
@@ -19,6 +20,11 @@ def changed(study, changes):
             entry = entry[key]
         entry[last] = value
     return study
+
+
+def lrs(paths, seeds):
+    """List the learning rates of the cells with a block of seeds, in the order of their paths."""
+    return [path.split("_lr")[1].split("_seeds")[0] for path in paths if path.endswith(f"seeds{seeds}.h5")]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def data_folder(tmp_path_factory):
 @pytest.fixture
 def workflow_folder(tmp_path):
     """A folder with the workflow, for a study of its own; it still needs a config.yaml."""
-    for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
+    for name in WORKFLOW:
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

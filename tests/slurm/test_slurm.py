@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from workflows import copy_workflow
 
-from sgdnoise import grid
-from sgdnoise.checkpoint import path_of
-from sgdnoise.config import validate
-from sgdnoise.run import read_run
+from sgdnoise.results.run import read_run
+from sgdnoise.study import grid
+from sgdnoise.study.config import validate
+from sgdnoise.training.checkpoint import path_of
 
 pytestmark = pytest.mark.slurm
 
@@ -57,14 +58,7 @@ def _cluster():
 @pytest.fixture
 def folder(tmp_path, digits):
     """A copy of the workflow; when the test is over no snakemake and no job of it is left."""
-    for name in ("Snakefile", "slurm", "workflow", "src", "envs"):
-        source = ROOT / name
-        if source.is_symlink():
-            (tmp_path / name).symlink_to(os.readlink(source))
-        elif source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, tmp_path)
+    copy_workflow(tmp_path)
     (tmp_path / "data").mkdir()
     shutil.copy(digits, tmp_path / "data")
     yield tmp_path

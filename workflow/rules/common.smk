@@ -4,9 +4,10 @@ import json
 import os
 
 from snakemake.exceptions import WorkflowError
-from sgdnoise import benchmarks, grid, windows
-from sgdnoise.captions import caption, figure_arguments, figure_paths
-from sgdnoise.config import grid_part, validate
+from sgdnoise import benchmarks
+from sgdnoise.study import grid, windows
+from sgdnoise.study.config import grid_part, validate
+from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)

@@ -18,7 +18,7 @@ rule train:
         checkpoint_seconds=config["checkpoint_seconds"],
         engine=config["engine"],
         # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
-        module="sgdnoise" if workflow.remote_exec or config["device"] != "cpu" or PROCESSES != 1 else "sgdnoise.warm",
+        module="sgdnoise" if workflow.remote_exec or config["device"] != "cpu" or PROCESSES != 1 else "sgdnoise.cli.warm",
     params:
         # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,

@@ -11,7 +11,7 @@ import ast
 import functools
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from sgdnoise.tasks.batches import Batch, Batches
+
 Settings = dict[str, Any]
-Batch = tuple["Tensor", ...]
-Batches = Iterator[Batch]
 
 NAME = r"[a-z][a-z0-9_]*"  # of a benchmark: it becomes part of paths and commands
 

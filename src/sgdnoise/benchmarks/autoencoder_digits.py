@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sgdnoise import datasets
 from sgdnoise.benchmarks import Benchmark, Settings, load
+from sgdnoise.machine import datasets
 from sgdnoise.networks.autoencoder import Autoencoder
 
 PROTOCOL = {

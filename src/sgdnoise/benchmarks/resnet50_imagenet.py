@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from sgdnoise.benchmarks import Benchmark, Settings
-from sgdnoise.ghost_norm import GhostBatchNorm
+from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks import classification, image_folder
 
 PROTOCOL = {

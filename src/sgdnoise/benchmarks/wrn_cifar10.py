@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sgdnoise.benchmarks import Benchmark, Settings
-from sgdnoise.ghost_norm import GhostBatchNorm
+from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sgdnoise.optimum import POINT, select, sweeps
-from sgdnoise.run import COMPLETED
+from sgdnoise.analysis.optimum import POINT, select, sweeps
+from sgdnoise.results.run import COMPLETED
 
 # The error bar of an optimal learning rate (every rate within one s.d. of the best) is read as a 90 % interval.
 BAR = 1.645

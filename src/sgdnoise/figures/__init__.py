@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.run import MISSING
+from sgdnoise.results.run import MISSING
+from sgdnoise.study.optimizers import OPTIMIZERS
 
 Tables = dict[str, pd.DataFrame]
 Style = dict[str, Any]

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.paper import paper_table, same_budget, scale_note
+from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.study.optimizers import OPTIMIZERS
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:

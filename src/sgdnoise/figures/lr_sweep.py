@@ -12,9 +12,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.optimum import lr_statistics
-from sgdnoise.paper import scale_note
+from sgdnoise.analysis.optimum import lr_statistics
+from sgdnoise.claims.paper import scale_note
+from sgdnoise.study.optimizers import OPTIMIZERS
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:

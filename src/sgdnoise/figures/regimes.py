@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.bootstrap import quantiles, sweep
-from sgdnoise.curves import predict
-from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.paper import scale_note
-from sgdnoise.regimes import FAMILIES, UNDECIDED, Fit, candidates, estimates, fit_sweep, summary
+from sgdnoise.analysis.bootstrap import quantiles, sweep
+from sgdnoise.analysis.curves import predict
+from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, candidates, estimates, fit_sweep, summary
+from sgdnoise.claims.paper import scale_note
+from sgdnoise.study.optimizers import OPTIMIZERS
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.schedule import multiplier
+from sgdnoise.study.schedule import multiplier
 
 NUM_STEPS = 2000  # of the drawing
 

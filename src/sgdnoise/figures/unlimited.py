@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.optimizers import OPTIMIZERS
-from sgdnoise.paper import paper_table, same_budget, scale_note
+from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.study.optimizers import OPTIMIZERS
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])

@@ -1,0 +1,1 @@
+"""Networks and their layers, ghost batch norm among them."""

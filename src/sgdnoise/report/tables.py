@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sgdnoise import figures
-from sgdnoise.grid import lr_string
-from sgdnoise.optimum import POINT, lr_statistics
-from sgdnoise.paper import paper_table, same_budget
-from sgdnoise.run import COMPLETED, DIVERGED
+from sgdnoise.analysis.optimum import POINT, lr_statistics
+from sgdnoise.claims.paper import paper_table, same_budget
+from sgdnoise.results.run import COMPLETED, DIVERGED
+from sgdnoise.study.grid import lr_string
 
 MODE_TITLES = {
     "constant_epoch": "Constant epoch budget",

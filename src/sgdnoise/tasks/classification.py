@@ -1,31 +1,15 @@
 """Image classification: softmax cross-entropy in nats per image, and accuracy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.benchmarks import Batches
+from sgdnoise.tasks.batches import Batches, index_stream
 
 EVALUATION_BATCH = 512  # our choice: any size gives the same sums
-
-
-def index_stream(num_train: int, batch_size: int, order: torch.Generator, start: int = 0) -> Iterator[Tensor]:
-    """Yield the indices of every batch, (B,), from one endless stream of shuffled epochs, from batch `start` on.
-
-    A batch may span two epochs: no example is dropped and every batch is whole.
-    """
-    for _ in range(start * batch_size // num_train):
-        torch.randperm(num_train, generator=order)
-    left = torch.empty(0, dtype=torch.long)
-    skip = start * batch_size % num_train
-    while True:
-        while len(left) < skip + batch_size:
-            left = torch.cat([left, torch.randperm(num_train, generator=order)])
-        yield left[skip : skip + batch_size]
-        left, skip = left[skip + batch_size :], 0
 
 
 def augment(images: Tensor, reach: int, padding: str = "reflect", flip: bool = False) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from sgdnoise import parallel
-from sgdnoise.benchmarks import Batches
-from sgdnoise.tasks.classification import index_stream, normalize
+from sgdnoise.machine import parallel
+from sgdnoise.tasks.batches import Batches, index_stream
+from sgdnoise.tasks.classification import normalize
 
 CROP, SHORT_SIDE = 224, 256  # pixels: of every image trained on; of the shorter side of a test image before its centre is cut
 # Of the channels, for pixels in [0, 255] (Goyal et al. 2017 sec. 5.1: per-color; the usual values of ImageNet).

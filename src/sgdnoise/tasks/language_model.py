@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.benchmarks import Batches
+from sgdnoise.tasks.batches import Batches
 
 EVALUATION_BATCH = 16  # our choice: parallel streams of an evaluation
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.benchmarks import Batches
-from sgdnoise.tasks.classification import index_stream
+from sgdnoise.tasks.batches import Batches, index_stream
 
 EVALUATION_BATCH = 1000  # our choice: any size gives the same sums
 

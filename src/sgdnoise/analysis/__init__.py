@@ -1,0 +1,1 @@
+"""What the runs say, tables in and tables out: optima, their uncertainty, curves, regimes, the next window, advice."""

@@ -1,0 +1,71 @@
+"""Move windows of learning rates until they enclose the optima: the rule of `extend_grid`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.results.collect import read_cells
+from sgdnoise.study import grid, windows
+from sgdnoise.study.config import Config
+from sgdnoise.study.windows import Window, point_of
+
+MARGIN = 2  # our choice: few seeds may miss the optimum by a grid step, and one more encloses it
+
+
+def next_window(window: Window, config: Config) -> Window:
+    """Return the window that the results of this one ask for; the same window if it is the last.
+
+    `config` is a study with the point of the window, which may be its only one.
+
+    An end moves outwards by one learning rate when the optimum of any metric, or its error bar, touches it: whatever
+    `edge_warnings` would warn of. It stops where the widest window ends. A bracket that does not move any more is
+    followed by the learning rates near its optima with all seeds.
+    """
+    ladder = windows.ladders(windows.widest(config))[point_of(window)]
+    lrs = [cell.lr for cell in ladder]
+    cells = windows.cells_of(window, ladder, config["bracket_seeds"])
+    optima = optimum_table(read_cells(cells, [Path(config["results"])], allow_missing=False), config)
+    first, last = lrs.index(window.low), lrs.index(window.high)
+    edges = set(" ".join(optima["edge"]).split())
+    wider_first = max(first - ("low" in edges), 0)
+    wider_last = min(last + ("high" in edges), len(lrs) - 1)
+    if (wider_first, wider_last) == (first, last) and window.stage == "bracket":
+        values = [float(lr) for lr in lrs]
+        if optima["lr"].notna().any():  # else every run diverged, and nothing is near
+            wider_first = max(values.index(optima["lr_low"].min()) - MARGIN, first)
+            wider_last = min(values.index(optima["lr_high"].max()) + MARGIN, last)
+        window = replace(window, stage="full")
+    return replace(window, low=lrs[wider_first], high=lrs[wider_last])
+
+
+def settled(config: Config) -> Config:
+    """Return the config with the last window of each point, as the files in the results folder have it."""
+    results, ends = Path(config["results"]), {}
+    for start in windows.starts(config):
+        window = windows.last_window(start, lambda window: results / window.path)
+        ends[point_of(window)] = (float(window.low), float(window.high))
+    return windows.moved(config, ends)
+
+
+def replayed(config: Config) -> tuple[Config, list[grid.Cell]]:
+    """Move every window again, by the cells in the results folder alone; return the settled config and all cells that this took.
+
+    A study whose windows stay is returned as it is.
+    """
+    if not config["extend_grid"]:
+        return config, grid.cells(config)
+    studies, ladders = windows.studies(config), windows.ladders(windows.widest(config))
+    ends: dict[windows.Point, tuple[float, float]] = {}
+    took: dict[str, grid.Cell] = {}
+    for window in windows.starts(config):
+        point = point_of(window)
+        while True:
+            took |= {cell.path: cell for cell in windows.cells_of(window, ladders[point], config["bracket_seeds"])}
+            after = next_window(window, studies[point])
+            if after == window:
+                break
+            window = after
+        ends[point] = (float(window.low), float(window.high))
+    return windows.moved(config, ends), list(took.values())

@@ -1,0 +1,195 @@
+"""Decide the paper's claims from a table of optima, with the uncertainty of every number.
+
+A contrast agrees with a claim if it lies in the claim's band at the 5 % level (as in an equivalence test: its whole 90 %
+interval lies inside), disagrees if it lies outside at 5 % divided by the claim's number of contrasts, and is undetermined
+between. All contrasts must agree for `confirmed`, which needs no correction; one disagreement makes `contradicted`, whence
+the division. The claims are not corrected for one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit  # the quantiles of Student's t
+
+from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
+from sgdnoise.claims.contrasts import Cell, Claim, Contrast
+from sgdnoise.claims.measurements import Key, Measurement, half_split, measure
+from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
+
+CLAIMS = sorted(
+    constant_epoch.CLAIMS + other_networks.CLAIMS + constant_step.CLAIMS + unlimited.CLAIMS,
+    key=lambda claim: (int(claim.name.rstrip("abc")), claim.name),
+)
+LEVEL = 0.05
+AGREES, DISAGREES, MISSING, EDGE, UNKNOWN, NOISE = "agrees", "disagrees", "missing", "edge", "unknown", "noise"
+REASONS = {  # of undetermined, the first that applies
+    MISSING: "missing cells",
+    EDGE: "optimum at the edge of the grid",
+    UNKNOWN: "one run counts per cell, so the noise is unknown",
+    NOISE: "noise larger than the effect",
+}
+WORDS = {True: ("confirmed", "contradicted"), False: ("agrees", "disagrees")}  # by: is it a verdict on the paper?
+METRICS = {"error", "train", "best_train"}  # quantities that are optima of a metric
+
+
+class Outcome(NamedTuple):
+    """What the measurements say of one contrast; `half` is the half length of its 90 % interval, `lacks` what is not measured."""
+
+    contrast: Contrast
+    state: str
+    value: float = np.nan
+    half: float = np.nan
+    lacks: tuple[Cell, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Write the contrast, its value and the band that agrees."""
+        low, high = (f"{end:.3g}" for end in (self.contrast.low, self.contrast.high))
+        band = f"at least {low}" if high == "inf" else f"at most {high}" if low == "-inf" else f"{low} to {high}"
+        number = "not measured" if np.isnan(self.value) else f"{self.value:.3g}"
+        return f"{self.contrast.label}: {number}{'' if np.isnan(self.half) else f' ± {self.half:.2g}'} (agrees: {band})"
+
+
+def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return a row per claim with the verdict on the paper, then the evidence from other budgets and from siblings.
+
+    `optimum` has the columns of optimum.csv, which the paper's own table has too; `sibling_of` maps a benchmark to the
+    paper's that it stands for. With `cells`, the runs behind `optimum`, claims about optima of a metric are decided a second
+    time, free of selection on the test set (`half_split`): columns `verdict_split` and `measured_split`.
+    """
+    at_budget = same_budget(optimum, paper_table())
+    found, own = measure(optimum, cells), measure(at_budget, cells)
+    split = None if cells is None else measure(half_split(cells, optimum), cells)
+    own_split = split and {key: split[key] for key in own}
+    verdicts = [_row(claim, "paper", claim.benchmark, claim.contrasts, own, own_split) for claim in CLAIMS]
+    evidence = []
+    for claim in CLAIMS:
+        for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
+            role = _role(claim, benchmark, sibling_of, at_budget)
+            swept = _swept(claim, benchmark, found)
+            if role and len(swept) > 1:
+                assert claim.scale_free
+                points = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
+                row = _row(claim, role, benchmark, claim.scale_free(swept), found, split)
+                evidence.append(row | {"scale": scale(points, claim.mode)})
+    return pd.DataFrame(verdicts + evidence)
+
+
+def _role(claim: Claim, benchmark: str, sibling_of: dict[str, str], at_budget: pd.DataFrame) -> str:
+    """Say what a benchmark can be evidence of beside the verdict, if anything."""
+    if sibling_of.get(benchmark) == claim.benchmark:
+        return "sibling"
+    decided = ((at_budget["benchmark"] == benchmark) & (at_budget["mode"] == claim.mode)).any()
+    return "other budget" if benchmark == claim.benchmark and not decided else ""
+
+
+def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[int]:
+    """List the batch sizes (or epochs) that a benchmark has for all optimizers of a claim."""
+    optimizers = {cell.optimizer for contrast in claim.contrasts for cell in contrast.terms}
+    swept = [{key[3] for key in found if key[:3] == (benchmark, claim.mode, name)} for name in optimizers]
+    return sorted(set.intersection(*swept))
+
+
+def _row(
+    claim: Claim,
+    role: str,
+    benchmark: str,
+    contrasts: list[Contrast],
+    found: dict[Key, Measurement],
+    split: dict[Key, Measurement] | None,
+) -> dict[str, Any]:
+    """Decide one claim; return its row of the table."""
+    outcomes = [judge(contrast, claim, benchmark, found, len(contrasts)) for contrast in contrasts]
+    verdict, reason = conclude(outcomes, claim, role)
+    row = {
+        "claim": claim.name,
+        "role": role,
+        "benchmark": benchmark,
+        "mode": claim.mode,
+        "scale": "the paper's",
+        "statement": claim.statement if role == "paper" else claim.evidence,
+        "verdict": verdict,
+        "reason": reason,
+        "source": claim.source,
+        "quantity": claim.quantity,
+        "paper": claim.paper if role == "paper" else "",
+        "needs": needs(claim, (cell for contrast in contrasts for cell in contrast.terms)) if role == "paper" else "",
+        "rule": claim.rule if role == "paper" else "scale-free: only the direction, as each contrast says",
+        "measured": _headline(outcomes),
+        "num_contrasts": len(outcomes),
+        "contrasts": "; ".join(outcome.text for outcome in outcomes),
+        "verdict_split": "",
+        "measured_split": "",
+    }
+    if split is not None and any(cell.quantity in METRICS for contrast in contrasts for cell in contrast.terms):
+        again = [judge(contrast, claim, benchmark, split, len(contrasts)) for contrast in contrasts]
+        row |= {"verdict_split": conclude(again, claim, role)[0], "measured_split": _headline(again)}
+    return row
+
+
+def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int) -> Outcome:
+    """Compare a contrast, one of `num`, with its band."""
+    keys = {cell: (cell.benchmark or benchmark, claim.mode, cell.optimizer, cell.swept, cell.quantity) for cell in contrast.terms}
+    if lacks := tuple(
+        cell for cell, key in keys.items() if key not in found or (np.isnan(found[key].value) and not found[key].edge)
+    ):
+        return Outcome(contrast, MISSING, lacks=lacks)
+    terms = [(weight, found[keys[cell]]) for cell, weight in contrast.terms.items()]
+    value = round(sum(weight * one.value for weight, one in terms), 12) + 0.0  # no minus zero
+    if any(one.edge for _, one in terms):
+        return Outcome(contrast, EDGE, value)
+    parts = np.array([(weight * one.error) ** 2 for weight, one in terms])
+    if claim.single_runs:
+        parts = np.nan_to_num(parts)
+    if np.isnan(parts).any():
+        return Outcome(contrast, UNKNOWN, value)
+    error = np.sqrt(parts.sum())
+    spread = sum(part**2 / one.df for part, (_, one) in zip(parts, terms, strict=True) if part)
+    df = parts.sum() ** 2 / spread if spread else np.inf  # Welch and Satterthwaite
+    half = stdtrit(df, 1 - LEVEL) * error
+    if contrast.low <= value - half and value + half <= contrast.high:
+        return Outcome(contrast, AGREES, value, half)
+    wide = stdtrit(df, 1 - LEVEL / num) * error
+    outside = value + wide < contrast.low or value - wide > contrast.high
+    return Outcome(contrast, DISAGREES if outside else NOISE, value, half)
+
+
+def conclude(outcomes: list[Outcome], claim: Claim, role: str) -> tuple[str, str]:
+    """Return the verdict of a claim from those of its contrasts, and the reason."""
+    yes, no = WORDS[role == "paper"]
+    if against := [outcome for outcome in outcomes if outcome.state == DISAGREES]:
+        return no, "; ".join(outcome.text for outcome in against)
+    for state, reason in REASONS.items():
+        open_ = [outcome for outcome in outcomes if outcome.state == state]
+        if state == NOISE and claim.doubt and role == "paper":
+            return "undetermined", f"the source contradicts itself: {claim.doubt}"
+        if open_:
+            lacks = needs(claim, [cell for outcome in open_ for cell in outcome.lacks])
+            return "undetermined", f"{reason}: {lacks if state == MISSING else '; '.join(one.contrast.label for one in open_)}"
+    return yes, ""
+
+
+def needs(claim: Claim, cells: Iterable[Cell]) -> str:
+    """List cells of a claim at the paper's budget, by benchmark and optimizer."""
+    swept: dict[str, set[int]] = {}
+    for cell in cells:
+        swept.setdefault(f"{cell.benchmark} {cell.optimizer}".strip(), set()).add(cell.swept)
+    listed = "; ".join(f"{name} {', '.join(map(str, sorted(values)))}" for name, values in sorted(swept.items()))
+    return f"{claim.mode} with {FIXED[claim.mode]} {paper_budget(claim.benchmark, claim.mode)}: {listed}"
+
+
+def _headline(outcomes: list[Outcome]) -> str:
+    """Write the contrast that decides: of those in its state with the same band, the nearest to its end, or furthest beyond."""
+    order = (DISAGREES, MISSING, EDGE, UNKNOWN, NOISE, AGREES)
+    first = min(outcomes, key=lambda one: order.index(one.state))
+    same = [
+        one
+        for one in outcomes
+        if (one.state, one.contrast.low, one.contrast.high) == (first.state, first.contrast.low, first.contrast.high)
+    ]
+    margins = [min(one.value - one.contrast.low, one.contrast.high - one.value) for one in same]
+    return same[int(np.argmin(margins))].text if np.isfinite(margins).any() else first.text

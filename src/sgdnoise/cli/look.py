@@ -1,0 +1,114 @@
+"""Look: results, tables, figures, the page."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+from pathlib import Path
+
+from sgdnoise import benchmarks
+from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, STUDY, option, verb, write_csv
+from sgdnoise.machine.files import publish
+from sgdnoise.study.config import load_config
+from sgdnoise.study.figures import WHOLE_STUDY
+
+
+@verb("show", "print the result of a cell", option("file", type=Path, help="an HDF5 file"))
+def show(options: argparse.Namespace) -> None:
+    """Print what a cell's file holds: spec, curves per seed, provenance."""
+    import numpy as np
+
+    from sgdnoise.results.run import read_run
+
+    result = read_run(options.file)
+    for title, record in (("spec", result.spec), ("provenance", result.provenance)):
+        print(title)
+        for key, value in record.items():
+            print(f"  {key:<20} {json.dumps(value)}")
+    print(f"{'step':<24}" + "".join(f"{step:>11}" for step in result.step))
+    print(f"{'lr':<24}" + "".join(f"{lr:>11.4g}" for lr in result.lr))
+    for row, (seed, status) in enumerate(zip(result.seed, result.status, strict=True)):
+        print(f"seed {seed}: {status}")
+        for metric, curve in result.curves.items():
+            values = ("-" if np.isnan(value) else f"{value:.5g}" for value in curve[row])
+            print(f"  {metric:<22}" + "".join(f"{value:>11}" for value in values))
+
+
+@verb(
+    "collect",
+    "gather the cells of a study into a table, a row per seed",
+    STUDY,
+    option("--roots", nargs="+", help="results folders to look for cells in (default: the config's)"),
+    option("--workers", type=int, default=1, help="processes that read files (default: %(default)s)"),
+    CSV,
+)
+def collect(options: argparse.Namespace) -> None:
+    """Write cells.csv."""
+    from sgdnoise.results.collect import collect_cells
+    from sgdnoise.results.run import MISSING
+
+    table = collect_cells(load_config(options.config), options.roots, options.workers)
+    write_csv(table, options.out)
+    if missing := int((table["status"] == MISSING).sum()):
+        print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
+
+
+@verb(
+    "figure",
+    "draw one figure",
+    option("name", help="a file of sgdnoise/figures"),
+    option("--benchmark", help="of which benchmark"),
+    FILE,
+    option("--cells", type=Path, default="results/cells.csv", help="default: %(default)s"),
+    option("--optimum", type=Path, default="results/optimum.csv", help="default: %(default)s"),
+    option("--claims", type=Path, default="results/claims.csv", help="default: %(default)s"),
+    option("--noise", type=Path, help="the table of `noise-scale`, for the figure of that name"),
+    option("--regimes", type=Path, default="results/regimes.csv", help="if it is there (default: %(default)s)"),
+    option("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)"),
+    option("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
+)
+def figure(options: argparse.Namespace) -> None:
+    """Draw one figure and save it in every format asked for."""
+    gc.disable()  # as in `train`
+    from sgdnoise import figures
+
+    style = json.loads(options.style)
+    if options.name not in WHOLE_STUDY and not options.benchmark:
+        raise ValueError(f"the figure {options.name} needs --benchmark")
+    protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
+    if options.name == "noise_scale":
+        tables = figures.read_noise(options.noise, options.optimum, options.regimes, options.benchmark)
+    else:
+        tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
+    if tables:
+        first = tables["noise" if "noise" in tables else "cells"].iloc[0]
+        protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
+    if options.name == "claims":
+        tables["claims"] = figures.read_table(options.claims)
+    figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
+
+
+@verb(
+    "report",
+    "show a study as one HTML page, or in short as Markdown",
+    STUDY,
+    CELLS,
+    OPTIMUM,
+    option("--claims", required=True, type=Path, help="the table of `claims`"),
+    option("--regimes", type=Path, help="the table of `regimes`"),
+    option("--figures", type=Path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png"),
+    option("--out", required=True, type=Path, help="the file to write: HTML, or .md"),
+)
+def report(options: argparse.Namespace) -> None:
+    """Write the page."""
+    from sgdnoise import figures
+    from sgdnoise.report.render import render
+
+    paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
+    tables = {name: figures.read_table(path) for name, path in paths.items() if path}
+    folder = options.out.parent if options.out.suffix == ".md" else None
+    page = render(load_config(options.config), tables, options.figures, folder).encode()
+    publish(options.out, page)
+    print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))

@@ -1,0 +1,129 @@
+"""Train: data, cells, what is measured in a run."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sgdnoise import benchmarks
+from sgdnoise.cli.verbs import CELL, CSV, DATA, FILE, cell_of, option, verb, write_csv
+from sgdnoise.study import grid
+
+
+@verb(
+    "prepare",
+    "make the data file of a benchmark, downloading what is missing",
+    option("benchmark", help=", ".join(benchmarks.names())),
+    FILE,
+    DATA,
+)
+def prepare(options: argparse.Namespace) -> None:
+    """Make the data file of a benchmark."""
+    from sgdnoise.machine import datasets
+
+    protocol = benchmarks.protocol(options.benchmark, options.file)
+    path = options.data / f"{protocol['dataset']}.npz"
+    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
+    print(f"{path} is ready")
+
+
+@verb(
+    "train",
+    "train the seeds of one cell and write its HDF5 file",
+    *CELL,
+    option("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)"),
+    option("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)"),
+    option(
+        "--engine",
+        default="auto",
+        choices=("auto", "plain", "packed", "graph"),
+        help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
+        " yet); default: packed where it can be, else plain",
+    ),
+    option("--out", required=True, type=Path, help="the HDF5 file to write"),
+)
+def train(options: argparse.Namespace) -> None:
+    """Train a cell, with a progress bar if a person is watching."""
+    cell = cell_of(options)
+    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
+        from sgdnoise.machine.parallel import launch
+
+        raise SystemExit(launch(options.processes, sys.argv[1:]))
+    total = cell.num_steps * len(grid.seed_range(cell.seeds))
+    gc.disable()  # collecting while torch is imported costs every cell 0.4 s
+    from tqdm import tqdm
+
+    from sgdnoise.machine import parallel
+    from sgdnoise.results import run
+    from sgdnoise.training import checkpoint
+    from sgdnoise.training.cell import train_cell, use_device
+
+    gc.freeze()
+    gc.enable()
+    device = parallel.join(use_device(options.device, options.threads))
+    saved = checkpoint.path_of(options.out)
+    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or parallel.rank() > 0) as bar:
+        result = train_cell(
+            cell,
+            options.data,
+            device,
+            on_step=lambda done: bar.update(done - bar.n),
+            checkpoint_path=saved,
+            checkpoint_seconds=options.checkpoint_seconds,
+            asked_to_stop=listen_for_signals(parallel.rank()),
+            engine=options.engine,
+        )
+    if parallel.rank() > 0:
+        return
+    run.write_run(options.out, result)
+    saved.unlink(missing_ok=True)
+    diverged, rate = result.status.count(run.DIVERGED), result.provenance["examples_per_second"]
+    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+
+
+def listen_for_signals(rank: int) -> Callable[[], bool]:
+    """Make SIGTERM and the first Ctrl-C ask for a stop after the current update; return whether one came.
+
+    Of processes that share a batch only number 0 listens: it writes the checkpoint, then torchrun ends the others.
+    """
+    received: list[int] = []
+
+    def receive(signum: int, frame: object) -> None:
+        received.append(signum)
+        signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, receive if rank == 0 else signal.SIG_IGN)
+    return lambda: bool(received)
+
+
+@verb(
+    "noise-scale",
+    "train a cell and measure its gradient noise scale and stable learning rate",
+    *CELL,
+    option("--at", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)"),
+    option("--num-batches", type=int, default=64, help="batches to measure on (default: %(default)s)"),
+    CSV,
+)
+def noise_scale(options: argparse.Namespace) -> None:
+    """Write the table of noise scales of a run, and print it."""
+    import pandas as pd
+
+    from sgdnoise.training import noise_run
+    from sgdnoise.training.cell import use_device
+
+    cell, device = cell_of(options), use_device(options.device, options.threads)
+    table = pd.DataFrame(noise_run.measure_run(cell, options.data, device, options.at, options.num_batches))
+    write_csv(table, options.out)
+    for row in table.to_dict("records"):
+        print(f"seed {row['seed']}, epoch {row['epoch']:.4g}, lr {row['lr']:.4g}")
+        for name in noise_run.QUANTITIES:
+            value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+            text = "not identifiable" if pd.isna(value) else f"{value:.4g}"
+            print(f"  {name:<22}{text:>18}" + ("" if pd.isna(low) else f"   [{low:.4g}, {high:.4g}]"))

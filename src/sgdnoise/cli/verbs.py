@@ -1,0 +1,76 @@
+"""What a verb is: a function beside the options that it reads; and what several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgdnoise import benchmarks
+from sgdnoise.machine.files import publish
+from sgdnoise.study import grid
+from sgdnoise.study.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A word of the command line, what it is for, and the function that does it."""
+
+    name: str
+    summary: str
+    options: tuple[Option, ...]
+    run: Callable[[argparse.Namespace], None]
+
+
+def verb(name: str, summary: str, *options: Option) -> Callable[[Callable[[argparse.Namespace], None]], Verb]:
+    """Make a verb of the function below."""
+    return lambda function: Verb(name, summary, options, function)
+
+
+def option(*names: str, **details: Any) -> Option:
+    """Describe an option, in the words of argparse's `add_argument`."""
+    return names, details
+
+
+CONFIG = option("--config", default="config.yaml", help="the study (default: %(default)s)")
+STUDY = option("--config", required=True, help="the study")
+FILE = option("--file", help="the Python file of a benchmark of your own")
+DATA = option("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+CSV = option("--out", required=True, type=Path, help="the CSV file to write")
+JSON = option("--out", required=True, type=Path, help="the JSON file to write")
+CELLS = option("--cells", required=True, type=Path, help="the table of `collect`")
+OPTIMUM = option("--optimum", required=True, type=Path, help="the table of `optimum`")
+CELL = (
+    option("--benchmark", required=True, help=", ".join(benchmarks.names())),
+    option("--optimizer", required=True, help=", ".join(OPTIMIZERS)),
+    option("--budget", required=True, help="epochsN or stepsN"),
+    option("--batch-size", required=True, type=int, help="examples per update"),
+    option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
+    option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
+    option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)"),
+    option("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)"),
+    FILE,
+    DATA,
+    option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
+    option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers"),
+)
+
+
+def cell_of(options: argparse.Namespace) -> grid.Cell:
+    """Make the cell that the options CELL name."""
+    return grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table whole or not at all."""
+    try:
+        publish(path, table.to_csv(index=False).encode())
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,118 @@
+"""Gather the cells of a study into one table, a row per seed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sgdnoise import benchmarks
+from sgdnoise.results.run import MISSING, Run, read_run
+from sgdnoise.study import budgets
+from sgdnoise.study.config import Config
+from sgdnoise.study.grid import Cell, cells, seed_range
+
+CHUNK = 500  # cells that a process reads at a time
+
+
+def collect_cells(config: Config, roots: list[str] | None = None, workers: int = 1) -> pd.DataFrame:
+    """Read every cell that the config expands to; return a row per seed with the metrics at the end of training.
+
+    Accuracies are fractions; losses are nats per example (per token for text). Metrics of a diverged run are NaN; so are
+    the metrics that a benchmark does not have. Files of other studies in the folder are not looked at. A cell's file is
+    that of the first of the `roots`, by default the config's results folder, that has it. A ValueError names the first
+    cell whose file is missing, unreadable or from other settings, and the command that rebuilds it; with `allow_missing`
+    in the config a missing one has rows with the status "missing". `workers` processes read the files.
+    """
+    listed = cells(config)
+    folders = [Path(root) for root in roots or [config["results"]]]
+    chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
+    read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"])
+    if workers > 1 and len(chunks) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            table = pd.concat(pool.map(read, chunks), ignore_index=True)
+    else:
+        table = pd.concat(map(read, chunks), ignore_index=True)
+    if (table["status"] == MISSING).all():
+        raise ValueError(f"not one of the {len(listed)} cells has been trained; make them with: snakemake --cores all")
+    return table
+
+
+def read_cells(some: list[Cell], folders: list[Path], allow_missing: bool) -> pd.DataFrame:
+    """Return the rows of some cells."""
+    rows: list[dict[str, Any]] = []
+    for cell in some:
+        path = next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
+        if allow_missing and not path.exists():
+            rows.extend(missing_rows(cell))
+            continue
+        try:
+            run = read_run(path)
+            check_spec(run, cell, path)
+        except ValueError as error:
+            raise ValueError(f"{error}; to rebuild this cell: snakemake --cores 1 --force {path}") from None
+        rows.extend(cell_rows(cell, run))
+    return pd.DataFrame(rows)
+
+
+def check_spec(run: Run, cell: Cell, path: Path) -> None:
+    """Refuse a file that was not trained as the config says now."""
+    for name, wanted in cell.spec.items():
+        if run.spec.get(name) != wanted:
+            raise ValueError(f"{path} was trained with {name} {run.spec.get(name)!r}, but the config says {wanted!r}")
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """Return what the table says of a cell before it is trained."""
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
+    return {
+        "benchmark": cell.benchmark,
+        "optimizer": cell.optimizer,
+        "budget": cell.budget,
+        "batch_size": cell.batch_size,
+        "lr": float(cell.lr),
+        "num_train": protocol["num_train"],
+        "num_steps": cell.num_steps,
+        "num_epochs": round(budgets.num_epochs(cell.num_steps, cell.batch_size, protocol), 6),
+        "modes": " ".join(cell.modes),
+        "keep": cell.keep,
+    }
+
+
+def missing_rows(cell: Cell) -> list[dict[str, Any]]:
+    """Return the rows of a cell that has no file."""
+    return [identity(cell) | {"seed": seed, "status": MISSING} for seed in seed_range(cell.seeds)]
+
+
+def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
+    """Return the rows of one cell."""
+    test_metric = next(iter(benchmarks.protocol(cell.benchmark, cell.file)["metrics"]))
+    common = identity(cell) | {
+        "bound": run.provenance["bounds"].get(test_metric, np.nan),
+        "examples_per_second": run.provenance["examples_per_second"],
+        **origin(run),
+    }
+    final = {metric: curve[:, -1] for metric, curve in run.curves.items()}
+    return [
+        common | {"seed": int(seed), "status": status} | {metric: values[row] for metric, values in final.items()}
+        for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True))
+    ]
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """Say what a run of a cell cost, in seconds of one device with all its overhead, and what made it."""
+    made: dict[str, Any] = {"processes": 1, "continued": [], "commit": "unknown", "dirty": False} | run.provenance
+    parts = [*made["continued"], made]  # the processes that trained the cell one after another
+    seconds = made["processes"] * sum(part.get("seconds", np.nan) for part in parts)
+    commit = made["commit"][:12] + " with uncommitted changes" * (made["dirty"] is True)
+    versions = "; ".join(f"{name} {made.get(name, 'unknown')}" for name in ("torch", "numpy", "python"))
+    return {
+        "device_seconds": seconds / len(run.seed),
+        "device": made.get("device", "unknown"),
+        "started": parts[0].get("started", ""),
+        "made_by": f"sgdnoise {made.get('version', 'unknown')}, commit {commit}; {versions}; {made.get('precision', 'unknown')}",
+    }

@@ -1,0 +1,51 @@
+"""Say which figures a study has, and what each shows in its own file's words. Light: importing this imports no plotting library."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+from sgdnoise.study.config import Config
+from sgdnoise.study.grid import MODES
+
+WHOLE_STUDY = ("schedule", "claims")  # the figures that are not of one benchmark
+
+
+def figure_names(config: Config, benchmark: str) -> list[str]:
+    """List the figures of a benchmark that a study asks for."""
+    modes = [mode for mode in MODES if mode in config["benchmarks"][benchmark]]
+    optional = {
+        "regimes": "constant_epoch" in modes,
+        "lr_sweep": benchmark in config["figures"]["lr_sweep"],
+        "noise_scale": benchmark in config["noise_scale"],
+    }
+    return modes + [name for name, wanted in optional.items() if wanted]
+
+
+def figure_paths(config: Config) -> list[str]:
+    """List all figures of a study: paths below its figures folder, without the ending."""
+    own = [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(config, benchmark)]
+    return [*WHOLE_STUDY, *own]
+
+
+def figure_arguments(config: Config, path: str) -> list[str]:
+    """Return the arguments of `sgdnoise figure` that name a figure and say how it looks, but not its tables."""
+    benchmark, _, name = path.rpartition("/")
+    style = {key: config["figures"][key] for key in ("dpi", "context")}
+    if name == "lr_sweep":
+        style["lr_sweep"] = config["figures"]["lr_sweep"][benchmark]
+    file = config["benchmarks"][benchmark].get("file") if benchmark else None
+    of = [f"--benchmark={benchmark}"] * bool(benchmark) + [f"--file={file}"] * bool(file)
+    return [name, *of, f"--style={json.dumps(style)}"]
+
+
+def caption(figure: str) -> str:
+    """Return the docstring of the file that draws a figure, without running it: the question, then how to read the answer.
+
+    >>> caption("schedule")
+    'The learning-rate schedule that every run follows (ICLR v5 fig. 3).'
+    """
+    tree = ast.parse((Path(__file__).parents[1] / "figures" / f"{figure}.py").read_text())
+    return inspect.cleandoc(ast.get_docstring(tree) or "")

@@ -1,0 +1,270 @@
+"""Expand a study's config into cells. Light: importing this imports neither torch, numpy nor pandas."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sgdnoise import benchmarks
+from sgdnoise.study import budgets
+from sgdnoise.study.config import Config
+from sgdnoise.study.optimizers import OPTIMIZERS
+
+MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
+CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
+PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid with a block of seeds: one process, one HDF5 file.
+
+    The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
+    string, `seeds` is "first-last".
+    """
+
+    benchmark: str
+    optimizer: str
+    budget: str
+    batch_size: int
+    lr: str
+    seeds: str
+    modes: tuple[str, ...]
+    keep: int
+    num_steps: int
+    settings: str
+    evaluations: int
+    file: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The path of the cell's file below the results folder."""
+        return PATH.format_map(vars(self))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
+        names = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "num_steps", "evaluations")
+        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)}
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
+        words = [
+            f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")
+        ]
+        words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
+        return shlex.join(words)
+
+
+def lr_string(lr: float) -> str:
+    """Write a learning rate canonically; the value that is trained with is `float` of this string.
+
+    >>> lr_string(0.00125), lr_string(2**0.5), lr_string(16)
+    ('0.00125', '1.414', '16')
+    """
+    return f"{lr:.4g}"
+
+
+def lr_window(low: float, high: float, anchor: float, ratio: float) -> list[str]:
+    """List the learning rates anchor * ratio^k within [low, high].
+
+    >>> lr_window(0.02, 0.1, anchor=0.08, ratio=2)
+    ['0.02', '0.04', '0.08']
+    """
+    slack = 0.1  # of a grid step: what the user writes is rounded
+    first = math.ceil(math.log(low / anchor, ratio) - slack)
+    last = math.floor(math.log(high / anchor, ratio) + slack)
+    return [lr_string(anchor * ratio**k) for k in range(first, last + 1)]
+
+
+def seed_range(seeds: str) -> range:
+    """Read a seed block.
+
+    >>> list(seed_range("3-5"))
+    [3, 4, 5]
+    """
+    match = re.fullmatch(r"(\d+)-(\d+)", seeds)
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def cells(config: Config) -> list[Cell]:
+    """Expand a validated config into its cells; a cell that several modes or windows share is listed once.
+
+    Where optima are bracketed with few seeds first, these are a cell and the others are a second one.
+    """
+    found: dict[tuple, Cell] = {}
+    for name, entry in config["benchmarks"].items():
+        for cell in _benchmark_cells(name, entry, config["evaluations"]):
+            key = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size, cell.lr)
+            if key in found and cell.modes[0] not in found[key].modes:
+                cell = replace(cell, modes=found[key].modes + cell.modes)
+            found[key] = cell
+    expanded = list(found.values())
+    for index, override in enumerate(config["overrides"]):
+        expanded = _override(expanded, override, f"overrides.{index}")
+    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
+    return [part for cell in expanded for part in split(cell, num_first)]
+
+
+def split(cell: Cell, num_first: int) -> list[Cell]:
+    """Cut the block of seeds of a cell after its first `num_first`, if that leaves seeds on both sides."""
+    seeds = seed_range(cell.seeds)
+    if not 0 < num_first < len(seeds):
+        return [cell]
+    return [replace(cell, seeds=f"{block[0]}-{block[-1]}") for block in (seeds[:num_first], seeds[num_first:])]
+
+
+def cell(
+    benchmark: str,
+    optimizer: str,
+    budget: str,
+    batch_size: int,
+    lr: float,
+    seeds: str,
+    settings: str,
+    evaluations: int,
+    file: str | None,
+) -> Cell:
+    """Make one cell from the options of `sgdnoise train`."""
+    protocol = benchmarks.protocol(benchmark, file)
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
+    if not lr > 0 or not math.isfinite(lr):
+        raise ValueError(f"lr {lr} is not a positive number")
+    if batch_size < 1 or evaluations < 1:
+        raise ValueError("batch-size and evaluations are whole numbers from 1")
+    try:
+        num_seeds = len(seed_range(seeds))
+        resolved = json.dumps(_resolve_settings(json.loads(settings), protocol["settings"], "settings"), sort_keys=True)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f'settings {settings!r} are not JSON ({error}); write for example \'{{"l2_scope": "weights"}}\''
+        ) from None
+    protocol = benchmarks.sized(protocol, json.loads(resolved))
+    budget = budgets.canonical(budget, batch_size, protocol)
+    steps = budgets.num_steps(budget, batch_size, protocol)
+    return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
+
+
+def noise_cells(config: Config) -> dict[str, Cell]:
+    """Make the run of each benchmark whose gradient noise the config asks for: one seed, evaluated once."""
+    found = {}
+    for name, entry in config["noise_scale"].items():
+        benchmark = config["benchmarks"][name]
+        first = benchmark["seeds"].get("first", 0)
+        run = {key: entry[key] for key in ("optimizer", "budget", "batch_size", "lr")}
+        settings = json.dumps(benchmark.get("settings", {}))
+        try:
+            found[name] = cell(
+                name, **run, seeds=f"{first}-{first}", settings=settings, evaluations=1, file=benchmark.get("file")
+            )
+        except ValueError as error:
+            raise ValueError(f"config: noise_scale.{name}: {error}") from None
+    return found
+
+
+def processes(config: Config, benchmark: str, batch_size: int) -> int:
+    """Return how many processes share every batch of a cell; its numbers do not depend on that, but for rounding."""
+    return config["benchmarks"][benchmark].get("processes", {}).get(str(batch_size), 1)
+
+
+def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cell]:
+    where = f"benchmarks.{name}"
+    try:
+        protocol = benchmarks.protocol(name, entry.get("file"))
+    except ValueError as error:
+        raise ValueError(f"config: {where}: {error}") from None
+    chosen = _resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings")
+    settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
+    seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
+    if not any(mode in entry for mode in MODES):
+        raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")
+    for mode in (mode for mode in MODES if mode in entry):
+        for optimizer, budget, batch_size, window, key in _points(entry[mode], mode, f"{where}.{mode}"):
+            lrs = lr_window(*window, **protocol["lr_grid"]) if window[0] <= window[1] else []
+            if not lrs:
+                grid = "{anchor} * {ratio}^k".format(**protocol["lr_grid"])
+                raise ValueError(f"config: {key}: no learning rate of the grid {grid} lies in {window}; widen the window")
+            try:
+                budget = budgets.canonical(budget, batch_size, protocol)
+                steps = budgets.num_steps(budget, batch_size, protocol)
+            except ValueError as error:
+                raise ValueError(f"config: {key}: {error}") from None
+            for lr in lrs:
+                yield Cell(
+                    name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations, entry.get("file")
+                )
+
+
+def _resolve_settings(chosen: dict[str, Any], offered: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fill in defaults; a setting that is offered as a list is a choice whose first item is the default."""
+    if unknown := set(chosen) - set(offered):
+        raise ValueError(f"config: {where}: unknown setting {min(unknown)!r}; known: {', '.join(offered)}")
+    settings = {}
+    for name, default in offered.items():
+        choices = default if isinstance(default, list) else None
+        settings[name] = value = chosen.get(name, choices[0] if choices else default)
+        if choices and value not in choices:
+            raise ValueError(f"config: {where}.{name}: {value!r} is not one of {choices}")
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            raise ValueError(f"config: {where}.{name}: {value!r} is not a number")
+    later = {name: choices[0] for name, choices in benchmarks.LATER_SETTINGS.items()}
+    return {name: value for name, value in settings.items() if (name, value) not in later.items()}
+
+
+def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:
+    """Yield (optimizer, budget, batch size, learning-rate window, config key) of a budget mode."""
+    fixed = MODES[mode]
+    if fixed not in mode_entry:
+        raise ValueError(f"config: {where}: the key {fixed!r} is missing")
+    for optimizer, windows in mode_entry.items():
+        if optimizer == fixed:
+            continue
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *OPTIMIZERS])}")
+        for swept, window in windows.items():
+            if mode == "unlimited":
+                budget, batch_size = f"epochs{swept}", mode_entry["batch_size"]
+            else:
+                budget, batch_size = f"{fixed}{mode_entry[fixed]}", int(swept)
+            yield optimizer, budget, batch_size, window, f"{where}.{optimizer}.{swept}"
+
+
+def _seed_block(entry: Config, where: str) -> tuple[str, int]:
+    first, num, keep = entry.get("first", 0), entry["num"], entry["keep"]
+    if keep > num:
+        raise ValueError(f"config: {where}: keep {keep} is more than num {num}; the best `keep` of `num` runs count")
+    return f"{first}-{first + num - 1}", keep
+
+
+def window_key(mode: str, budget: str, batch_size: int) -> str:
+    """Return the key under which a budget mode of the config has the window of a point.
+
+    >>> window_key("unlimited", "epochs200", 64), window_key("constant_epoch", "epochs200", 64)
+    ('200', '64')
+    """
+    return budget.removeprefix("epochs") if mode == "unlimited" else str(batch_size)
+
+
+def matches(cell: Cell, override: Config) -> bool:
+    """Say whether an override of the config is about a cell."""
+    wanted = {key: lr_string(value) if key == "lr" else value for key, value in override.items() if key != "seeds"}
+    return all(getattr(cell, key) == value for key, value in wanted.items())
+
+
+def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
+    """Give the cells that an override names its block of seeds."""
+    seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+    chosen = [matches(cell, override) for cell in expanded]
+    if not any(chosen):
+        wanted = {key: value for key, value in override.items() if key != "seeds"}
+        raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
+    return [replace(cell, seeds=seeds, keep=keep) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]

@@ -1,0 +1,129 @@
+"""The windows of learning rates that `extend_grid` moves. Light: importing this imports neither torch, numpy nor pandas."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sgdnoise import benchmarks
+from sgdnoise.study import grid
+from sgdnoise.study.config import Config
+from sgdnoise.study.grid import Cell
+
+PATH = "windows/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{low}to{high}_{stage}.json"
+
+Point = tuple[str, str, str, int]  # benchmark, optimizer, budget, batch size
+
+
+@dataclass(frozen=True)
+class Window:
+    """The learning rates of a point of the grid, all from `low` to `high`; the budget modes that share the point share it.
+
+    At stage "bracket" each is trained with the first few seeds, at stage "full" with all.
+    """
+
+    benchmark: str
+    optimizer: str
+    budget: str
+    batch_size: int
+    low: str
+    high: str
+    stage: str
+
+    @property
+    def path(self) -> str:
+        """The path, below the results folder, of the file that says which window comes after this one."""
+        return PATH.format_map(vars(self))
+
+
+def point_of(one: Cell | Window) -> Point:
+    """Return the point of the grid that a cell or a window belongs to."""
+    return one.benchmark, one.optimizer, one.budget, one.batch_size
+
+
+def ladders(config: Config) -> dict[Point, list[Cell]]:
+    """List the cells of each point by learning rate, with whole blocks of seeds."""
+    found: dict[Point, list[Cell]] = {}
+    for cell in grid.cells(config | {"bracket_seeds": 0}):
+        found.setdefault(point_of(cell), []).append(cell)
+    return {point: sorted(cells, key=lambda cell: float(cell.lr)) for point, cells in found.items()}
+
+
+def starts(config: Config) -> list[Window]:
+    """Return the window of each point as the config has it, from the lowest to the highest of its modes."""
+    stage = "bracket" if config["bracket_seeds"] else "full"
+    return [Window(*point, cells[0].lr, cells[-1].lr, stage) for point, cells in ladders(config).items()]
+
+
+def last_window(window: Window, file_of: Callable[[Window], Path | str]) -> Window:
+    """Follow the files of windows, each of which names the next window, to the one that names itself.
+
+    A ValueError names the file that is missing or damaged.
+    """
+    while True:
+        path = file_of(window)
+        try:
+            after = Window(**json.loads(Path(path).read_text()))
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
+        if after == window:
+            return window
+        window = after
+
+
+def widest(config: Config) -> Config:
+    """Return the config whose windows are as wide as they may become: `extend_limit` learning rates more at either end."""
+    ends = {}
+    for window in starts(config):
+        file = config["benchmarks"][window.benchmark].get("file")
+        factor = benchmarks.protocol(window.benchmark, file)["lr_grid"]["ratio"] ** config["extend_limit"]
+        ends[point_of(window)] = (float(window.low) / factor, float(window.high) * factor)
+    return moved(config, ends)
+
+
+def studies(config: Config) -> dict[Point, Config]:
+    """Return a study of each point alone: all that its window depends on."""
+    found = {}
+    for point, cells in ladders(config).items():
+        benchmark, optimizer, budget, batch_size = point
+        whole = config["benchmarks"][benchmark]
+        entry = {name: whole[name] for name in ("seeds", "settings", "file") if name in whole}
+        for mode in sorted({mode for cell in cells for mode in cell.modes}):
+            key, fixed = grid.window_key(mode, budget, batch_size), grid.MODES[mode]
+            entry[mode] = {fixed: whole[mode][fixed], optimizer: {key: whole[mode][optimizer][key]}}
+        found[point] = config | {"benchmarks": {benchmark: entry}, "overrides": used_overrides(config, cells)}
+    return found
+
+
+def used_overrides(config: Config, cells: list[Cell]) -> list[Config]:
+    """List the overrides that are about any of the cells."""
+    return [one for one in config["overrides"] if any(grid.matches(cell, one) for cell in cells)]
+
+
+def moved(config: Config, ends: Mapping[Point, tuple[float, float]]) -> Config:
+    """Return the config with the given windows, and without the overrides that no cell is left for."""
+    config = copy.deepcopy(config)
+    for cell in grid.cells(config):
+        for mode in cell.modes:
+            key = grid.window_key(mode, cell.budget, cell.batch_size)
+            config["benchmarks"][cell.benchmark][mode][cell.optimizer][key] = list(ends[point_of(cell)])
+    return config | {"overrides": used_overrides(config, grid.cells(config | {"overrides": []}))}
+
+
+def cells_of(window: Window, ladder: list[Cell], bracket_seeds: int) -> list[Cell]:
+    """List the cells that a window needs, out of the ladder of its point.
+
+    Of the few runs of a bracket the same share counts as of all, rounded down, at least one.
+    """
+    within = [cell for cell in ladder if float(window.low) <= float(cell.lr) <= float(window.high)]
+    if window.stage == "full":
+        return [part for cell in within for part in grid.split(cell, bracket_seeds)]
+    firsts = []
+    for cell in within:
+        first = grid.split(cell, bracket_seeds)[0]
+        num, num_first = (len(grid.seed_range(block)) for block in (cell.seeds, first.seeds))
+        firsts.append(replace(first, keep=max(1, cell.keep * num_first // num)))
+    return firsts

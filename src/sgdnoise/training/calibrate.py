@@ -1,0 +1,71 @@
+"""Measure how fast this device trains and evaluates the benchmarks of a study, for `plan`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sgdnoise import benchmarks
+from sgdnoise.machine.provenance import device_name
+from sgdnoise.study.config import Config
+from sgdnoise.study.cost import Throughput
+from sgdnoise.study.grid import Cell, cells, seed_range
+from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
+from sgdnoise.training.loop import State
+
+WARM_UP = 2  # updates that are not timed
+
+
+class Enough(Exception):
+    """Stop training: it was timed for long enough."""
+
+
+def calibrate(config: Config, data: Path, device: torch.device, seconds: float) -> Iterator[Throughput]:
+    """Yield a row per benchmark and batch size of a study, each timed for about `seconds`, in one process."""
+    evaluation: dict[str, float] = {}
+    first_cells = {(cell.benchmark, cell.batch_size): cell for cell in reversed(cells(config))}
+    for (name, batch_size), cell in sorted(first_cells.items()):
+        if name not in evaluation:
+            evaluation[name] = evaluation_seconds(cell, data, device)
+        yield Throughput(
+            name,
+            batch_size,
+            examples_per_second(cell, data, device, seconds, config["engine"]),
+            evaluation[name],
+            device_name(device),
+        )
+
+
+def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float, engine: str = "auto") -> float:
+    """Time whole updates of a cell by the engine that trains it, at a learning rate at which it does not diverge."""
+    benchmark, data = load_data(cell, folder, device)
+    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
+    chosen = choose_engine(engine, benchmark, endless, device)
+    train_group, (group, *_) = groups_of(chosen, benchmark, seed_range(cell.seeds), cell.batch_size)
+    stamps: list[float] = []
+
+    def stamp(states: list[State]) -> None:
+        stamps.append(time.perf_counter())
+        if len(stamps) > WARM_UP + 1 and stamps[-1] - stamps[WARM_UP] > seconds:
+            raise Enough
+
+    with suppress(Enough):
+        train_group(benchmark, data, endless, group, device, stamp, None)
+    return len(group) * cell.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
+
+
+def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:
+    """Time the evaluation of the test split, and scale it to both splits."""
+    benchmark, data = load_data(cell, folder, device)
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
+    model = benchmark.build().to(device).to(memory_format=torch.channels_last).eval()
+    with torch.no_grad():
+        started = time.perf_counter()
+        benchmark.evaluate(model, data, "test")
+        elapsed = time.perf_counter() - started
+    return elapsed * (1 + protocol["num_train"] / protocol["num_test"])

@@ -1,0 +1,187 @@
+"""Train the seeds of one cell and gather them into the record that is written to its file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sgdnoise import benchmarks
+from sgdnoise.machine import datasets, gpus, parallel, provenance
+from sgdnoise.results.run import COMPLETED, DIVERGED, Run
+from sgdnoise.study import budgets
+from sgdnoise.study.grid import Cell, seed_range
+from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.training import checkpoint, graph, pack
+from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
+
+# Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
+ENGINES = {"packed": pack, "graph": graph}
+
+
+def use_device(name: str, threads: int) -> torch.device:
+    """Choose the device, "auto", "cpu" or "cuda", and set every flag that decides the precision: float32.
+
+    Of several GPUs it is the one that the fewest other cells of this machine use.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: no usable GPU here; use --device cpu (device: cpu in the config), or mend the driver")
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # our choice: logistic units otherwise crawl through denormal numbers on a CPU
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if parallel.size() > 1:
+        return torch.device("cuda")  # each process takes the one with its number
+    visible = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+    return torch.device("cuda", gpus.least_used(visible))
+
+
+def load_data(cell: Cell, folder: Path, device: torch.device) -> tuple[benchmarks.Benchmark, Any]:
+    """Return the benchmark of a cell and its data, prepared if they are not yet."""
+    benchmark = benchmarks.load(cell.benchmark, cell.file, cell.spec["settings"])
+    path = folder / f"{benchmarks.protocol(cell.benchmark, cell.file)['dataset']}.npz"
+    datasets.prepare(path, benchmark.arrays)
+    return benchmark, (benchmark.load or datasets.load)(path, device)
+
+
+def plan_of(cell: Cell) -> Plan:
+    """Return what a run of a cell is asked to do."""
+    optimizer, settings = OPTIMIZERS[cell.optimizer], cell.spec["settings"]
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
+    warmup_steps = budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
+    return Plan(optimizer, cell.batch_size, float(cell.lr), cell.num_steps, warmup_steps, cell.evaluations, settings)
+
+
+def train_cell(
+    cell: Cell,
+    data_folder: Path,
+    device: torch.device,
+    on_step: Callable[[int], object] = lambda step: None,
+    checkpoint_path: Path | None = None,
+    checkpoint_seconds: float = 300,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+    engine: str = "auto",
+) -> Run:
+    """Train every seed of a cell, as its engine does, and return the record for `write_run`.
+
+    With a `checkpoint_path` it goes on from the checkpoint there, if there is one of this cell, and writes one every
+    `checkpoint_seconds` and when `asked_to_stop` says so; then it raises `KeyboardInterrupt`. `on_step` is told the number of
+    updates that the cell has finished.
+    """
+    started = time.perf_counter()
+    benchmark, data = load_data(cell, data_folder, device)
+    plan, seeds = plan_of(cell), seed_range(cell.seeds)
+    engine = choose_engine(engine, benchmark, plan, device)
+    made_by = provenance.collect(device, plan.settings) | {"engine": engine}
+    identity = cell.spec | {"device": device.type, "processes": parallel.size(), "engine": engine}
+    saved = (checkpoint.load(checkpoint_path, identity, device) if checkpoint_path else None) or {}
+    finished = [Curves(**curves) for curves in saved.get("finished", [])]
+    before = saved.get("made_by", [])  # the processes that this one continues
+    writes = checkpoint_path is not None and parallel.rank() == 0
+    offer = checkpoint.saver(checkpoint_path, identity, checkpoint_seconds) if checkpoint_path and writes else None
+
+    def content(states: list[State]) -> dict[str, Any]:
+        until = {"seconds": time.perf_counter() - started, "seed": seeds[len(finished)], "step": steps_done(states)}
+        return {
+            "finished": [asdict(curves) for curves in finished],
+            "running": [state.packed() for state in states],
+            "made_by": [*before, made_by | until],
+        }
+
+    def after_update(states: list[State]) -> None:
+        on_step(len(finished) * plan.num_steps + len(states) * steps_done(states))
+        stop = asked_to_stop()
+        kept = offer is not None and offer(lambda: content(states), stop)
+        if stop:
+            where = f"update {steps_done(states)} of seed {', '.join(map(str, seeds[len(finished) :][: len(states)]))}"
+            raise KeyboardInterrupt(
+                f" after {where}; " + ("the same command goes on from there" if kept else "nothing was written")
+            )
+
+    train_group, groups = groups_of(engine, benchmark, seeds, plan.batch_size)
+    try:
+        for group in groups:
+            if group[0] in seeds[len(finished) :]:
+                finished += train_group(benchmark, data, plan, group, device, after_update, saved.pop("running", None))
+    except torch.cuda.OutOfMemoryError as error:
+        raise ValueError(f"out of GPU memory at batch size {cell.batch_size}: set the setting micro_batch ({error})") from error
+    made_by |= {"bounds": benchmark.bounds(data), "seconds": time.perf_counter() - started, "continued": before}
+    return record(cell, plan, finished, made_by)
+
+
+def choose_engine(name: str, benchmark: benchmarks.Benchmark, plan: Plan, device: torch.device) -> str:
+    """Return "plain", the specification, or the name of one of ENGINES; "auto" takes "packed" wherever it can be used."""
+    tried = "packed" if name == "auto" else name
+    obstacle = ENGINES[tried].obstacle(benchmark, plan, device) if tried in ENGINES else None
+    if obstacle and name != "auto":
+        raise ValueError(f"engine {name}: {obstacle}; use --engine auto")
+    return "plain" if obstacle else tried
+
+
+def groups_of(
+    engine: str, benchmark: benchmarks.Benchmark, seeds: Sequence[int], batch_size: int
+) -> tuple[Callable[..., list[Curves]], list[list[int]]]:
+    """Return the function by which an engine trains seeds together, and which seeds these are."""
+    if faster := ENGINES.get(engine):
+        return faster.train, faster.groups(benchmark, seeds, batch_size)
+    return train_plain, [[seed] for seed in seeds]
+
+
+def train_plain(
+    benchmark: benchmarks.Benchmark,
+    data: Any,
+    plan: Plan,
+    group: Sequence[int],
+    device: torch.device,
+    on_step: Callable[[list[State]], object],
+    resume: Sequence[dict[str, Any]] | None,
+) -> list[Curves]:
+    """Train a group of one seed in the plain loop."""
+    (seed,) = group
+    return [train(benchmark, data, plan, seed, device, lambda state: on_step([state]), resume[0] if resume else None)]
+
+
+def steps_done(states: list[State]) -> int:
+    """Return the updates of seeds that are trained together; one that has diverged has fewer."""
+    return max(state.curves.steps_done for state in states)
+
+
+def record(cell: Cell, plan: Plan, trained: list[Curves], made_by: dict[str, Any]) -> Run:
+    """Gather the curves of a cell's seeds."""
+    train_seconds = sum(curves.train_seconds for curves in trained)
+    examples = cell.batch_size * sum(curves.steps_done for curves in trained)
+    steps = evaluation_steps(cell.num_steps, cell.evaluations)
+    return Run(
+        spec=cell.spec,
+        step=np.array(steps),
+        lr=np.array([plan.lr_at(step - 1) for step in steps]),
+        seed=np.array(seed_range(cell.seeds)),
+        status=[DIVERGED if curves.diverged else COMPLETED for curves in trained],
+        curves=stack_curves(trained, len(steps)),
+        provenance=made_by
+        | {
+            "steps_done": [curves.steps_done for curves in trained],
+            "train_seconds": train_seconds,
+            "train_cpu_seconds": sum(curves.train_cpu_seconds for curves in trained),
+            "examples_per_second": examples / train_seconds,
+        },
+    )
+
+
+def stack_curves(trained: list[Curves], num_evaluations: int) -> dict[str, np.ndarray]:
+    """Stack the metrics of S seeds into arrays (S, num_evaluations), NaN where a run had diverged."""
+    stacked = {name: np.full((len(trained), num_evaluations), np.nan) for name in trained[0].rows[0]}
+    for row, curves in enumerate(trained):
+        for column, metrics in enumerate(curves.rows):
+            for name, value in metrics.items():
+                stacked[name][row, column] = value
+    return stacked

@@ -1,0 +1,252 @@
+"""Train seeds of the fully connected autoencoder together on a CPU: the plain loop's updates to rounding, several times faster.
+
+No autograd and no allocation: forward and backward are batched matrix products over the seeds into buffers that are made
+once. Weights are updated block by block, right after their gradient, while both are in the core's cache: at small batch
+sizes moving the weights through the memory is most of an update. Seeds share no number: each has its own streams of random
+numbers, and whatever becomes of one leaves the others' bits alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgdnoise.benchmarks import Benchmark
+from sgdnoise.machine import parallel, precision
+from sgdnoise.networks.autoencoder import Autoencoder
+from sgdnoise.study.optimizers import sgd_update
+from sgdnoise.tasks import reconstruction
+from sgdnoise.tasks.batches import index_stream
+from sgdnoise.training.loop import Curves, Plan, State, book, evaluation_steps, l2_factor, seed_streams, start
+
+BLOCK = {  # our choice: weights of a block
+    "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
+    "cuda": 2**30,  # not measured: a layer at once
+}
+WINDOW = 32  # our choice: updates whose batches are drawn together
+TOGETHER = 2**20  # our choice, measured: weights and units, of all examples, of seeds that are trained together
+
+
+def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
+    """Say why a cell cannot be trained here; None if it can."""
+    if device.type != "cpu" or parallel.size() > 1:
+        return "seeds are packed in one process on a CPU only"
+    if precision.of(plan.settings) != "float32":
+        return "only float32 is packed"
+    return products_obstacle(benchmark, plan)
+
+
+def products_obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
+    """Say why the seeds of a cell are not batched products, on whatever device; None if they are."""
+    parts = (benchmark.build, benchmark.batches, benchmark.loss)
+    made_of = [made.func if isinstance(made, partial) else None for made in parts]
+    if made_of != [Autoencoder, reconstruction.batches, reconstruction.loss] or benchmark.clip_norm:
+        return "only the fully connected autoencoder can be packed"
+    if plan.optimizer.update is not sgd_update:
+        return "only SGD and momentum can be packed"
+    if precision.of(plan.settings) == "bfloat16":
+        return "bfloat16 is not packed"
+    if plan.settings["micro_batch"]:
+        return "micro-batches are not packed"
+    return None
+
+
+def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut seeds into equal groups that are trained together: as many as keep their weights and units in a cache."""
+    parameters = list(benchmark.build().parameters())
+    num_weights, num_units = (sum(one.numel() for one in parameters if one.ndim == axes) for axes in (2, 1))
+    size = max(1, TOGETHER // (num_weights + num_units * batch_size))
+    number = -(-len(seeds) // size)
+    return [list(seeds[len(seeds) * index // number : len(seeds) * (index + 1) // number]) for index in range(number)]
+
+
+def train(
+    benchmark: Benchmark,
+    data: Any,
+    plan: Plan,
+    seeds: Sequence[int],
+    device: torch.device,
+    on_step: Callable[[list[State]], object] = lambda states: None,
+    resume: Sequence[dict[str, Any]] | None = None,
+) -> list[Curves]:
+    """Train seeds together and return the curves of each, as `train.train` does for one."""
+    saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
+    states = [start(benchmark, plan, seed, device, one) for seed, one in zip(seeds, saved, strict=True)]
+    steps_done = max(state.curves.steps_done for state in states)
+    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, steps_done)
+    evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
+    for step in range(steps_done, plan.num_steps):
+        started, cpu_started = time.perf_counter(), time.process_time()
+        loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
+        networks.update(plan.lr_at(step))
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+        running = [(state, loss_sum) for state, loss_sum in zip(states, loss_sums, strict=True) if not state.curves.diverged]
+        for state, loss_sum in running:
+            state.curves.train_seconds += seconds / len(running)
+            state.curves.train_cpu_seconds += cpu_seconds / len(running)
+            book(benchmark, data, plan, state, loss_sum, evaluate_at)
+        if all(state.curves.diverged for state in states):
+            break
+        on_step(states)
+    return [state.curves for state in states]
+
+
+def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
+    """Yield the indices of the seeds' batches, (K, B), update by update, from `steps_done` on, as `batches_of` does for one.
+
+    They are drawn WINDOW updates at a time, since batches that follow one another in a stream are a larger batch of it.
+    """
+    assert isinstance(benchmark.batches, partial)
+    window = (benchmark.batches.keywords["num_train"], WINDOW * plan.batch_size)
+    orders = [torch.Generator().manual_seed(seed_streams(seed)[1]) for seed in seeds]
+    streams = [index_stream(*window, order, steps_done // WINDOW) for order in orders]
+    skip = steps_done % WINDOW
+    while True:
+        yield from torch.stack([next(stream).view(WINDOW, -1) for stream in streams], dim=1)[skip:]
+        skip = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Weights of k seeds that are updated at once, (k, rows, columns), and what that needs."""
+
+    weights: Tensor
+    velocities: list[Tensor]  # the one of these weights; none without momentum
+    gradient: Tensor
+    output_gradient: Tensor  # (k, B, rows)
+    output_gradient_t: Tensor  # (k, rows, B)
+    inputs: Tensor  # (k, B, columns)
+    input_gradient: Tensor  # (k, B, columns)
+    begins: bool  # the input gradient, to which the next blocks of these seeds add
+
+
+class Networks:
+    """K autoencoders, whose parameters and velocities become views of joint tensors, and the buffers for an update of each.
+
+    Call `losses`, then `update`.
+    """
+
+    def __init__(self, states: Sequence[State], benchmark: Benchmark, plan: Plan):
+        assert isinstance(benchmark.loss, partial)
+        self.kind, self.momentum = benchmark.loss.keywords["kind"], plan.optimizer.momentum
+        self.l2 = l2_factor(benchmark, plan.settings)
+        self.l2_biases = self.l2 if plan.settings["l2_scope"] == "all" else 0.0
+        self.activations = [type(one) for one in states[0].model.modules() if isinstance(one, nn.Sigmoid | nn.Tanh | nn.Identity)]
+        parameters = [list(state.model.parameters()) for state in states]
+        self.weights, self.biases = join(parameters)
+        zeros = [torch.zeros_like(parameter) for parameter in parameters[0]]
+        velocities = [state.optimizer.get("velocities", zeros) for state in states] if self.momentum else []
+        weight_velocities, bias_velocities = join(velocities) if self.momentum else ([], None)
+        self.bias_velocities = [] if bias_velocities is None else [bias_velocities]
+        for index, state in enumerate(states):
+            for parameter, view in zip(parameters[index], of_seed(index, self.weights, self.biases), strict=True):
+                parameter.data = view
+            if bias_velocities is not None:
+                state.optimizer["velocities"] = of_seed(index, weight_velocities, bias_velocities)
+
+        widths = [self.weights[0].shape[2], *(weight.shape[1] for weight in self.weights)]
+        shapes = [(len(states), plan.batch_size, width) for width in widths]
+        self.values, self.gradients = ([self.biases.new_empty(shape) for shape in shapes] for _ in range(2))
+        self.pixels = self.values[0].new_empty(shapes[0], dtype=torch.uint8).flatten(0, 1)
+        self.bias_gradient = torch.empty_like(self.biases)
+        self.bias_gradients = self.bias_gradient.split(widths[1:], dim=1)
+        self.affine = [
+            (bias[:, None], weights.transpose(1, 2))
+            for bias, weights in zip(self.biases.split(widths[1:], dim=1), self.weights, strict=True)
+        ]
+        self.block = BLOCK[self.biases.device.type]
+        most = min(self.block, max(weights.numel() for weights in self.weights))
+        scratch = self.biases.new_empty(max(most, *widths))
+        self.blocks = [self.cut(layer, weight_velocities, scratch) for layer in range(len(self.weights))]
+
+    def cut(self, layer: int, velocities: list[Tensor], scratch: Tensor) -> list[Block]:
+        """Cut a layer into blocks: several seeds, or where the weights of one are too many, some of its rows."""
+        weights = self.weights[layer]
+        num_seeds, num_rows, num_columns = weights.shape
+        rows = min(num_rows, max(1, self.block // num_columns))
+        seeds = max(1, self.block // (num_rows * num_columns))
+        blocks = []
+        for first in range(0, num_seeds, seeds):
+            for first_row in range(0, num_rows, rows):
+                some, part = slice(first, first + seeds), slice(first_row, first_row + rows)
+                chosen, output_gradient = weights[some, part], self.gradients[layer + 1][some, :, part]
+                blocks.append(
+                    Block(
+                        chosen,
+                        [velocities[layer][some, part]] if velocities else [],
+                        scratch[: chosen.numel()].view(chosen.shape),
+                        output_gradient,
+                        output_gradient.transpose(1, 2),
+                        self.values[layer][some],
+                        self.gradients[layer][some],
+                        first_row == 0,
+                    )
+                )
+        return blocks
+
+    def losses(self, images: Tensor, index: Tensor) -> Tensor:
+        """Compute the loss of each seed, summed over its batch, (K,), and the gradient of its mean at the logits.
+
+        images: (N, P) uint8; index: (K, B), of the batches.
+        """
+        torch.index_select(images, 0, index.flatten(), out=self.pixels)
+        torch.div(self.pixels, 255, out=self.values[0].flatten(0, 1))
+        for layer, (biases, weights) in enumerate(self.affine):
+            outputs = self.values[layer + 1]
+            torch.baddbmm(biases, self.values[layer], weights, out=outputs)
+            if layer < len(self.activations) and self.activations[layer] in FORWARD:
+                FORWARD[self.activations[layer]](outputs, out=outputs)
+        pixels, logits, gradient = self.values[0], self.values[-1], self.gradients[-1]
+        if self.kind == "cross_entropy":
+            torch.ops.aten.softplus.out(logits, out=gradient)
+            sums = gradient.addcmul_(logits, pixels, value=-1).sum(dim=(1, 2))
+            torch.sigmoid(logits, out=gradient).sub_(pixels)
+        else:
+            logits.sigmoid_()
+            sums = torch.sub(logits, pixels, out=gradient).square().sum(dim=(1, 2)) / 2
+            BACKWARD[nn.Sigmoid](gradient, logits, grad_input=gradient)
+        gradient.div_(pixels.shape[1])
+        return sums
+
+    def update(self, lr: float | Tensor) -> None:
+        """Propagate the gradient from the logits down, and update every block of weights as soon as it was used.
+
+        lr: the effective learning rate; as a tensor () float32.
+        """
+        constants = {"momentum": self.momentum, "lr": lr * (1 - self.momentum), "dampening": 0}
+        step = partial(torch._fused_sgd_, nesterov=False, maximize=False, is_first_step=False, **constants)
+        for layer in reversed(range(len(self.weights))):
+            torch.sum(self.gradients[layer + 1], dim=1, out=self.bias_gradients[layer])
+            for block in self.blocks[layer]:
+                if layer and block.begins:
+                    torch.bmm(block.output_gradient, block.weights, out=block.input_gradient)
+                elif layer:
+                    block.input_gradient.baddbmm_(block.output_gradient, block.weights)
+                torch.bmm(block.output_gradient_t, block.inputs, out=block.gradient)
+                step([block.weights], [block.gradient], block.velocities, weight_decay=self.l2)
+            if layer and self.activations[layer - 1] in BACKWARD:
+                gradient = self.gradients[layer]
+                BACKWARD[self.activations[layer - 1]](gradient, self.values[layer], grad_input=gradient)
+        step([self.biases], [self.bias_gradient], self.bias_velocities, weight_decay=self.l2_biases)
+
+
+FORWARD = {nn.Sigmoid: torch.sigmoid, nn.Tanh: torch.tanh}
+BACKWARD = {nn.Sigmoid: torch.ops.aten.sigmoid_backward.grad_input, nn.Tanh: torch.ops.aten.tanh_backward.grad_input}
+
+
+def join(networks: Sequence[Sequence[Tensor]]) -> tuple[list[Tensor], Tensor]:
+    """Stack the weights of every layer, (K, out, in) each, and all biases, (K, sum of out)."""
+    weights = [torch.stack(same).detach() for same in zip(*(network[::2] for network in networks), strict=True)]
+    return weights, torch.stack([torch.cat(list(network[1::2])) for network in networks]).detach()
+
+
+def of_seed(index: int, weights: list[Tensor], biases: Tensor) -> list[Tensor]:
+    """List the weights and biases of one network as views, in the order of its parameters."""
+    parts = biases[index].split([weight.shape[1] for weight in weights])
+    return [tensor for weight, bias in zip(weights, parts, strict=True) for tensor in (weight[index], bias)]

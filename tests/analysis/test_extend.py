@@ -1,0 +1,229 @@
+"""The rule that moves windows of learning rates, on made-up results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import changed, lrs
+from made_up import made_up_run
+
+from sgdnoise.analysis.extend import next_window, settled
+from sgdnoise.analysis.optimum import edge_warnings, optimum_table
+from sgdnoise.results.collect import collect_cells
+from sgdnoise.results.run import write_run
+from sgdnoise.study import grid, windows
+from sgdnoise.study.config import grid_part, validate
+
+STUDY = yaml.safe_load(
+    """
+evaluations: 1
+extend_grid: true
+benchmarks:
+  autoencoder_digits:
+    seeds: {num: 4, keep: 3}
+    constant_epoch:
+      epochs: 1
+      sgd: {64: [0.08, 0.16]}
+figures: {formats: [png], dpi: 60}
+"""
+)
+KEY = "benchmarks.autoencoder_digits.constant_epoch.sgd"
+
+
+@pytest.fixture
+def extended(tmp_path):
+    """Do as the workflow does, with made-up results: return the study at its end and the paths in the order of training."""
+
+    def run(changes=None, **results):
+        config = validate(changed(STUDY, changes or {}) | {"results": str(tmp_path / "results")})
+        folder, trained = Path(config["results"]), []
+        ladders = windows.ladders(windows.widest(config))
+        for window in windows.starts(config):
+            for _ in range(2 * config["extend_limit"] + 3):
+                for cell in windows.cells_of(window, ladders[windows.point_of(window)], config["bracket_seeds"]):
+                    if cell.path not in trained:
+                        write_run(folder / cell.path, made_up_run(cell, **results))
+                        trained.append(cell.path)
+                window, before = next_window(window, config), window
+                path = folder / before.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(vars(window)))
+                if window == before:
+                    break
+            assert window == before, "no end"
+        return validate(json.loads(grid_part(settled(config)))), trained
+
+    return run
+
+
+def window(config, mode="constant_epoch", optimizer="sgd", key="64"):
+    return config["benchmarks"]["autoencoder_digits"][mode][optimizer][key]
+
+
+# The rule
+
+
+def test_a_window_grows_step_by_step_until_it_encloses_the_optimum(extended):
+    config, trained = extended()
+    assert lrs(trained, "0-3") == ["0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
+    assert window(config) == [0.08, 2.56]
+    optima = optimum_table(collect_cells(config), config)
+    assert set(optima["lr"]) == {1.28}
+    assert edge_warnings(optima, config) == []
+
+
+def test_a_window_grows_downwards_too_and_only_as_far_as_needed(extended):
+    config, trained = extended(optima=(0.02, 0.02, 0.02))
+    assert window(config) == [0.01, 0.16]
+    assert len(trained) == 5
+
+
+def test_a_window_that_encloses_its_optimum_stays(extended):
+    config, trained = extended({f"{KEY}.64": [0.64, 2.56]})
+    assert window(config) == [0.64, 2.56]
+    assert len(trained) == 3
+
+
+def test_the_optimum_of_every_metric_is_enclosed(extended):
+    config, _ = extended(optima=(0.08, 0.16, 0.64))
+    assert window(config) == [0.04, 1.28]
+
+
+def test_an_error_bar_at_the_end_extends(extended):
+    """Seeds differ by more than neighbouring learning rates: the bar reaches over the optimum's neighbours."""
+    config, _ = extended({f"{KEY}.64": [0.64, 2.56]}, noise=1.5)
+    assert window(config) == [0.32, 5.12]
+
+
+def test_a_diverged_end_does_not_extend(extended):
+    config, trained = extended(diverge_from=0.3)
+    assert lrs(trained, "0-3") == ["0.08", "0.16", "0.32"]
+    assert window(config) == [0.08, 0.32]
+
+
+def test_where_all_diverges_the_window_grows_downwards(extended):
+    config, _ = extended({f"{KEY}.64": [0.64, 1.28]}, optima=(0.08, 0.08, 0.08), diverge_from=0.16)
+    assert window(config) == [0.04, 1.28]
+
+
+@pytest.mark.parametrize("bracket_seeds", [0, 1])
+def test_where_nothing_trains_the_limit_ends_it(extended, bracket_seeds):
+    config, _ = extended({"bracket_seeds": bracket_seeds, "extend_limit": 3}, diverge_from=0)
+    assert window(config) == [0.01, 0.16]
+
+
+@pytest.mark.parametrize(("limit", "high"), [(0, 0.16), (2, 0.64), (3, 1.28), (4, 2.56), (6, 2.56)])
+def test_the_limit_ends_the_extension(extended, limit, high):
+    config, trained = extended({"extend_limit": limit})
+    assert window(config) == [0.08, high]
+    assert len(trained) == 2 + round(np.log2(high / 0.16))
+    warnings = edge_warnings(optimum_table(collect_cells(config), config), config)
+    assert len(warnings) == (limit < 4)
+    assert all("or raise extend_limit" in warning for warning in warnings)
+
+
+def test_an_end_that_runs_away_stops_at_the_limit(extended):
+    """Seeds so noisy that every learning rate is within the bar."""
+    config, _ = extended({"extend_limit": 2}, noise=100)
+    assert window(config) == [0.02, 0.64]
+
+
+def test_modes_that_share_a_point_share_its_window(extended):
+    config, trained = extended(
+        {
+            "benchmarks.autoencoder_digits.constant_step": {"steps": 16, "sgd": {"64": [0.64, 0.64]}},
+            "benchmarks.autoencoder_digits.unlimited": {"batch_size": 64, "sgd": {"1": [0.08, 0.08]}},
+        }
+    )
+    assert window(config) == window(config, "constant_step") == window(config, "unlimited", key="1") == [0.08, 2.56]
+    assert len(trained) == 6
+
+
+def test_the_end_is_the_hand_extended_study(extended):
+    config, _ = extended()
+    by_hand = validate(changed(STUDY, {"extend_grid": False, f"{KEY}.64": [0.08, 2.56]}) | {"results": config["results"]})
+    assert collect_cells(config).equals(collect_cells(by_hand))
+
+
+# Brackets
+
+
+def test_a_bracket_spends_all_seeds_near_the_optimum_only(extended):
+    config, trained = extended({"bracket_seeds": 2, f"{KEY}.64": [0.01, 0.16]})
+    assert lrs(trained, "0-1") == ["0.01", "0.02", "0.04", "0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
+    assert lrs(trained, "2-3") == ["0.32", "0.64", "1.28", "2.56"]
+    assert window(config) == [0.32, 2.56]
+    by_hand = validate(
+        changed(STUDY, {"extend_grid": False, f"{KEY}.64": [0.32, 2.56]}) | {"results": config["results"] + "/by_hand"}
+    )
+    for cell in grid.cells(by_hand):
+        write_run(Path(by_hand["results"]) / cell.path, made_up_run(cell))
+    assert collect_cells(config).equals(collect_cells(by_hand))
+
+
+def test_all_seeds_may_move_the_window_on(extended):
+    """The bracket's seeds find 0.16; of all, the best three of four differ too much to tell 0.16 from 1.28."""
+    config, trained = extended({"bracket_seeds": 2, f"{KEY}.64": [0.08, 0.32]}, optima=(0.16,) * 3, late=1.28)
+    assert lrs(trained, "0-1") == ["0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
+    assert lrs(trained, "2-3") == ["0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
+    assert window(config) == [0.08, 2.56]
+
+
+def test_of_a_brackets_runs_the_same_share_counts():
+    config = validate(changed(STUDY, {"bracket_seeds": 3}))
+    (start,) = windows.starts(config)
+    (ladder,) = windows.ladders(config).values()
+    assert [(cell.lr, cell.seeds, cell.keep) for cell in windows.cells_of(start, ladder, 3)] == [
+        ("0.08", "0-2", 2),
+        ("0.16", "0-2", 2),
+    ]
+
+
+def test_overrides_keep_their_seeds_and_go_with_their_learning_rate(extended):
+    override = {"benchmark": "autoencoder_digits", "lr": 0.01, "seeds": {"first": 10, "num": 3, "keep": 1}}
+    every = {"benchmark": "autoencoder_digits", "batch_size": 64, "lr": 1.28, "seeds": {"num": 5, "keep": 3}}
+    config, trained = extended({"bracket_seeds": 2, f"{KEY}.64": [0.01, 1.28], "overrides": [override, every]})
+    assert lrs(trained, "10-11") == ["0.01"]
+    assert lrs(trained, "2-4") == ["1.28"]
+    assert config["overrides"] == [every]
+
+
+# Configs
+
+
+def test_off_is_as_before():
+    plain = changed(STUDY, {})
+    del plain["extend_grid"]
+    config = validate(plain)
+    assert set(json.loads(grid_part(config))) == {"allow_missing", "benchmarks", "overrides", "evaluations", "results"}
+    switched_off = validate(plain | {"extend_grid": False, "bracket_seeds": 2, "extend_limit": 3})
+    assert grid_part(switched_off) == grid_part(config)
+    assert grid.cells(switched_off) == grid.cells(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bracket_seeds": 4}, "bracket_seeds: 4 is not fewer than benchmarks.autoencoder_digits.seeds.num 4"),
+        ({"extend_limit": -1}, "extend_limit: -1 is less than the minimum of 0; expected at most so many"),
+        ({"extend_grid": "yes"}, "extend_grid: 'yes' is not of type 'boolean'; expected true"),
+    ],
+)
+def test_bad_values_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        validate(changed(STUDY, changes))
+
+
+@pytest.mark.parametrize("key", ["extend_limit", "bracket_seeds"])
+def test_what_would_be_ignored_is_an_error(key):
+    study = changed(STUDY, {key: 1})
+    del study["extend_grid"]
+    with pytest.raises(ValueError, match=f"'extend_grid' is a dependency of '{key}'"):
+        validate(study)
+
+
+def test_a_window_that_is_missing_is_named_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(ValueError, match="_full.json is not a window .*snakemake --cores 1 --force .*_full.json"):
+        settled(validate(STUDY | {"results": str(tmp_path)}))

@@ -1,0 +1,333 @@
+"""The report: what it shows, that it escapes it, and how it behaves in a browser."""
+
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from sgdnoise import benchmarks, figures
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.claims.verdicts import claims_table
+from sgdnoise.cli.main import main
+from sgdnoise.report import tables
+from sgdnoise.report.render import render
+from sgdnoise.results.collect import collect_cells
+from sgdnoise.results.run import Run, write_run
+from sgdnoise.study import grid
+from sgdnoise.study.config import validate
+from sgdnoise.study.figures import WHOLE_STUDY, caption
+
+STUDY = yaml.safe_load(
+    """
+evaluations: 1
+benchmarks:
+  wrn_digits:
+    seeds: {num: 3, keep: 2}
+    constant_epoch:
+      epochs: 4
+      sgd: {32: [0.5, 4], 64: [0.5, 8]}
+      momentum: {64: [0.5, 8]}
+    unlimited:
+      batch_size: 64
+      momentum: {4: [0.5, 8], 8: [0.5, 8]}
+  wrn_cifar10:
+    seeds: {num: 3, keep: 2}
+    constant_step:
+      steps: 9765
+      momentum: {1024: [2, 32]}
+figures: {lr_sweep: {wrn_digits: [64]}}
+"""
+)
+MADE = {
+    "bounds": {},
+    "examples_per_second": 1000.0,
+    "seconds": 1800.0,
+    "processes": 2,
+    "continued": [{"seconds": 3600.0, "started": "2026-01-01T08:00:00+00:00"}],
+    "started": "2026-01-02T08:00:00+00:00",
+    "version": "1.0",
+    "commit": "0123456789abcdef",
+    "dirty": True,
+    "device": "GPU <b>one</b>",
+    "torch": "2.14.1",
+    "numpy": "2.4",
+    "python": "3.11",
+    "precision": "float32",
+}
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d494844520000000100000001080600000"
+    + "01f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+
+
+def made_up_run(cell):
+    """Accuracy peaks at lr 1, at batch size 32 at the upper edge 4; at lr 8 two of three seeds diverge."""
+    octaves = abs(np.log2(float(cell.lr) / (4 if cell.batch_size == 32 else 8 if cell.batch_size > 64 else 1)))
+    seeds = np.array(grid.seed_range(cell.seeds))
+    last = np.where((float(cell.lr) == 8) & (cell.batch_size == 64) & (seeds > 0), np.nan, 0.9 - 0.1 * octaves + 0.001 * seeds)
+    curves = {"test_accuracy": last[:, None], "train_objective": 1 - last[:, None]}
+    status = ["diverged" if np.isnan(one) else "completed" for one in last]
+    return Run(cell.spec, np.array([cell.num_steps]), np.array([1.0]), seeds, status, curves, MADE)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Config, tables and figures of a study with made-up results."""
+    folder = tmp_path_factory.mktemp("study")
+    config = validate(STUDY | {"results": str(folder / "results")})
+    for cell in grid.cells(config):
+        write_run(Path(config["results"]) / cell.path, made_up_run(cell))
+    cells = collect_cells(config)
+    optimum = optimum_table(cells, config)
+    claims = claims_table(optimum, {"wrn_digits": "wrn_cifar10"}, cells)
+    names = [*WHOLE_STUDY, "wrn_digits/constant_epoch", "wrn_digits/unlimited", "wrn_digits/lr_sweep"]
+    pictures = [folder / f"figures/{name}.png" for name in names]
+    for path in pictures:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PIXEL)
+    return config, {"cells": cells, "optimum": optimum, "claims": claims}, pictures
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return render(*study)
+
+
+def test_every_figure_is_embedded_with_its_caption(page, study):
+    assert page.count('src="data:image/png;base64,') == len(study[2])
+    for path in study[2]:
+        assert unescape(page).count(" ".join(caption(path.stem).split())) == 1
+    assert page.count('alt="Constant epoch budget of wrn_digits"') == 1
+
+
+def test_captions_are_the_docstrings_of_the_figures():
+    for path in Path(figures.__file__).parent.glob("[a-z]*.py"):
+        assert len(caption(path.stem)) > 20
+
+
+def test_verdicts_are_counted_and_claims_without_cells_are_apart(page, study):
+    counts = study[1]["claims"].query("role == 'paper'")["verdict"].value_counts()
+    assert f"<b>{counts['undetermined']}</b> undetermined" in page
+    missing = study[1]["claims"].query("role == 'paper' and reason.str.startswith('missing')")
+    assert f"{len(missing)} undetermined, as this study lacks their cells" in page
+    for statement in study[1]["claims"]["statement"]:
+        assert statement in unescape(page)
+
+
+def texts(table):
+    return [dict(zip(table.columns, (entry.text for entry in row), strict=True)) for row in table.rows]
+
+
+def test_optimum_table_shows_edges_divergence_and_the_papers_value(study):
+    own = study[1]
+    points = own["optimum"].query("mode == 'constant_epoch' and metric == 'test_accuracy' and benchmark == 'wrn_digits'")
+    edge, inside, _ = texts(tables.optimum_table(points, "constant_epoch"))
+    assert (edge["batch size"], edge["optimal lr"], edge["its error bar"], edge["diverged runs"]) == ("32", "4", "high edge", "0")
+    assert (inside["optimal lr"], inside["its error bar"], inside["diverged runs"]) == ("1", "", "2")
+    assert inside["value"] == "0.9015 ± 0.00071"
+    assert "paper's lr" not in inside
+    points = own["optimum"].query("benchmark == 'wrn_cifar10' and metric == 'test_accuracy'")
+    (row,) = texts(tables.optimum_table(points, "constant_step"))
+    assert (row["paper's lr"], row["paper's value"]) == ("8", "0.946 ± 0.001")
+
+
+def test_grid_marks_optimum_edge_and_lost_cells(study):
+    own = study[1]
+    runs = figures.cells_of({"cells": own["cells"].query("benchmark == 'wrn_digits'")}, "constant_epoch")
+    points = own["optimum"].query("benchmark == 'wrn_digits' and mode == 'constant_epoch' and metric == 'test_accuracy'")
+    found = tables.coverage(runs, points, "constant_epoch", ["test_accuracy", "train_objective"])
+    assert found["lrs"] == ["0.5", "1", "2", "4", "8"]
+    at_32, at_64 = found["optimizers"]["SGD"]
+    assert [entry and entry["optimum"] for entry in at_32["entries"]] == [False, False, False, True, None]
+    assert [entry and entry["edge"] for entry in at_32["entries"]] == [False, False, False, True, None]
+    assert [entry["diverged"] for entry in at_64["entries"]] == [0, 0, 0, 0, 2]
+    assert (at_64["entries"][4]["mean"], at_64["entries"][4]["heat"]) == ("", 0)
+    assert not any(entry["edge"] for entry in at_64["entries"])
+    assert at_64["entries"][1]["heat"] == max(entry["heat"] for entry in at_64["entries"])
+
+
+def test_page_marks_the_grid_in_words_and_names_the_line_to_widen(page):
+    assert page.count("★ best, edge") == 2  # the test and the train metric at batch size 32
+    assert "✗2/3" in page
+    assert ">lost<" in page
+    assert "widen benchmarks.wrn_digits.constant_epoch.sgd.32: [0.5, 4] to [0.5, 8]" in page
+
+
+def test_an_unfinished_study_says_so(page, study):
+    config, tables, pictures = study
+    cells = tables["cells"].copy()
+    cells.loc[cells.index[:5], "status"] = "missing"
+    assert "<b>5</b> missing: this study is not finished" in render(config, tables | {"cells": cells}, pictures)
+    assert "this study is not finished" not in page
+
+
+def test_cost_counts_every_process_that_trained_a_cell(study):
+    cells = study[1]["cells"]
+    assert cells["device_seconds"].unique().tolist() == [2 * (3600 + 1800) / 3]
+    (total,) = texts(tables.device_table(cells))
+    assert (total["unit"], float(total["hours"])) == ("GPU hours", len(cells))
+    assert {row["examples/s while training"] for row in texts(tables.cost_table(cells))} == {"1,000"}
+    (origin,) = texts(tables.origin_table(cells))
+    assert "commit 0123456789ab with uncommitted changes; torch 2.14.1" in origin["code, libraries, precision"]
+    assert origin["first start (UTC)"] == "2026-01-01 08:00"
+
+
+def test_results_without_provenance_are_shown(study):
+    bare = study[1]["cells"].assign(device="unknown", started="", device_seconds=np.nan)
+    assert texts(tables.origin_table(bare.assign(started=np.nan)))[0]["first start (UTC)"] == ""
+    assert texts(tables.cost_table(bare))[0]["seconds per run"] == ""
+
+
+def test_regimes_are_shown_where_there_are_any(study):
+    config, own, pictures = study
+    row = {"benchmark": "wrn_digits", "optimizer": "sgd", "metric": "test_accuracy", "model": "broken", "decide": "add <64>"}
+    ends = {"break": 512, "slope_below": 1.0, "slope_above": np.nan}
+    row |= {f"{name}{end}": value for name, value in ends.items() for end in ("", "_low", "_high")} | {"break_high": np.inf}
+    page = render(config, own | {"regimes": pd.DataFrame([row])}, pictures)
+    assert "512 (512 to ∞)" in page
+    assert "add &lt;64&gt;" in page
+    assert "what would decide" not in render(config, own, pictures)
+
+
+HOSTILE = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
+
+
+def test_everything_shown_is_escaped(study, monkeypatch):
+    config, own, pictures = study
+    own = {name: table.copy() for name, table in own.items()}
+    for column in ("statement", "measured", "paper", "reason", "contrasts", "source"):
+        own["claims"][column] = HOSTILE
+    own["cells"]["device"] = own["cells"]["made_by"] = HOSTILE
+    real = benchmarks.protocol
+    monkeypatch.setattr(benchmarks, "protocol", lambda *names: real(*names) | {"title": HOSTILE})
+    monkeypatch.setattr("sgdnoise.report.render.caption", lambda name: HOSTILE)
+    page = render(config | {"results": HOSTILE, "note": HOSTILE}, own, pictures)
+    assert page.count("<script>") == 1
+    assert page.count("<img ") == page.count('<img src="data:')
+    assert "onerror" in page
+    assert HOSTILE not in page
+    assert unescape(page).count(HOSTILE) > 10
+
+
+def test_markdown_has_the_tables_and_links_the_figures(study):
+    config, own, pictures = study
+    folder = pictures[0].parents[1]
+    page = render(config, own, pictures, folder)
+    assert "![Constant epoch budget of wrn_digits](figures/wrn_digits/constant_epoch.png)" in page
+    assert "![Learning-rate sweeps at chosen batch sizes of wrn_digits](figures/wrn_digits/lr_sweep.png)" in page
+    entries = texts(
+        tables.optimum_table(own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'"), "constant_epoch")
+    )
+    lines = page.splitlines()
+    assert all(f"| {' | '.join(entry.values())} |" in lines for entry in entries)
+    start = lines.index(f"| {' | '.join(entries[0])} |")
+    assert lines[start + 1] == "|---" * len(entries[0]) + "|"
+    rows = [line.split(" | ")[0] for line in lines[start + 2 : start + 2 + len(entries)]]
+    assert rows == sorted(rows)
+    sibling = own["claims"].query("role == 'sibling'").fillna("")
+    assert all(f"| {row.claim} | {row.statement} | wrn_digits, {row.scale} |" in page for row in sibling.itertuples())
+
+
+def test_command_line(study, tmp_path, capsys):
+    config, own, pictures = study
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    for name, table in own.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    out = tmp_path / "made/report.html"
+    command = ["report", f"--config={tmp_path / 'config.yaml'}", *(f"--{name}={tmp_path / name}.csv" for name in own)]
+    command += [f"--out={out}", "--figures"]
+    assert main([*command, *map(str, pictures)]) == 0
+    assert "open it in a browser" in capsys.readouterr().out
+    assert out.read_text() == render(config, {name: figures.read_table(tmp_path / f"{name}.csv") for name in own}, pictures)
+    (tmp_path / "claims.pdf").write_text("")
+    for figure, message in (
+        ("none/claims.png", "make it with: snakemake --cores 1"),
+        ("claims.pdf", "add png to figures.formats"),
+    ):
+        assert main([*command, str(tmp_path / figure)]) == 1
+        assert message in capsys.readouterr().err
+
+
+# In a browser
+
+FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+FLAGS += ["disable-component-update", "disable-sync", "disable-dev-shm-usage"]
+
+
+@pytest.fixture(scope="module")
+def browser(page, tmp_path_factory):
+    """Debian's Chromium with the page open from its file, as a reader has it."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install sgdnoise[test]")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text(page)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in (*FLAGS, f"user-data-dir={folder / 'profile'}"):
+        options.add_argument(f"--{flag}")
+    window = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    window.page = (folder / "report.html").as_uri()
+    window.get(window.page)
+    yield window
+    window.quit()
+
+
+def column(browser, number):
+    script = "return [...document.querySelector('#cost table').tBodies[0].rows].map(row => row.cells[arguments[0]].textContent)"
+    return browser.execute_script(script, number)
+
+
+def test_browser_sorts_a_table_by_keyboard(browser):
+    from selenium.webdriver import Keys
+
+    (header,) = browser.find_elements("xpath", "//section[@id='cost']//table[1]//th[button='batch size']")[:1]
+    sizes = [f"{size:,}" for size in sorted(int(text.replace(",", "")) for text in column(browser, 1))]
+    assert sizes[-1] == "1,024"  # as text it would be the first
+    assert header.get_attribute("aria-sort") is None
+    for order, wanted in (("ascending", sizes), ("descending", sizes[::-1])):
+        header.find_element("tag name", "button").send_keys(Keys.ENTER)
+        assert column(browser, 1) == wanted
+        assert header.get_attribute("aria-sort") == order
+    assert len(browser.find_elements("css selector", "#cost table:first-of-type [aria-sort]")) == 1
+
+
+def test_browser_follows_every_internal_link(browser):
+    from selenium.webdriver import Keys
+
+    links = browser.find_elements("css selector", "a")
+    assert len(links) > 8
+    for link in links:
+        target = re.fullmatch(rf"{re.escape(browser.page)}#([\w-]+)", link.get_property("href"))
+        link.send_keys(Keys.ENTER)
+        assert browser.execute_script("return document.querySelector(':target').id") == target[1]
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_browser_never_scrolls_sideways(browser, width, theme):
+    feature = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+
+
+def test_browser_finds_no_error_and_asks_for_nothing(browser):
+    browser.get(browser.page)
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"}
+    assert browser.page in asked
+    assert {url for url in asked if url.startswith(("http", "ws", "ftp"))} == set()

@@ -1,0 +1,365 @@
+"""Budgets, schedule, grid, config errors: all without torch."""
+
+import json
+import math
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, changed
+
+from sgdnoise import benchmarks
+from sgdnoise.cli.main import parser
+from sgdnoise.study import budgets, cost, grid, schedule
+from sgdnoise.study.config import grid_part, load_config, validate
+
+TINY = yaml.safe_load(
+    """
+benchmarks:
+  wrn_digits:
+    seeds: {num: 3, keep: 2}
+    constant_epoch:
+      epochs: 4
+      sgd: {64: [0.5, 1], 128: [1, 2]}
+      momentum: {64: [0.5, 1]}
+    constant_step:
+      steps: 64
+      momentum: {64: [0.5, 2], 128: [1, 2]}
+    unlimited:
+      batch_size: 64
+      momentum: {4: [0.5, 1], 8: [0.5, 1]}
+"""
+)
+
+
+def config(**changes):
+    return changed(TINY, changes)
+
+
+def cells(**changes):
+    return grid.cells(validate(config(**changes)))
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "protocol", "steps"),
+    [
+        (200, 1024, {"num_train": 50_000}, 9765),  # ICLR v5 sec. 4
+        (200, 64, {"num_train": 50_000}, 156_250),  # ICLR v5 App. C
+        (40, 64, {"num_train": 929_589, "unroll": 35}, 16_560),  # ICLR v5 App. E
+        (1, 64, {"num_train": 929_589, "unroll": 35}, 414),
+    ],
+)
+def test_paper_step_counts(epochs, batch_size, protocol, steps):
+    assert budgets.num_steps(f"epochs{epochs}", batch_size, protocol) == steps
+    assert budgets.canonical(f"steps{steps}", batch_size, protocol) == f"epochs{epochs}"
+
+
+@pytest.mark.parametrize("text", ["", "epochs", "epochs0", "steps-1", "epochs1.5", "hours3"])
+def test_bad_budget_is_named(text):
+    with pytest.raises(ValueError, match="write epochsN or stepsN"):
+        budgets.parse(text)
+
+
+def test_budget_without_an_update():
+    with pytest.raises(ValueError, match="no whole update"):
+        budgets.num_steps("epochs1", 4096, {"num_train": 1024})
+
+
+# Schedule
+
+
+@pytest.mark.parametrize("num_steps", [20, 200, 9765, 156_250])
+def test_schedule_equals_its_definition(num_steps):
+    """Constant on [0, N/2), then 2^-(j+1) from update floor((10 + j) N / 20) on."""
+    expected = [1.0] * num_steps
+    for halving in range(10):
+        for step in range((10 + halving) * num_steps // 20, num_steps):
+            expected[step] = 2.0 ** -(halving + 1)
+    assert [schedule.multiplier(step, num_steps) for step in range(num_steps)] == expected
+
+
+def test_schedule_of_9765_steps():
+    values = [schedule.multiplier(step, 9765) for step in range(9765)]
+    assert values.count(1.0) == 4882
+    assert values[-1] == 2.0**-10
+    assert all(487 <= values.count(2.0**-halving) <= 489 for halving in range(1, 11))
+
+
+def test_warmup_rises_linearly_then_follows_the_schedule():
+    values = [schedule.multiplier(step, 200, warmup_steps=5) for step in range(200)]
+    assert values[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert values[5:] == [schedule.multiplier(step, 200) for step in range(5, 200)]
+
+
+# Grid
+
+
+def test_cells_shared_by_modes_are_listed_once():
+    found = {cell.path: cell for cell in cells()}
+    assert len(found) == len(cells())
+    shared = found["cells/wrn_digits/momentum/epochs4/batch64_lr1_seeds0-2.h5"]
+    assert shared.modes == ("constant_epoch", "constant_step", "unlimited")
+    assert shared.num_steps == 64
+    # The union of the windows: lr 2 is only in the constant-step window, and the same training as epochs4.
+    assert found["cells/wrn_digits/momentum/epochs4/batch64_lr2_seeds0-2.h5"].modes == ("constant_step",)
+    assert found["cells/wrn_digits/momentum/epochs8/batch128_lr1_seeds0-2.h5"].modes == ("constant_step",)
+
+
+def test_lr_windows_are_on_the_benchmarks_grid():
+    assert grid.lr_window(0.35, 5.6, 1, 2**0.5) == ["0.3536", "0.5", "0.7071", "1", "1.414", "2", "2.828", "4", "5.657"]
+    assert grid.lr_window(0.00125, 0.16, 0.08, 2) == ["0.00125", "0.0025", "0.005", "0.01", "0.02", "0.04", "0.08", "0.16"]
+
+
+def test_identity_does_not_depend_on_the_rest_of_the_grid():
+    alone = cells(**{"benchmarks.wrn_digits.unlimited": {"batch_size": 64, "momentum": {8: [1, 1]}}})
+    paths = {cell.path for cell in cells()}
+    assert {cell.path for cell in alone} < paths
+
+
+def test_adding_a_learning_rate_adds_one_cell():
+    more = {cell.path for cell in cells(**{"benchmarks.wrn_digits.constant_epoch.sgd.128": [1, 4]})}
+    assert more - {cell.path for cell in cells()} == {"cells/wrn_digits/sgd/epochs4/batch128_lr4_seeds0-2.h5"}
+
+
+def test_override_changes_the_seeds_of_one_cell():
+    override = {
+        "benchmark": "wrn_digits",
+        "optimizer": "sgd",
+        "batch_size": 64,
+        "lr": 1,
+        "seeds": {"first": 3, "num": 5, "keep": 4},
+    }
+    before, after = ({cell.path for cell in some} for some in (cells(), cells(overrides=[override])))
+    assert after - before == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds3-7.h5"}
+    assert before - after == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds0-2.h5"}
+
+
+def test_train_arguments_name_the_cell():
+    """What `grid` prints is parsed by `train` into the same cell."""
+    for cell in cells():
+        options = parser().parse_args(["train", *shlex.split(cell.arguments), "--out=x.h5"])
+        again = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+        assert (again.path, again.spec) == (cell.path, cell.spec)
+
+
+def test_frozen_grid_gives_the_same_cells():
+    study = validate(TINY)
+    again = validate(json.loads(grid_part(study)))
+    assert set(grid.cells(again)) == set(grid.cells(study))
+
+
+def test_figures_do_not_change_the_frozen_grid():
+    plain, drawn = validate(TINY), validate(config(figures={"dpi": 300}, data="elsewhere"))
+    assert grid_part(plain) == grid_part(drawn)
+
+
+def test_planning_imports_nothing_heavy():
+    """None of what it may call: every file of the room, and a study expanded, with its costs and figures."""
+    code = """
+import importlib, pkgutil, sys
+import sgdnoise.study
+study = {one.name: importlib.import_module(f"sgdnoise.study.{one.name}") for one in pkgutil.iter_modules(sgdnoise.study.__path__)}
+config = study["config"].load_config("config.yaml")
+study["cost"].costs(config, None)
+study["windows"].widest(config)
+[study["figures"].caption(path.split("/")[-1]) for path in study["figures"].figure_paths(config)]
+print([name for name in ("torch", "numpy", "pandas", "h5py", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", ["config.yaml", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "workflow/config").glob("*.yaml"))]
+)
+def test_shipped_studies_are_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert grid.cells(load_config(path))
+
+
+def test_default_study_is_as_large_as_promised(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = grid.cells(load_config("config.yaml"))
+    assert len(found) >= 150
+    assert all(len(grid.seed_range(cell.seeds)) >= 3 for cell in found)
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_protocols_are_read_without_running_the_file(name):
+    protocol = benchmarks.protocol(name)
+    assert set(benchmarks.PROTOCOL_KEYS) <= set(protocol)
+    assert all(direction in ("max", "min") for direction in protocol["metrics"].values())
+
+
+# Bad input: the message names the key, what is wrong and what would be right.
+
+SEEDS = "benchmarks.wrn_digits.seeds"
+SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmark": 1}, r"unknown key 'benchmark'; did you mean 'benchmarks'\?"),
+        ({"figures": {"format": ["png"]}}, r"figures: unknown key 'format'; did you mean 'formats'\?"),
+        ({"benchmarks": {}}, "benchmarks: .* at least one benchmark"),
+        ({"benchmarks.wrn_digit": TINY["benchmarks"]["wrn_digits"]}, "unknown benchmark 'wrn_digit'; known: .*wrn_digits"),
+        ({"benchmarks.wrn digits; rm": {}}, "unknown key 'wrn digits; rm'"),
+        ({"benchmarks.wrn_digits": {"seeds": {"num": 3, "keep": 2}}}, "wrn_digits: no cells; add at least one of constant_epoch"),
+        (
+            {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "adam": {64: [1, 2]}}},
+            "unknown key 'adam'; known: epochs, sgd, momentum",
+        ),
+        (
+            {"benchmarks.wrn_digits.constant_epoch": {"sgd": {64: [1, 2]}, "momentum": {64: [1, 2]}}},
+            "'epochs' is a required property",
+        ),
+        ({"benchmarks.wrn_digits.constant_epochs": {}}, "unknown key 'constant_epochs'; did you mean 'constant_epoch'"),
+        ({"benchmarks.wrn_digits.settings": {"l2": 1}}, "settings: unknown setting 'l2'; known: l2_scope"),
+        ({"benchmarks.wrn_digits.settings": {"l2_scope": "some"}}, r"l2_scope: 'some' is not one of \['all', 'weights'\]"),
+        ({"benchmarks.wrn_digits.settings": {"norm_decay": "fast"}}, "norm_decay: 'fast' is not a number"),
+        ({SEEDS: {"num": 3, "keep": 4}}, "seeds: keep 4 is more than num 3"),
+        ({SEEDS: {"num": 0, "keep": 1}}, "seeds.num: 0 is less than the minimum of 1; expected a whole number from 1"),
+        (
+            {f"{SGD}.64": [0.5, "1e-3"]},
+            "sgd.64.1: '1e-3' is not of type 'number'; expected a positive number; write 0.001 or 1.0e-3",
+        ),
+        ({f"{SGD}.64": [0.5, "fast"]}, "sgd.64.1: 'fast' is not of type 'number'"),
+        ({f"{SGD}.64": [0, 1]}, "expected a positive number"),
+        ({f"{SGD}.64": [0.5]}, r"expected \[lowest, highest\] learning rate"),
+        ({f"{SGD}.64": [0.6, 0.9]}, r"sgd.64: no learning rate of the grid 1 \* 2\^k lies in \[0.6, 0.9\]"),
+        ({f"{SGD}.64": [2, 1]}, "no learning rate of the grid"),
+        ({SGD: {}}, "sgd: .* non-empty; expected"),
+        ({f"{SGD}.8192": [1, 2]}, "sgd.8192: budget epochs4 at batch size 8192 has no whole update"),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "lr": 3, "seeds": {"num": 2, "keep": 1}}]},
+            "overrides.0: no cell of the grid matches",
+        ),
+        ({"figures": {"lr_sweep": {"lstm": [1]}}}, "lr_sweep.lstm: no such benchmark"),
+    ],
+)
+def test_bad_config_is_explained(changes, message):
+    with pytest.raises(ValueError, match=message):
+        cells(**changes)
+
+
+def test_unreadable_config_is_named(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("benchmarks: [")
+    for some in (path, tmp_path / "missing.yaml"):
+        with pytest.raises(ValueError, match=f"cannot read the config {some}"):
+            load_config(str(some))
+
+
+# Cost
+
+
+def test_costs_add_up():
+    study = validate(
+        {
+            "evaluations": 4,
+            "benchmarks": {
+                "autoencoder_mnist": {
+                    "seeds": {"num": 3, "keep": 2},
+                    "settings": {"num_train": 6000},
+                    "constant_epoch": {"epochs": 10, "sgd": {"60": [0.04, 0.08]}, "momentum": {"60": [0.08, 0.08]}},
+                    "unlimited": {"batch_size": 60, "momentum": {"20": [0.08, 0.08], "10": [0.08, 0.08]}},
+                },
+                "lstm_ptb": {"seeds": {"num": 1, "keep": 1}, "constant_step": {"steps": 7, "sgd": {"64": [1, 1]}}},
+            },
+        }
+    )
+    rows = {
+        ("autoencoder_mnist", 60): cost.Throughput("autoencoder_mnist", 60, 1000.0, 5.0, "x"),
+        ("lstm_ptb", 64): cost.Throughput("lstm_ptb", 64, 64.0, 2.0, "x"),
+    }
+    found = cost.costs(study, rows)
+    short, longer = found["autoencoder_mnist", "constant_epoch"], found["autoencoder_mnist", "unlimited"]
+    assert (short.cells, short.runs, short.updates, short.epochs) == (3, 9, 9000, 90)
+    assert (longer.cells, longer.runs, longer.updates, longer.epochs) == (1, 3, 6000, 60)  # the other one is shared
+    assert short.flops == 9000 * 60 * 15_430_000
+    assert short.hours == pytest.approx((9000 * 60 / 1000 + 9 * 4 * 5) / 3600)
+    text = found["lstm_ptb", "constant_step"]
+    assert text.flops == 7 * 64 * 35 * 79_560_000
+    assert text.hours == pytest.approx((7 + 4 * 2) / 3600)
+    assert sum(found.values(), cost.Cost()).runs == 13
+    assert math.isnan(cost.costs(study, None)["lstm_ptb", "constant_step"].hours)
+    with pytest.raises(ValueError, match="throughput of lstm_ptb at batch size 64 is missing; measure it with"):
+        cost.costs(study, {("autoencoder_mnist", 60): rows["autoencoder_mnist", 60]})
+
+
+def test_a_table_of_throughputs_that_is_none(tmp_path):
+    (tmp_path / "a.csv").write_text("benchmark,speed\nlstm_ptb,3\n")
+    for name in ("a.csv", "b.csv"):
+        with pytest.raises(ValueError, match=f"{name} is not a table of throughputs .* sgdnoise calibrate"):
+            cost.read_throughput(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "hours"), [("one_gpu", (8, 12)), ("paper", (1000, 10_000))])
+def test_the_gpu_studies_cost_what_they_say(name, hours):
+    """In estimated hours of one H200."""
+    folder = ROOT / "workflow/config"
+    study = load_config(str(folder / f"{name}.yaml"))
+    total = sum(cost.costs(study, cost.read_throughput(folder / "throughput_h200_estimated.csv")).values(), cost.Cost())
+    assert hours[0] < total.hours < hours[1]
+
+
+def test_the_paper_is_whole():
+    """Every batch size and budget of every figure and table, with the paper's seeds."""
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))
+    points = {(cell.benchmark, cell.optimizer, cell.budget, cell.batch_size) for cell in grid.cells(study)}
+    powers = {name: [2**k for k in exponents] for name, exponents in (("wrn", range(6, 14)), ("skip", range(3, 11)))}
+    three = ("sgd", "momentum", "momentum_warmup")
+    expected = {("wrn_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["wrn"]}
+    expected |= {("wrn_skipinit_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["skip"]}
+    expected |= {("wrn_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 1024), (800, 4096), (3200, 16384))}
+    expected |= {("wrn_skipinit_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 64), (800, 256), (3200, 1024))}
+    expected |= {
+        (name, "momentum", f"epochs{50 * 2**k}", 64) for name in ("wrn_cifar10", "wrn_skipinit_cifar10") for k in range(8)
+    }
+    expected |= {("autoencoder_mnist", name, "epochs200", 2**k) for name in ("sgd", "momentum") for k in range(11)}
+    expected |= {("autoencoder_mnist", "momentum", f"epochs{200 * 4**k}", 64 * 4**k) for k in range(4)}
+    sweep = (50, 70, 100, 140, 200, 280, 400, 560, 800, 1120)
+    expected |= {("autoencoder_mnist", "momentum", f"epochs{epochs}", 32) for epochs in sweep}
+    expected |= {("lstm_ptb", name, "epochs40", 2**k) for name in ("sgd", "momentum") for k in range(10)}
+    expected |= {("lstm_ptb", "momentum", budget, size) for budget, size in (("epochs80", 128), ("steps16560", 256))}
+    expected |= {("lstm_ptb", "momentum", f"epochs{epochs}", 64) for epochs in (10, 14, 20, 28, 40, 56, 80, 112, 160)}
+    expected |= {("resnet50_imagenet", name, "epochs90", size) for name in ("sgd", "momentum") for size in (256, 1024, 4096)}
+    assert points == expected
+    blocks = {(cell.benchmark, len(grid.seed_range(cell.seeds)), cell.keep) for cell in grid.cells(study)}
+    assert blocks == {
+        ("wrn_cifar10", 15, 12),
+        ("wrn_skipinit_cifar10", 15, 12),
+        ("autoencoder_mnist", 7, 5),
+        ("lstm_ptb", 7, 5),
+        ("resnet50_imagenet", 1, 1),
+    }
+
+
+def test_the_papers_optima_are_inside_its_windows():
+    """At least one step of the grid from either end."""
+    source = ROOT.parent / "shared/paper_values.json"
+    if not source.exists():
+        pytest.skip("the paper's values are not at hand")
+    values = json.loads(source.read_text())
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))["benchmarks"]
+    checked = 0
+    for name, mode, entry in (
+        ("wrn_cifar10", "constant_epoch", "wrn_bn_epoch200"),
+        ("wrn_skipinit_cifar10", "constant_epoch", "wrn_skipinit_epoch200"),
+        ("autoencoder_mnist", "constant_epoch", "autoencoder_epoch200"),
+        ("lstm_ptb", "constant_epoch", "lstm_epoch40"),
+    ):
+        ratio = benchmarks.protocol(name)["lr_grid"]["ratio"]
+        for optimizer, optima in values[entry]["opt_lr_test"].items():
+            windows = study[name][mode][optimizer.replace("warmup", "momentum_warmup")]
+            for batch_size, optimum in zip(values[entry]["B"], optima, strict=True):
+                low, high = windows[str(batch_size)]
+                assert low * ratio * 0.97 <= optimum <= high / ratio * 1.03
+                checked += 1
+    assert checked == 24 + 24 + 22 + 20

@@ -1,0 +1,241 @@
+"""The engine "graph", on a CPU without one: it computes what the plain loop computes, seed by seed, whatever becomes of the others."""
+
+import json
+import math
+import os
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sgdnoise.study import grid
+from sgdnoise.training import graph, loop
+from sgdnoise.training.cell import choose_engine, load_data, plan_of, train_cell, use_device
+
+DEVICE = use_device(os.environ.get("SGDNOISE_DEVICE", "cpu"), threads=1)  # cuda: make bench-gpu
+TOLERANCE = 0 if DEVICE.type == "cpu" else 1e-4  # bitwise; a GPU may sum in another order where it does other things besides
+SEEDS = [3, 4, 5]
+# Each at a learning rate at which 100 updates do not amplify rounding, but with clipping at work in the LSTM.
+CASES = {
+    "autoencoder_digits": {"lr": 0.08, "batch_size": 48, "optimizer": "momentum_warmup"},
+    "wrn_digits": {"lr": 0.1, "batch_size": 64, "micro_batch": 32},
+    "wrn_skipinit_digits": {"lr": 0.1, "batch_size": 24},
+    "lstm_synthetic": {"lr": 0.5, "batch_size": 8, "micro_batch": 4},
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request, data_folder):
+    return case_of(request.param, data_folder)
+
+
+@pytest.fixture
+def tolerance(request):
+    """To rounding, where seeds are batched products."""
+    return max(TOLERANCE, 1e-5 * ("autoencoder" in request.node.name))
+
+
+def case_of(name, folder, steps=100, **more):
+    """Return a benchmark, its data and a plan; batches span epochs."""
+    chosen = {"optimizer": "momentum", "micro_batch": 0} | CASES[name] | more
+    settings = json.dumps({key: chosen[key] for key in ("micro_batch", "precision") if key in chosen})
+    cell = grid.cell(name, chosen["optimizer"], f"steps{steps}", chosen["batch_size"], chosen["lr"], "3-5", settings, 3, None)
+    return *load_data(cell, folder, DEVICE), plan_of(cell)
+
+
+def weights(model):
+    return torch.cat([tensor.detach().flatten() for tensor in [*model.parameters(), *model.buffers()]])
+
+
+def together(benchmark, data, plan, seeds=SEEDS, resume=None):
+    """Return the curves and the last weights and statistics of each seed."""
+    last = []
+    curves = graph.train(benchmark, data, plan, seeds, DEVICE, last.append, resume)
+    return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
+
+
+def assert_same(one, other, tolerance=TOLERANCE):
+    assert torch.linalg.norm(one[1] - other[1]) <= tolerance * torch.linalg.norm(other[1])
+    assert_same_rows(one[0], other[0], tolerance)
+
+
+def assert_same_rows(curves, expected, tolerance=TOLERANCE):
+    assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
+    for row, expected_row in zip(curves.rows, expected.rows, strict=True):
+        assert row == pytest.approx(expected_row, rel=tolerance, abs=0, nan_ok=True)
+
+
+def test_together_equals_alone_in_the_plain_loop_after_100_updates(case, tolerance):
+    last = []
+    for seed, (curves, found) in zip(SEEDS[1:], together(*case, SEEDS[1:]), strict=True):
+        expected = loop.train(*case, seed, DEVICE, last.append)
+        assert_same((curves, found), (expected, weights(last[-1].model)), tolerance)
+        assert (curves.steps_done, curves.diverged) == (100, False)
+
+
+def test_clipping_is_at_work(data_folder):
+    benchmark, data, plan = case_of("lstm_synthetic", data_folder)
+    (clipped, _), (other, _) = (together(some, data, plan, [3])[0] for some in (benchmark, replace(benchmark, clip_norm=1e9)))
+    assert clipped.rows[-1]["train_loss"] != pytest.approx(other.rows[-1]["train_loss"], rel=1e-4)
+
+
+def test_a_seed_is_the_same_in_any_pack_and_window(case, tolerance, monkeypatch):
+    benchmark, data, plan = case
+    plan = replace(plan, num_steps=12)
+    expected = together(benchmark, data, plan)
+    for seeds in ([4], [9, 4]):
+        assert_same(together(benchmark, data, plan, seeds)[-1], expected[1], tolerance)
+    for name, number in (("WINDOW", 2), ("STAGED", 1)):
+        monkeypatch.setattr(graph, name, number)
+        for one, other in zip(together(benchmark, data, plan), expected, strict=True):
+            assert_same(one, other)
+    assert len({curves.rows[-1]["train_loss"] for curves, _ in expected}) == 3
+
+
+def test_windows_end_with_evaluations_and_nothing_is_read_within(data_folder, monkeypatch):
+    monkeypatch.setattr(graph, "WINDOW", 4)
+    benchmark, data, plan = case_of("wrn_digits", data_folder, steps=20)
+    steps = []
+    graph.train(
+        benchmark, data, replace(plan, evaluations=2), SEEDS, DEVICE, lambda states: steps.append(states[0].curves.steps_done)
+    )
+    assert steps == [1, 5, 9, 10, 14, 18, 20]
+
+
+@pytest.mark.parametrize("number", [math.nan, 1e38])
+def test_a_diverging_seed_leaves_the_others_bitwise_untouched(case, number):
+    benchmark, data, plan = case
+    plan = replace(plan, num_steps=12)
+    saved = []
+    for seed in SEEDS:
+        state = loop.start(benchmark, plan, seed, DEVICE, None)
+        saved.append(deepcopy(state.packed()))
+    expected = together(benchmark, data, plan, resume=deepcopy(saved))
+    for tensor in saved[1]["model"].values():
+        tensor.fill_(number)
+    found = together(benchmark, data, plan, resume=saved)
+    for index in (0, 2):
+        assert_same(found[index], expected[index])
+        assert found[index][0].steps_done == 12
+    diverged = found[1][0]
+    assert diverged.diverged
+    assert diverged.steps_done < 12
+    assert diverged.rows[-1].keys() == expected[1][0].rows[-1].keys()
+    assert all(map(math.isnan, diverged.rows[-1].values()))
+
+
+def test_divergence_is_found_at_the_update_where_the_plain_loop_finds_it(data_folder):
+    """On a CPU, of two of three seeds."""
+    case = case_of("wrn_skipinit_digits", data_folder, steps=40, lr=8)
+    expected = [loop.train(*case, seed, DEVICE) for seed in SEEDS]
+    assert any(curves.diverged and 1 < curves.steps_done < 40 for curves in expected)
+    for curves, other in zip(graph.train(*case, SEEDS, DEVICE), expected, strict=True):
+        assert_same_rows(curves, other)
+
+
+def test_a_pack_that_diverges_ends(data_folder):
+    calls = []
+    found = graph.train(*case_of("wrn_skipinit_digits", data_folder, steps=40, lr=32), SEEDS, DEVICE, calls.append)
+    assert all(curves.diverged and curves.steps_done < 10 for curves in found)
+    assert len(calls) == 1  # after the first update; the next window is the last
+
+
+def test_a_resumed_pack_ends_where_the_whole_one_ends(case):
+    benchmark, data, plan = case
+    plan = replace(plan, num_steps=12)
+    saved = {}
+
+    def keep(states):
+        saved[states[0].curves.steps_done] = deepcopy([state.packed() for state in states])
+
+    whole = graph.train(benchmark, data, plan, SEEDS, DEVICE, keep)
+    assert list(saved) == [1, 4, 8, 12]
+    for step in saved:
+        torch.rand(3)  # whatever else runs in this process
+        for curves, expected in zip(graph.train(benchmark, data, plan, SEEDS, DEVICE, resume=saved[step]), whole, strict=True):
+            assert_same_rows(curves, expected)
+
+
+def test_bfloat16_and_dropout_inside(data_folder):
+    for name in ("wrn_skipinit_digits", "lstm_synthetic"):
+        case = case_of(name, data_folder, steps=10, precision="bfloat16")
+        for seed, curves in zip(SEEDS, graph.train(*case, SEEDS, DEVICE), strict=True):
+            assert curves.rows[-1] == pytest.approx(loop.train(*case, seed, DEVICE).rows[-1], rel=1e-3)
+
+
+def test_the_noise_of_dropout_is_what_dropout_would_draw():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 8), nn.Dropout(0.6)).to(DEVICE)
+    images = torch.randn(5, 8, device=DEVICE)
+    torch.manual_seed(1)
+    expected = [network(images) for _ in range(3)]
+    noise = graph.Noise()
+    torch.manual_seed(1)
+    with noise:
+        assert torch.equal(network(images), expected[0])
+    for output in expected[1:]:
+        for buffer, drawn in zip(noise.given, noise.draw(), strict=True):
+            buffer.copy_(drawn)
+        noise.calls = 0
+        with noise:
+            assert torch.equal(network(images), output)
+    network.eval()
+    with noise:
+        assert torch.equal(network(images), network[1](images))
+
+
+def test_other_random_numbers_are_refused(data_folder):
+    benchmark, data, plan = case_of("autoencoder_digits", data_folder)
+
+    def noisy(model, batch, carry):
+        return benchmark.loss(model, (batch[0] + torch.rand(1, device=DEVICE),), carry)
+
+    with pytest.raises(ValueError, match="this network draws random numbers for more than torch's dropout; use --engine plain"):
+        graph.train(replace(benchmark, loss=noisy), data, plan, SEEDS, DEVICE)
+
+
+def test_what_has_no_graph(data_folder, monkeypatch):
+    benchmark, _, plan = case_of("autoencoder_digits", data_folder)
+    other = replace(plan, optimizer=replace(plan.optimizer, update=F.dropout))
+    assert graph.obstacle(benchmark, plan, DEVICE) is None
+    with pytest.raises(
+        ValueError, match="engine graph: only SGD and momentum are known to be fit for a CUDA graph; use --engine"
+    ):
+        choose_engine("graph", benchmark, other, DEVICE)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert graph.obstacle(benchmark, plan, DEVICE) == "processes that share a batch have no graph"
+
+
+def test_as_many_seeds_as_fill_a_gpu():
+    assert graph.groups(None, range(3, 8), 64) == [[3, 4, 5, 6, 7]]
+    assert graph.groups(None, range(3, 8), 1024) == [[3, 4], [5, 6], [7]]
+    assert graph.groups(None, range(3, 5), 8192) == [[3], [4]]
+
+
+def test_the_engine_is_asked_for_and_recorded(data_folder):
+    cell = grid.cell("wrn_digits", "momentum", "steps12", 32, 0.3, "0-1", "{}", 2, None)
+    runs = {engine: train_cell(cell, data_folder, DEVICE, engine=engine) for engine in ("auto", "graph")}
+    assert {name: run.provenance["engine"] for name, run in runs.items()} == {"auto": "plain", "graph": "graph"}
+    for metric, curve in runs["auto"].curves.items():
+        np.testing.assert_allclose(runs["graph"].curves[metric], curve, rtol=TOLERANCE)
+    assert runs["graph"].provenance["steps_done"] == [12, 12]
+
+
+def test_an_interrupted_cell_goes_on(data_folder, tmp_path):
+    """Twice, of a network with carries and dropout: after the first update, and after an evaluation."""
+    cell = grid.cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-1", '{"micro_batch": 16}', 3, None)
+    whole = train_cell(cell, data_folder, DEVICE, engine="graph")
+    path = tmp_path / "checkpoint"
+    for answers in ([True], [False, True]):
+        stop = partial(next, iter(answers))
+        with pytest.raises(KeyboardInterrupt, match="of seed 0, 1; the same command goes on from there"):
+            train_cell(cell, data_folder, DEVICE, checkpoint_path=path, asked_to_stop=stop, engine="graph")
+    pieces = train_cell(cell, data_folder, DEVICE, checkpoint_path=path, engine="graph")
+    assert [part["step"] for part in pieces.provenance["continued"]] == [1, 4]
+    for metric, curve in whole.curves.items():
+        np.testing.assert_allclose(pieces.curves[metric], curve, rtol=TOLERANCE)

@@ -1,0 +1,188 @@
+"""The packed engine computes what the plain loop computes, seed by seed, whatever becomes of the others."""
+
+import math
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from sgdnoise import benchmarks
+from sgdnoise.networks.autoencoder import Autoencoder
+from sgdnoise.study import grid
+from sgdnoise.training import calibrate, loop, pack
+from sgdnoise.training.cell import plan_of, train_cell, use_device
+
+CPU = use_device("cpu", threads=1)
+SEEDS = [3, 4, 5]
+
+
+def case(optimizer="momentum", batch_size=16, lr=0.02, activation="logistic", loss="cross_entropy", init="sparse", **more):
+    """Return a small autoencoder as a benchmark, 100 images, and a plan of 100 updates; batches span epochs."""
+    chosen = {"activation": activation, "loss": loss, "init": init, "num_train": 100}
+    benchmark = benchmarks.load("autoencoder_mnist", settings=chosen)
+    widths = [784, 300, 40, 8]  # the first layer is more than a block
+    build = partial(Autoencoder, widths, activation, 15 if init == "sparse" else None)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (150, 784), generator=random) * (torch.rand(150, 784, generator=random) < 0.3)
+    data = {"train_pixels": images[:100].byte(), "test_pixels": images[100:].byte()}
+    settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0} | chosen | more
+    cell = grid.cell("autoencoder_digits", optimizer, "steps100", batch_size, lr, "3-5", "{}", 4, None)
+    return replace(benchmark, build=build, l2=0.3), data, replace(plan_of(cell), settings=settings)
+
+
+def plain(benchmark, data, plan, seed):
+    """Return the curves and the last weights."""
+    last = []
+    curves = loop.train(benchmark, data, plan, seed, CPU, lambda state: last.append(state.model))
+    return curves, weights(last[-1])
+
+
+def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
+    last = []
+    curves = pack.train(benchmark, data, plan, seeds, CPU, last.append, resume)
+    return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def assert_equal_to_rounding(one, other):
+    (curves, last), (expected, expected_last) = one, other
+    assert torch.linalg.norm(last - expected_last) <= 1e-5 * torch.linalg.norm(expected_last)
+    assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
+    for row, expected_row in zip(curves.rows, expected.rows, strict=True):
+        assert row == pytest.approx(expected_row, rel=1e-5)
+
+
+CASES = [
+    {},
+    {"optimizer": "sgd", "batch_size": 1, "l2_scope": "weights", "loss": "squared_error"},
+    {"optimizer": "momentum_warmup", "batch_size": 7, "activation": "tanh", "loss": "squared_error", "init": "lecun"},
+    {"optimizer": "momentum", "batch_size": 150, "activation": "tanh", "init": "lecun", "l2_convention": "full"},
+]
+
+
+@pytest.mark.parametrize("changes", CASES)
+@pytest.mark.parametrize("block", [pack.BLOCK["cpu"], 1000, 10**9])
+def test_packed_equals_alone_after_100_updates(monkeypatch, changes, block):
+    """Whatever the blocks: rows of a layer, some seeds, all seeds."""
+    monkeypatch.setitem(pack.BLOCK, "cpu", block)
+    some = case(**changes)
+    together = packed(*some)
+    for seed, one in zip(SEEDS, together, strict=True):
+        assert_equal_to_rounding(one, plain(*some, seed))
+    assert len({one[0].rows[-1]["train_loss"] for one in together}) == 3
+
+
+def test_the_schedule_and_l2_matter():
+    """What the comparison with the plain loop could hide if both were inert."""
+    first, last = packed(*case())[0]
+    for changes in ({"optimizer": "sgd"}, {"l2_scope": "weights"}, {"l2_convention": "full"}, {"lr": 0.021}):
+        assert torch.linalg.norm(packed(*case(**changes))[0][1] - last) > 1e-4 * torch.linalg.norm(last)
+    assert first.rows[-1]["train_loss"] < 0.95 * first.rows[0]["train_loss"]
+
+
+def test_every_seed_has_the_batches_that_it_has_alone():
+    """Bitwise, over the boundaries of epochs and windows, from any update on; also where another pack comes with it."""
+    benchmark, data, plan = case(batch_size=7)
+    networks = pack.Networks([loop.start(benchmark, plan, seed, CPU, None) for seed in SEEDS[:2]], benchmark, plan)
+    for seeds, first in (([3, 4], 0), ([4, 9], 0), ([3, 4], pack.WINDOW), ([3, 4], pack.WINDOW + 5)):
+        together = pack.indices(benchmark, plan, seeds, first)
+        alone = [loop.batches_of(benchmark, data, plan, seed, first) for seed in seeds]
+        for index in islice(together, 3 * pack.WINDOW):
+            networks.losses(data["train_pixels"], index)
+            assert torch.equal(networks.values[0], torch.stack([next(stream)[0] for stream in alone]))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e38])
+def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
+    benchmark, data, plan = case()
+    saved = [loop.start(benchmark, plan, seed, CPU, None).packed() for seed in SEEDS]
+    expected = packed(benchmark, data, plan, resume=deepcopy(saved))
+    saved[1]["model"]["layers.10.weight"].fill_(number)
+    found = packed(benchmark, data, plan, resume=saved)
+    for index in (0, 2):
+        assert torch.equal(found[index][1], expected[index][1])
+        assert found[index][0].rows == expected[index][0].rows
+    diverged = found[1][0]
+    assert diverged.diverged
+    assert diverged.steps_done < 100
+    assert diverged.rows[-1].keys() == expected[1][0].rows[-1].keys()
+    assert all(map(math.isnan, diverged.rows[-1].values()))
+
+
+def test_a_pack_that_diverges_ends():
+    curves = pack.train(*case(lr=1e30), SEEDS, CPU)
+    assert all(one.diverged and one.steps_done < 10 for one in curves)
+
+
+def test_seeds_are_packed_as_long_as_they_fit_into_a_cache():
+    small, large = (benchmarks.load(f"autoencoder_{name}") for name in ("digits", "mnist"))
+    assert pack.groups(small, range(3, 6), batch_size=16) == [[3, 4, 5]]
+    assert pack.groups(small, range(3, 12), batch_size=512) == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert pack.groups(large, range(3, 6), batch_size=1) == [[3], [4], [5]]
+
+
+def cell_of(name, **settings):
+    batch_size, text = 32, str(settings).replace("'", '"')
+    return grid.cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
+
+
+def test_the_engine_is_chosen_and_recorded(data_folder):
+    runs = {
+        engine: train_cell(cell_of("autoencoder_digits"), data_folder, CPU, engine=engine)
+        for engine in ("auto", "plain", "packed")
+    }
+    assert {name: run.provenance["engine"] for name, run in runs.items()} == {
+        "auto": "packed",
+        "plain": "plain",
+        "packed": "packed",
+    }
+    for metric, curve in runs["plain"].curves.items():
+        np.testing.assert_allclose(runs["packed"].curves[metric], curve, rtol=1e-5)
+        np.testing.assert_array_equal(runs["packed"].curves[metric], runs["auto"].curves[metric])
+    assert runs["packed"].provenance["steps_done"] == [12, 12, 12]
+
+
+def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
+    trained = []
+
+    def recording(benchmark, data, plan, seeds, *rest):
+        trained.append(seeds)
+        return together(benchmark, data, plan, seeds, *rest)
+
+    together = pack.train
+    monkeypatch.setattr(pack, "train", recording)
+    assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
+    assert trained == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (cell_of("wrn_digits"), "only the fully connected autoencoder can be packed"),
+        (cell_of("lstm_synthetic"), "only the fully connected autoencoder"),
+        (cell_of("autoencoder_digits", micro_batch=16), "micro-batches are not packed"),
+    ],
+)
+def test_what_cannot_be_packed(data_folder, cell, message):
+    with pytest.raises(ValueError, match=f"engine packed: {message}"):
+        train_cell(cell, data_folder, CPU, engine="packed")
+    assert train_cell(cell, data_folder, CPU).provenance["engine"] == "plain"
+
+
+def test_processes_and_other_optimizers_are_not_packed(monkeypatch):
+    benchmark, _, plan = case()
+    assert pack.obstacle(benchmark, plan, CPU) is None
+    assert pack.obstacle(benchmark, plan, torch.device("cuda")) == "seeds are packed in one process on a CPU only"
+    noisy = replace(benchmark, batches=lambda *where: benchmark.batches(*where))
+    assert pack.obstacle(noisy, plan, CPU) == "only the fully connected autoencoder can be packed"
+    other = replace(plan, optimizer=replace(plan.optimizer, update=lambda *arguments: None))
+    assert pack.obstacle(benchmark, other, CPU) == "only SGD and momentum can be packed"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert pack.obstacle(benchmark, plan, CPU) == "seeds are packed in one process on a CPU only"

@@ -1,0 +1,445 @@
+"""Networks, ghost batch norm, optimizers and the plain training loop."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sgdnoise import benchmarks
+from sgdnoise.machine import datasets
+from sgdnoise.networks.wide_resnet import Block
+from sgdnoise.study import budgets, grid
+from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.tasks import classification, language_model
+from sgdnoise.training import cell as training_cell
+from sgdnoise.training import loop
+from sgdnoise.training.cell import train_cell, use_device
+
+CPU = use_device("cpu", threads=1)
+OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]  # need no download
+
+
+@pytest.fixture(scope="module")
+def load(data_folder):
+    """Return a benchmark's record and its data."""
+
+    def get(name):
+        path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
+        benchmark = benchmarks.load(name)
+        datasets.prepare(path, benchmark.arrays)
+        return benchmark, (benchmark.load or datasets.load)(path, CPU)
+
+    return get
+
+
+def cell_of(name, budget="steps6", batch_size=32, lr=0.5, optimizer="momentum", seeds="0-0", evaluations=2, settings="{}"):
+    return grid.cell(name, optimizer, budget, batch_size, lr, seeds, settings, evaluations, None)
+
+
+def plan_of(name, **changes):
+    return training_cell.plan_of(cell_of(name, **changes))
+
+
+def first_batches(benchmark, data, batch_size, number=1):
+    order = torch.Generator().manual_seed(0)
+    return list(islice(benchmark.batches(data, batch_size, order, 0, slice(0, batch_size)), number))
+
+
+# Optimizers
+
+
+def quadratic_run(optimizer, lr, num_steps, curvature):
+    weights = [torch.ones(len(curvature), dtype=torch.double)]
+    state = {}
+    for _ in range(num_steps):
+        optimizer.update(optimizer, weights, [curvature * weights[0]], state, lr)
+    return weights[0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_equals_torch_sgd_with_coupled_l2(name):
+    optimizer, l2, lr = OPTIMIZERS[name], 0.01, 0.3
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    reference = torch.optim.SGD(theirs.parameters(), lr * (1 - optimizer.momentum), optimizer.momentum, weight_decay=l2)
+    state = {}
+    for _ in range(5):
+        inputs = torch.randn(8, 5)
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(inputs).square().mean().backward()
+        reference.step()
+        with torch.no_grad():
+            parameters = list(ours.parameters())
+            gradients = [parameter.grad + l2 * parameter for parameter in parameters]
+            optimizer.update(optimizer, parameters, gradients, state, lr)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+def test_curvature_limit_of_a_quadratic(name):
+    """eps < 2 (1 + m) / curvature converges, above it diverges (Goh 2017; ICLR v5 sec. 2)."""
+    optimizer, curvature = OPTIMIZERS[name], torch.tensor([1.0], dtype=torch.double)
+    critical = 2 * (1 + optimizer.momentum) / (1 - optimizer.momentum)  # as an effective learning rate
+    assert quadratic_run(optimizer, 0.98 * critical, 2000, curvature).abs() < 1e-3
+    assert quadratic_run(optimizer, 1.02 * critical, 2000, curvature).abs() > 1e3
+
+
+def test_effective_learning_rate_gives_both_optimizers_one_drift():
+    """At small rates SGD and momentum move alike for equal eps / (1 - m)."""
+    curvature = torch.tensor([1.0, 0.1], dtype=torch.double)
+    sgd, momentum = (quadratic_run(OPTIMIZERS[name], 1e-3, 3000, curvature) for name in ("sgd", "momentum"))
+    torch.testing.assert_close(sgd, momentum, rtol=0.02, atol=0)
+
+
+# Ghost batches
+
+
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(48, 0), (64, 48), (64, 16)])
+def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
+    benchmark, data = load("wrn_digits")
+    settings = f'{{"micro_batch": {micro_batch}}}'
+    with pytest.raises(ValueError, match="not a multiple of the ghost batch 32"):
+        loop.train(benchmark, data, plan_of("wrn_digits", batch_size=batch_size, settings=settings), 0, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "message"),
+    [
+        ("wrn_digits", 48, "batch size of each of 2 processes 24 is not a multiple of the ghost batch 32"),
+        ("wrn_digits", 32, "batch size of each of 2 processes 16 is not a multiple of the ghost batch 32"),
+        ("wrn_skipinit_digits", 64, "a network with dropout cannot share its batches"),
+    ],
+)
+def test_batches_that_processes_cannot_share_are_refused(load, monkeypatch, name, batch_size, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    benchmark, data = load(name)
+    with pytest.raises(ValueError, match=message):
+        loop.train(benchmark, data, plan_of(name, batch_size=batch_size), 0, CPU)
+
+
+# Networks
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("wrn_digits", 77_818), ("wrn_skipinit_digits", 77_693), ("autoencoder_digits", 26_122), ("lstm_synthetic", 20_146)],
+)
+def test_parameter_counts(name, count):
+    model = benchmarks.load(name).build()
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_skip_init_starts_as_its_skip_path():
+    torch.manual_seed(0)
+    block, images = Block(16, 16, 1, lambda _: nn.ReLU(), skip_init=True, project=False), torch.randn(2, 16, 8, 8)
+    assert torch.equal(block(images), images)
+    model = benchmarks.load("wrn_skipinit_digits").build()
+    scales = [parameter for name, parameter in model.named_parameters() if name.endswith("scale")]
+    assert len(scales) == 3
+    assert not any(scales)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("wrn_skipinit_digits", math.log(10)), ("lstm_synthetic", math.log(50))])
+def test_initial_loss_is_that_of_a_guess(load, name, expected):
+    benchmark, data = load(name)
+    torch.manual_seed(0)
+    model = benchmark.build().eval()
+    with torch.no_grad():
+        assert benchmark.evaluate(model, data, "test")["loss"] == pytest.approx(expected, rel=0.1)
+
+
+def test_autoencoder_starts_sparse():
+    model = benchmarks.load("autoencoder_mnist").build()
+    weights = [parameter.detach() for parameter in model.parameters() if parameter.ndim == 2]
+    assert [weight.shape[1] for weight in weights] == [784, 1000, 500, 250, 30, 250, 500, 1000]
+    for weight in weights:
+        assert ((weight != 0).sum(dim=1) == 15).all()
+        assert weight[weight != 0].std() == pytest.approx(1, abs=0.1)
+
+
+# Data
+
+
+def test_digits_split_is_fixed_and_stratified(load):
+    _, data = load("wrn_digits")
+    assert data["train_images"].shape == (1024, 1, 8, 8)
+    assert data["test_images"].shape == (773, 1, 8, 8)
+    assert data["train_images"].max() == 16
+    counts = torch.bincount(data["train_labels"])
+    assert counts.min() >= 99
+    assert counts.max() <= 105
+    assert data["train_labels"][:8].tolist() == benchmarks.load("wrn_digits").arrays(None)["train_labels"][:8].tolist()
+
+
+@pytest.mark.parametrize(("padding", "flip"), [("reflect", False), ("constant", True)])
+def test_augmented_images_are_crops_of_the_padded_image(padding, flip):
+    """Each is one of the nine crops, or of their mirror images; all occur about equally often."""
+    torch.manual_seed(0)
+    images = torch.randint(1, 17, (900, 3, 8, 8), dtype=torch.uint8)
+    padded = F.pad(images.float(), (1, 1, 1, 1), mode=padding)
+    crops = [padded[:, :, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+    crops += [crop.flip(3) for crop in crops] * flip
+    augmented = classification.augment(images, 1, padding, flip)
+    matches = torch.stack([(augmented == crop).all(dim=(1, 2, 3)) for crop in crops])
+    assert (matches.sum(dim=0) == 1).all()
+    assert (matches.sum(dim=1) > 450 / len(crops)).all()
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("start", [3, 70])
+def test_batches_can_start_anywhere(load, name, start):
+    """Batch `start` of the stream has the same examples whether the ones before were made or skipped."""
+    benchmark, data = load(name)
+    whole = slice(0, 48)
+    streams = (benchmark.batches(data, 48, torch.Generator().manual_seed(0), first, whole) for first in (0, start))
+    torch.manual_seed(0)
+    ran = list(islice(next(streams), start + 2))[start:]
+    torch.manual_seed(0)
+    jumped = list(islice(next(streams), 2))
+    for one, other in zip(ran, jumped, strict=True):
+        assert torch.equal(one[:2][-1], other[:2][-1])  # labels, targets or pixels: not augmented
+
+
+def test_shards_make_up_the_batch(load):
+    benchmark, data = load("wrn_digits")
+    whole, *parts = (slice(0, 64), slice(0, 32), slice(32, 64))
+    batches = []
+    for shard in (whole, *parts):
+        torch.manual_seed(0)
+        batches.append(next(benchmark.batches(data, 64, torch.Generator().manual_seed(0), 0, shard)))
+    for together, *apart in zip(*batches, strict=True):
+        assert torch.equal(together, torch.cat(apart))
+
+
+def test_index_stream_is_one_stream_of_epochs():
+    batches = islice(classification.index_stream(10, 4, torch.Generator().manual_seed(0)), 10)
+    stream = torch.cat(list(batches)).view(4, 10)
+    assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in stream)
+    assert not torch.equal(stream[0], stream[1])
+
+
+def test_order_of_examples_does_not_depend_on_batch_size():
+    streams = [
+        torch.cat(list(islice(classification.index_stream(64, size, torch.Generator().manual_seed(0)), 128 // size)))
+        for size in (8, 32)
+    ]
+    assert torch.equal(*streams)
+
+
+def test_text_streams():
+    tokens = torch.arange(103, dtype=torch.int32)
+    epoch = list(language_model.streams(tokens, batch_size=4, unroll=6))
+    assert len(epoch) == budgets.epochs_to_steps(1, 4, {"num_train": 103, "unroll": 6}) == 4
+    inputs, targets, _ = epoch[1]
+    assert torch.equal(inputs[:, 0], torch.tensor([6, 31, 56, 81]))
+    assert torch.equal(targets, inputs + 1)
+    assert [batch[2].tolist() for batch in epoch[:2]] == [[0.0] * 4, [1.0] * 4]
+
+
+def test_entropy_rate_is_that_of_the_source():
+    """The true model's cross-entropy on a long text of the source agrees within four standard errors."""
+    source = benchmarks.module("lstm_synthetic")
+    probabilities, next_state = source.source()
+    random, state, surprises = np.random.default_rng(0), 0, []
+    for _ in range(20_000):
+        word = random.choice(len(probabilities[0]), p=probabilities[state])
+        surprises.append(-np.log(probabilities[state, word]))
+        state = next_state[state, word]
+    error = np.std(surprises) / len(surprises) ** 0.5
+    assert np.mean(surprises) == pytest.approx(source.entropy_rate(probabilities, next_state), abs=4 * error)
+
+
+# The training loop
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_micro_batches_add_up_to_the_batch(load, name):
+    benchmark, data = load(name)
+    torch.manual_seed(0)
+    model = benchmark.build().double()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    (batch,) = first_batches(benchmark, data, 64)
+    batch = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch)
+    losses, gradients = [], []
+    for micro_batch in (64, 32):
+        losses.append(float(loop.backward(benchmark, loop.State(model, CPU), batch, micro_batch, 64)))
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        model.zero_grad()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_a_large_batch_is_the_mean_over_its_ghost_batches(load):
+    """Batch size 512, in one pass or in micro-batches, against 16 batches of a ghost batch each."""
+    benchmark, data = load("wrn_digits")
+    torch.manual_seed(0)
+    model = benchmark.build().double()
+    (batch,) = first_batches(benchmark, data, 512)
+    batch = (batch[0].double(), batch[1])
+
+    def gradient(some, micro_batch, batch_size):
+        model.zero_grad()
+        loop.backward(benchmark, loop.State(model, CPU), some, micro_batch, batch_size)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    ghosts = zip(*(tensor.split(32) for tensor in batch), strict=True)
+    mean = torch.stack([gradient(ghost, 32, 32) for ghost in ghosts]).mean(dim=0)
+    assert mean.norm() > 1e-3
+    for micro_batch in (512, 64):
+        torch.testing.assert_close(gradient(batch, micro_batch, 512), mean, rtol=1e-9, atol=1e-12)
+
+
+def test_micro_batches_keep_the_lstms_state(load):
+    """Two batches in a row: the second starts from the state of the first, per micro-batch."""
+    benchmark, data = load("lstm_synthetic")
+    torch.manual_seed(0)
+    model = benchmark.build().eval()
+    batches = first_batches(benchmark, data, 8, 2)
+    losses = {}
+    for micro_batch in (8, 2):
+        state = loop.State(model, CPU)
+        losses[micro_batch] = [float(loop.backward(benchmark, state, batch, micro_batch, 8)) for batch in batches]
+    assert losses[8] == pytest.approx(losses[2], rel=1e-5)
+    fresh = float(loop.backward(benchmark, loop.State(model, CPU), batches[1], 8, 8))
+    assert abs(fresh - losses[8][1]) > 1e-3
+
+
+def test_train_equals_a_reference_written_with_torch_optim(load):
+    """Autoencoder, 20 updates: same order, torch.optim.SGD with weight decay, LambdaLR with the schedule."""
+    benchmark, data = load("autoencoder_digits")
+    plan = plan_of("autoencoder_digits", budget="steps20", lr=0.08)
+    curves = loop.train(benchmark, data, plan, 3, CPU)
+
+    init, order, _ = loop.seed_streams(3)
+    torch.manual_seed(init)
+    model = benchmark.build()
+    optimizer = torch.optim.SGD(model.parameters(), 0.008, momentum=0.9, weight_decay=1e-5)
+    factors = [1] * 10 + [2.0**-k for k in range(1, 11)]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, 19)])
+    raw = torch.from_numpy(benchmarks.load("wrn_digits").arrays(None)["train_images"])
+    images = (raw.flatten(1).double() * 255 / 16).round().float() / 255
+    for index in islice(classification.index_stream(1024, 32, torch.Generator().manual_seed(order)), 20):
+        loss = F.binary_cross_entropy_with_logits(model(images[index]), images[index], reduction="sum") / 32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    with torch.no_grad():
+        squared_error = (model(images).sigmoid() - images).square().sum(dim=1).mean()
+        loss = F.binary_cross_entropy_with_logits(model(images), images, reduction="sum") / 1024
+        objective = loss + 1e-5 / 2 * sum(parameter.square().sum() for parameter in model.parameters())
+    assert curves.rows[-1]["train_squared_error"] == pytest.approx(float(squared_error), rel=1e-5)
+    assert curves.rows[-1]["train_objective"] == pytest.approx(float(objective), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_runs_repeat_bitwise_and_evaluation_does_not_disturb(load, name):
+    benchmark, data = load(name)
+    often = loop.train(benchmark, data, plan_of(name, evaluations=6), 1, CPU)
+    torch.rand(7)  # whatever ran before in this process
+    seldom = loop.train(benchmark, data, plan_of(name, evaluations=1), 1, CPU)
+    names = [key for key in seldom.rows[-1] if key != "stream_loss"]
+    assert [often.rows[-1][key] for key in names] == [seldom.rows[-1][key] for key in names]
+    assert often.rows[-1] != loop.train(benchmark, data, plan_of(name), 2, CPU).rows[-1]
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_training_learns(load, name):
+    benchmark, data = load(name)
+    budget, lr = {"lstm_synthetic": ("epochs3", 1.0), "wrn_skipinit_digits": ("epochs3", 0.5)}.get(name, ("epochs2", 0.5))
+    first, last = (
+        loop.train(benchmark, data, plan_of(name, budget=some, batch_size=16, lr=lr), 0, CPU).rows[-1]
+        for some in ("steps1", budget)
+    )
+    assert last["train_objective"] < 0.85 * first["train_objective"]
+
+
+def test_random_streams_are_per_purpose():
+    streams = [loop.seed_streams(seed) for seed in range(20)]
+    assert len({number for stream in streams for number in stream}) == 60
+
+
+def test_l2_scope():
+    model = benchmarks.load("wrn_digits").build()
+    assert len(loop.l2_parameters(model, "all")) == len(list(model.parameters()))
+    assert {parameter.ndim for parameter in loop.l2_parameters(model, "weights")} == {2, 4}
+
+
+def test_clipping_bounds_the_global_norm(load):
+    benchmark, data = load("lstm_synthetic")
+    seen = []
+
+    def record(optimizer, parameters, gradients, state, lr):
+        seen.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
+
+    plan = replace(plan_of("lstm_synthetic"), optimizer=replace(OPTIMIZERS["sgd"], update=record))
+    loop.train(benchmark, data, plan, 0, CPU)
+    assert max(seen) <= benchmark.clip_norm * 1.0001
+    assert max(seen) > benchmark.clip_norm * 0.999
+
+
+def test_divergence_is_data(load):
+    """A loss that overflows at the fourth of eight updates: curves as without it before, NaN from there on."""
+    benchmark, data = load("autoencoder_digits")
+    plan = plan_of("autoencoder_digits", budget="steps8", evaluations=4)
+    calls = []
+
+    def overflowing(model, batch, carry):
+        calls.append(len(batch[0]))
+        loss, carry = benchmark.loss(model, batch, carry)
+        return loss * (math.inf if len(calls) == 4 else 1), carry
+
+    good = loop.train(benchmark, data, plan, 0, CPU)
+    wild = loop.train(replace(benchmark, loss=overflowing), data, plan, 0, CPU)
+    assert (good.diverged, wild.diverged) == (False, True)
+    assert (good.steps_done, wild.steps_done) == (8, 4)
+    assert wild.rows[0] == good.rows[0]
+    assert wild.rows[1].keys() == good.rows[1].keys()
+    assert all(math.isnan(value) for value in wild.rows[1].values())
+    assert len(wild.rows) == 2
+
+
+def test_a_cell_whose_every_run_diverges_at_once_has_a_record(data_folder):
+    wild = train_cell(cell_of("lstm_synthetic", lr=1e30, seeds="0-1", evaluations=3), data_folder, CPU)
+    assert wild.status == ["diverged", "diverged"]
+    assert wild.curves["test_perplexity"].shape == (2, 3)
+    assert np.isnan(wild.curves["test_perplexity"][:, -1]).all()
+
+
+def test_seeds_of_a_cell_do_not_touch_each_other(data_folder):
+    alone = train_cell(cell_of("lstm_synthetic", seeds="1-1"), data_folder, CPU)
+    together = train_cell(cell_of("lstm_synthetic", seeds="0-1"), data_folder, CPU)
+    for metric in alone.curves:
+        np.testing.assert_array_equal(alone.curves[metric][0], together.curves[metric][1])
+
+
+def test_record_of_a_cell(data_folder):
+    run = train_cell(
+        cell_of("lstm_synthetic", budget="steps20", seeds="4-5", evaluations=4, optimizer="momentum_warmup"), data_folder, CPU
+    )
+    assert run.step.tolist() == [5, 10, 15, 20]
+    assert run.seed.tolist() == [4, 5]
+    warmup_steps = budgets.epochs_to_steps(5, 32, benchmarks.protocol("lstm_synthetic"))
+    assert run.lr[0] == pytest.approx(0.5 * 5 / warmup_steps)
+    assert run.curves["train_perplexity"] == pytest.approx(np.exp(run.curves["train_loss"]))
+    assert run.provenance["device"].startswith("CPU")
+    assert run.provenance["bounds"]["test_perplexity"] == pytest.approx(10.0163, rel=1e-4)
+    assert run.provenance["steps_done"] == [20, 20]
+
+
+def test_missing_gpu_is_one_clear_error():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="no usable GPU here; use --device cpu"):
+        use_device("cuda", 1)

@@ -1,0 +1,47 @@
+"""Run the workflow in folders of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT, WORKFLOW
+
+
+def copy_workflow(folder):
+    """Make a folder with copies of the workflow's files, whose times and contents may be changed; it still needs a config.yaml."""
+    folder.mkdir(exist_ok=True)
+    for name in WORKFLOW:
+        source = ROOT / name
+        if source.is_symlink():
+            (folder / name).symlink_to(os.readlink(source))
+        elif source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
+    return folder
+
+
+def snakemake(folder, *arguments, check=True, cores=2, **variables):
+    """Run snakemake in a folder with the workflow, whose folder `shim` comes before all other programs; return what it says."""
+    environment = os.environ | variables
+    environment["PATH"] = f"{folder / 'shim'}:{Path(sys.executable).parent}:{environment['PATH']}"
+    command = [sys.executable, "-m", "snakemake", *([f"--cores={cores}"] if cores else []), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    output = done.stdout + done.stderr
+    assert check == (done.returncode == 0), output
+    return output
+
+
+def jobs(folder, *arguments):
+    """Read the job counts and the planned outputs of the train rule from Snakemake's dry run."""
+    output = snakemake(folder, "-n", *arguments)
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", output, re.DOTALL)
+    if not table:
+        assert "Nothing to be done" in output
+        return {}, []
+    counts = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+    counts.pop("total")
+    return counts, sorted(re.findall(r"rule train:.*?output: (\S+)", output, re.DOTALL))
