@@ -27,6 +27,18 @@ def lrs(paths, seeds):
     return [path.split("_lr")[1].split("_seeds")[0] for path in paths if path.endswith(f"seeds{seeds}.h5")]
 
 
+@pytest.fixture
+def needs_bfloat16():
+    """Skip a benchmark that this processor cannot train in bfloat16."""
+    from sgdnoise.machine import precision
+
+    def check(name):
+        if "lstm" in name and not precision.recurrent_bfloat16():
+            pytest.skip("this processor has no LSTM in bfloat16: it lacks AVX-512")
+
+    return check
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Results repeat bitwise for equal numbers of threads."""

@@ -51,8 +51,9 @@ def test_float32_is_no_part_of_a_cells_identity():
 
 
 @pytest.mark.parametrize("name", OFFLINE)
-def test_bfloat16_is_in_the_products_only(data_folder, name):
+def test_bfloat16_is_in_the_products_only(data_folder, name, needs_bfloat16):
     """Layers compute in bfloat16; logits, losses, gradients, weights, velocities and statistics are float32."""
+    needs_bfloat16(name)
     cell = cell_of(name, "bfloat16")
     benchmark, data = load_data(cell, data_folder, CPU)
     plan = plan_of(cell)
@@ -78,7 +79,8 @@ def test_bfloat16_is_in_the_products_only(data_folder, name):
 
 
 @pytest.mark.parametrize("name", OFFLINE)
-def test_bfloat16_trains_nearly_as_float32(data_folder, name):
+def test_bfloat16_trains_nearly_as_float32(data_folder, name, needs_bfloat16):
+    needs_bfloat16(name)
     lr = 0.08 if name.startswith("autoencoder") else 0.3
     runs = {some: trained(name, some, data_folder, budget="steps60", lr=lr) for some in ("float32", "bfloat16")}
     losses = {some: run.curves["train_loss"][0] for some, run in runs.items()}
@@ -121,6 +123,13 @@ def test_tf32_is_on_in_forward_and_backward_and_off_outside():
 def test_tf32_needs_a_gpu(data_folder):
     with pytest.raises(ValueError, match="precision tf32: only GPUs of NVIDIA have it; use device cuda, or the precision"):
         trained("wrn_digits", "tf32", data_folder)
+
+
+def test_an_lstm_in_bfloat16_needs_a_processor_that_has_it(data_folder, monkeypatch):
+    monkeypatch.setattr(precision, "recurrent_bfloat16", lambda: False)
+    with pytest.raises(ValueError, match="precision bfloat16: this processor has no LSTM in it"):
+        trained("lstm_synthetic", "bfloat16", data_folder)
+    trained("autoencoder_digits", "bfloat16", data_folder, budget="steps2")
 
 
 def test_only_float32_is_packed(data_folder):

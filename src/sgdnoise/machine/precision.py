@@ -38,8 +38,17 @@ def prepare(model: nn.Module, name: str, device: torch.device) -> None:
     if name == "tf32" and device.type != "cuda":
         raise ValueError("precision tf32: only GPUs of NVIDIA have it; use device cuda, or the precision float32 or bfloat16")
     if name == "bfloat16":
+        if device.type == "cpu" and any(isinstance(one, nn.RNNBase) for one in model.modules()) and not recurrent_bfloat16():
+            raise ValueError(
+                "precision bfloat16: this processor has no LSTM in it (no AVX-512); use a GPU, or the precision float32"
+            )
         for layer in [module for module in model.modules() if type(module) is nn.Linear][-1:]:
             layer.__class__ = Logits
+
+
+def recurrent_bfloat16() -> bool:
+    """Tell whether this processor has recurrent layers in bfloat16, for which torch has no code of its own."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def forward(name: str, device: torch.device) -> AbstractContextManager[object]:
