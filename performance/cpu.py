@@ -6,7 +6,7 @@ an idle core. The table has medians and the range of the windows; the samples ar
 they were measured on.
 
 Peers, in this file or in the package: `eager`, a loop as one writes it with torch.optim.SGD, seed after seed; `plain`, the loop of
-train.py; `processes`, two of these at once; `vmap`, torch.func's ensemble of all seeds. All use one thread per process.
+loop.py; `processes`, two of these at once; `vmap`, torch.func's ensemble of all seeds. All use one thread per process.
 """
 
 import json

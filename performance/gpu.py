@@ -46,6 +46,7 @@ from sgdnoise.tasks import reconstruction
 from sgdnoise.training import graph
 from sgdnoise.training.cell import use_device
 from sgdnoise.training.loop import Plan
+from sgdnoise.training.together import start_all
 
 DEVICE = torch.device("cpu")  # these are set by `start`
 WINDOWS, SECONDS = 5, 0.5
@@ -197,7 +198,8 @@ def ours(row: Row, norm: str = "ghosts at once", products: bool | None = None) -
     benchmark = record(row)
     if norm == "torch":
         benchmark = replace(benchmark, build=partial(plain_network, row))
-    pack = graph.Pack(benchmark, data, plan, range(row.seeds), DEVICE, products=products)
+    states = start_all(benchmark, plan, range(row.seeds), DEVICE, None)
+    pack = graph.Pack(benchmark, data, plan, range(row.seeds), states, products)
     for branch in pack.branches if norm == "ghosts in turn" else []:
         for module in branch.states[0].model.modules():
             if isinstance(module, GhostBatchNorm):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sgdnoise.networks import ghost_norm
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
-from sgdnoise.training import graph
+from sgdnoise.training import branches
 
 
 def randomized_norm(channels, ghost_batch):
@@ -66,7 +66,7 @@ def assert_at_once_is_one_after_the_other(at_once, sizes, relu, dtype, tolerance
         inputs = [images.clone().requires_grad_() for _ in norms]
         for norm in norms:
             norm.relu = relu
-        with graph.Noise():
+        with branches.Noise():
             expected, found = (norm(one) for norm, one in zip(norms, inputs, strict=True))
         assert (found.dtype, found.stride()) == (dtype, expected.stride())
         torch.testing.assert_close(found, expected)

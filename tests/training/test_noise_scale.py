@@ -18,6 +18,7 @@ from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training import noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.loop import State, train
+from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
 BATCH_SIZE, NUM_BATCHES = 8, 24
@@ -152,7 +153,7 @@ def test_the_stable_learning_rate_is_where_training_a_quadratic_diverges(name, s
     weights, state = [torch.ones(len(hessian), dtype=torch.double)], {}
     for _ in range(1000):
         lr = share * noise_scale.stable_lr(top.value, optimizer.momentum)
-        optimizer.update(optimizer, weights, [hessian @ weights[0]], state, lr)
+        RULES[optimizer.rule](optimizer, weights, [hessian @ weights[0]], state, lr)
     assert (weights[0].norm() < 10) == stable
     assert noise_scale.stable_lr(-1, optimizer.momentum) == math.inf
 

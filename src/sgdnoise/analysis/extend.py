@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.results.collect import read_cells
+from sgdnoise.results.run import Run, read_run
 from sgdnoise.study import grid, windows
 from sgdnoise.study.config import Config
 from sgdnoise.study.windows import Window, point_of
 
+Read = Callable[[Path], Run]  # of a cell's file
 MARGIN = 2  # our choice: few seeds may miss the optimum by a grid step, and one more encloses it
 
 
-def next_window(window: Window, config: Config) -> Window:
+def next_window(window: Window, config: Config, read: Read = read_run) -> Window:
     """Return the window that the results of this one ask for; the same window if it is the last.
 
     `config` is a study with the point of the window, which may be its only one.
@@ -26,7 +29,7 @@ def next_window(window: Window, config: Config) -> Window:
     ladder = windows.ladders(windows.widest(config))[point_of(window)]
     lrs = [cell.lr for cell in ladder]
     cells = windows.cells_of(window, ladder, config["bracket_seeds"])
-    optima = optimum_table(read_cells(cells, [Path(config["results"])], allow_missing=False), config)
+    optima = optimum_table(read_cells(cells, [Path(config["results"])], False, read), config)
     first, last = lrs.index(window.low), lrs.index(window.high)
     edges = set(" ".join(optima["edge"]).split())
     wider_first = max(first - ("low" in edges), 0)
@@ -49,7 +52,7 @@ def settled(config: Config) -> Config:
     return windows.moved(config, ends)
 
 
-def replayed(config: Config) -> tuple[Config, list[grid.Cell]]:
+def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[grid.Cell]]:
     """Move every window again, by the cells in the results folder alone; return the settled config and all cells that this took.
 
     A study whose windows stay is returned as it is.
@@ -63,7 +66,7 @@ def replayed(config: Config) -> tuple[Config, list[grid.Cell]]:
         point = point_of(window)
         while True:
             took |= {cell.path: cell for cell in windows.cells_of(window, ladders[point], config["bracket_seeds"])}
-            after = next_window(window, studies[point])
+            after = next_window(window, studies[point], read)
             if after == window:
                 break
             window = after

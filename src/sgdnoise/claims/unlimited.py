@@ -21,7 +21,6 @@ from sgdnoise.claims.contrasts import (
 )
 
 claim = partial(Claim, mode="unlimited")
-TRAIN_FALLS = "With longer training the train-optimal learning rate falls more than the test-optimal one."
 EPOCHS = [50, 100, 200, 400, 800, 1600, 3200, 6400]  # of the Wide-ResNets
 
 
@@ -37,6 +36,20 @@ def keeps_falling(epochs: list[int]) -> list[Contrast]:
 
 
 loss_claim = partial(claim, evidence="The best train loss falls with every longer budget.", scale_free=keeps_falling)
+lr_claim = partial(
+    claim,
+    source="fig. 2",
+    quantity="change of both optimal learning rates from 50 to 6400 epochs, in octaves",
+    evidence="With longer training the train-optimal learning rate falls more than the test-optimal one.",
+    scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
+)
+
+
+def changes(first: int, last: int, test: tuple[float, float], train: float) -> list[Contrast]:
+    """Claim by how many octaves both optimal learning rates change, each within one octave; `test` is a range."""
+    ends = (("lr", *test), ("train_lr", train, train))
+    return [c for name, least, most in ends for c in rise(name, MOMENTUM, first, last, least - OCTAVE, most + OCTAVE)]
+
 
 CLAIMS = [
     loss_claim(
@@ -63,33 +76,23 @@ CLAIMS = [
         + rise("error", MOMENTUM, 400, 6400, 0.0098 / 2)
         + keeps_falling(EPOCHS),
     ),
-    claim(
+    lr_claim(
         "13a",
         WRN,
         statement="With batch norm, the test-optimal learning rate hardly depends on the budget, the train-optimal one falls.",
-        source="fig. 2",
-        quantity="change of both optimal learning rates from 50 to 6400 epochs, in octaves",
         paper="-1 (test), -4 (train)",
         rule="each within one octave; test at most one octave down by the claim itself",
-        contrasts=rise("lr", MOMENTUM, 50, 6400, -1 - OCTAVE, OCTAVE)
-        + rise("train_lr", MOMENTUM, 50, 6400, -4 - OCTAVE, -4 + OCTAVE),
-        evidence=TRAIN_FALLS,
-        scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
+        contrasts=changes(50, 6400, (-1, 0), -4),
     ),
-    claim(
+    lr_claim(
         "13b",
         SKIPINIT,
         statement="Without batch norm, the test-optimal learning rate does not depend on the budget, the train-optimal one falls.",
-        source="fig. 2",
-        quantity="change of both optimal learning rates from 50 to 6400 epochs, in octaves",
         paper="0 (test), -3 (train; not monotone between)",
         rule="each within one octave",
-        contrasts=rise("lr", MOMENTUM, 50, 6400, -OCTAVE, OCTAVE)
-        + rise("train_lr", MOMENTUM, 50, 6400, -3 - OCTAVE, -3 + OCTAVE),
-        evidence=TRAIN_FALLS,
-        scale_free=lambda epochs: lead(epochs[0], epochs[-1], OCTAVE / 2),
+        contrasts=changes(50, 6400, (0, 0), -3),
     ),
-    claim(
+    lr_claim(
         "14a",
         LSTM,
         statement="For the LSTM too, the test-optimal learning rate does not depend on the budget, the train-optimal one falls.",
@@ -99,10 +102,9 @@ CLAIMS = [
         rule="each within one grid step (half an octave)",
         contrasts=rise("lr", MOMENTUM, 14, 160, -HALF_OCTAVE, HALF_OCTAVE)
         + rise("train_lr", MOMENTUM, 10, 160, -1.5 - HALF_OCTAVE, -1.5 + HALF_OCTAVE),
-        evidence=TRAIN_FALLS,
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], 0.25),
     ),
-    claim(
+    lr_claim(
         "14b",
         AUTOENCODER,
         statement="The autoencoder is the reverse: the test-optimal learning rate falls with the budget, the train-optimal one does not.",
@@ -110,8 +112,7 @@ CLAIMS = [
         quantity="change of both optimal learning rates from 50 to 1120 epochs, in octaves",
         paper="-3 (test), 0 (train)",
         rule="each within one octave",
-        contrasts=rise("lr", MOMENTUM, 50, 1120, -3 - OCTAVE, -3 + OCTAVE)
-        + rise("train_lr", MOMENTUM, 50, 1120, -OCTAVE, OCTAVE),
+        contrasts=changes(50, 1120, (-3, -3), 0),
         evidence="With longer training the test-optimal learning rate falls more than the train-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], high=-OCTAVE / 2),
     ),

@@ -7,6 +7,7 @@ files are derived from these by the verbs that the workflow calls: checksums, gr
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import itertools
 import json
@@ -17,11 +18,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdnoise.analysis.extend import replayed
+from sgdnoise.analysis.extend import Read, replayed
 from sgdnoise.machine.files import publish
 from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
@@ -41,44 +42,57 @@ def keep(config_path: Path, folder: Path, run: Verb) -> list[str]:
     if folder.exists():
         raise ValueError(f"{folder} is there already; delete it if this study shall take its place")
     config = load_config(str(config_path))
-    _, files = raw_files(config)
+    _, files = raw_files(config, read_run)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
         publish(made / "config.yaml", config_path.read_bytes())
         for file in files:
             publish(made / file, (Path(config["results"]) / file).read_bytes())
-        names = list(derive(made, made, run))
+        names = list(derive(made, made, run, study_of(made)))
         os.rename(made, folder)
     return names
 
 
 def check(folder: Path, run: Verb) -> list[str]:
     """Derive every file of a reference folder again; return their names. A ValueError names the first that differs, and where."""
-    names = []
+    names, study = [], study_of(folder)
     with TemporaryDirectory() as temporary:
-        for name in derive(folder, Path(temporary), run):
+        for name in derive(folder, Path(temporary), run, study):
             names.append(name)
             if problem := difference(folder / name, Path(temporary) / name):
                 raise ValueError(f"{folder / name}: {problem}")
-    _, files = raw_files(load_config(str(folder / "config.yaml")) | {"results": str(folder)})
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    if strange := found - {"config.yaml", *files, *names}:
+    if strange := found - {"config.yaml", *study.files, *names}:
         raise ValueError(f"{folder / min(strange)} does not belong to this study")
     return names
 
 
-def raw_files(config: Config) -> tuple[Config, list[str]]:
+class Study(NamedTuple):
+    """What all else about a study follows from: its config as written and as settled, its files, and what is read of its runs."""
+
+    config: Config
+    settled: Config
+    files: list[str]
+    runs: list[Run]
+
+
+def study_of(folder: Path) -> Study:
+    """Read a study whose runs lie in a folder beside its config; each run is read once."""
+    config, read = load_config(str(folder / "config.yaml")), functools.cache(read_run)
+    settled, files = raw_files(config | {"results": str(folder)}, read)
+    return Study(config, settled, files, [read(folder / file) for file in files if file.endswith(".h5")])
+
+
+def raw_files(config: Config, read: Read) -> tuple[Config, list[str]]:
     """Return the settled config of a study and the files in its results folder that all others follow from."""
-    settled, cells = replayed(config)
+    settled, cells = replayed(config, read)
     return settled, sorted(cell.path for cell in cells) + [f"noise_scale/{name}.csv" for name in config["noise_scale"]]
 
 
-def derive(folder: Path, out: Path, run: Verb) -> Iterator[str]:
+def derive(folder: Path, out: Path, run: Verb, study: Study) -> Iterator[str]:
     """Make below `out` every file that follows from the config and the runs in a folder, and yield its name."""
-    config = load_config(str(folder / "config.yaml"))
-    settled, files = raw_files(config | {"results": str(folder)})
-    runs = [read_run(folder / file) for file in files if file.endswith(".h5")]
+    config, settled, files, runs = study
     texts = {
         "sha256sums": "".join(f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for file in files),
         "grid.json": grid_part(settled | {"results": config["results"]}) + "\n",

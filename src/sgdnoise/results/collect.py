@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -42,8 +43,10 @@ def collect_cells(config: Config, roots: list[str] | None = None, workers: int =
     return table
 
 
-def read_cells(some: list[Cell], folders: list[Path], allow_missing: bool) -> pd.DataFrame:
-    """Return the rows of some cells."""
+def read_cells(
+    some: list[Cell], folders: list[Path], allow_missing: bool, read: Callable[[Path], Run] = read_run
+) -> pd.DataFrame:
+    """Return the rows of some cells, whose files `read` opens."""
     rows: list[dict[str, Any]] = []
     for cell in some:
         path = next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
@@ -51,7 +54,7 @@ def read_cells(some: list[Cell], folders: list[Path], allow_missing: bool) -> pd
             rows.extend(missing_rows(cell))
             continue
         try:
-            run = read_run(path)
+            run = read(path)
             check_spec(run, cell, path)
         except ValueError as error:
             raise ValueError(f"{error}; to rebuild this cell: snakemake --cores 1 --force {path}") from None

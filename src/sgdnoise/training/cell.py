@@ -19,6 +19,7 @@ from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.training import checkpoint, graph, pack
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
+from sgdnoise.training.together import steps_done
 
 # Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
 ENGINES = {"packed": pack, "graph": graph}
@@ -148,11 +149,6 @@ def train_plain(
     """Train a group of one seed in the plain loop."""
     (seed,) = group
     return [train(benchmark, data, plan, seed, device, lambda state: on_step([state]), resume[0] if resume else None)]
-
-
-def steps_done(states: list[State]) -> int:
-    """Return the updates of seeds that are trained together; one that has diverged has fewer."""
-    return max(state.curves.steps_done for state in states)
 
 
 def record(cell: Cell, plan: Plan, trained: list[Curves], made_by: dict[str, Any]) -> Run:

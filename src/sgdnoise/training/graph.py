@@ -12,7 +12,6 @@ GPU ghost batches are normalised at once (`ghost_norm.fuse`). Both compute the s
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -21,39 +20,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from sgdnoise.benchmarks import Benchmark
-from sgdnoise.machine import parallel, precision
-from sgdnoise.networks import ghost_norm
-from sgdnoise.study.optimizers import sgd_update
-from sgdnoise.tasks.batches import Batch
+from sgdnoise.machine import parallel
 from sgdnoise.training import pack
-from sgdnoise.training.loop import (
-    Curves,
-    Plan,
-    State,
-    backward,
-    batches_of,
-    book,
-    evaluation_steps,
-    micro_batch_of,
-    random_state,
-    set_random_state,
-    start,
-    updater,
-)
+from sgdnoise.training.branches import Branch, Products
+from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps
+from sgdnoise.training.together import Resume, equal_groups, start_all, steps_done, train_all
 
 WINDOW = 64  # our choice, not measured: updates whose losses are read together
 STAGED = 2**28  # our choice, not measured: bytes of batches and noise that are drawn ahead
 TOGETHER = 2048  # our choice, not measured: examples per update of all seeds that are trained together; more fill a GPU anyway
-Resume = Sequence[dict[str, Any]] | None  # of every seed, what State.packed returned
 
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
     """Say why a cell cannot be trained here; None if it can."""
-    if plan.optimizer.update is not sgd_update:
+    if plan.optimizer.rule != "sgd":
         return "only SGD and momentum are known to be fit for a CUDA graph"
     if parallel.size() > 1:
         return "processes that share a batch have no graph"
@@ -62,8 +44,7 @@ def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | No
 
 def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
     """Cut seeds into groups that are trained together: as many as it takes to fill a GPU."""
-    size = max(1, TOGETHER // batch_size)
-    return [list(seeds[first : first + size]) for first in range(0, len(seeds), size)]
+    return equal_groups(seeds, TOGETHER // batch_size)
 
 
 def train(
@@ -75,146 +56,11 @@ def train(
     on_step: Callable[[list[State]], object] = lambda states: None,
     resume: Resume = None,
 ) -> list[Curves]:
-    """Train seeds together and return the curves of each, as `train.train` does for one; `on_step` is called after windows."""
+    """Train seeds together and return the curves of each, as `loop.train` does for one; `on_step` is called after windows."""
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        together = Pack(benchmark, data, plan, seeds, device, resume)
-        states = [state for branch in together.branches for state in branch.states]
-        evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
-        started, cpu_started = time.perf_counter(), time.process_time()
-        for losses in together.windows():
-            running = [state.curves for state in states if not state.curves.diverged]
-            for curves in running:
-                curves.train_seconds += (time.perf_counter() - started) / len(running)
-                curves.train_cpu_seconds += (time.process_time() - cpu_started) / len(running)
-            for loss_sums in losses:
-                for state, loss_sum in zip(states, loss_sums, strict=True):
-                    if not state.curves.diverged:
-                        book(benchmark, data, plan, state, loss_sum, evaluate_at)
-            if all(state.curves.diverged for state in states):
-                break
-            on_step(states)
-            started, cpu_started = time.perf_counter(), time.process_time()
-    return [state.curves for state in states]
-
-
-class Noise(TorchFunctionMode):
-    """Dropout whose noise is drawn outside: while this is entered, it multiplies by the tensors of `given`, one after another.
-
-    In the first update it draws them itself, as dropout does, and keeps what `draw` needs to do the same again.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: list[Tensor] = []
-        self.draws: list[tuple[Tensor, float]] = []
-        self.calls = 0
-
-    def draw(self) -> list[Tensor]:
-        """Draw the noise of an update; for ones of equal shape, strides and type dropout takes equal random numbers."""
-        return [F.dropout(ones, probability) for ones, probability in self.draws]
-
-    def dropout(self, inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        if not training or not p:
-            return inputs
-        if self.calls == len(self.given):
-            self.draws.append((torch.ones_like(inputs), p))
-            self.given.append(F.dropout(*self.draws[-1]))
-        self.calls += 1
-        return inputs * self.given[self.calls - 1]
-
-    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        return (self.dropout if function is F.dropout else function)(*arguments, **(named or {}))
-
-
-class Branch:
-    """One seed: its state, where its random numbers are, and the buffers that its updates read: `batch`, and `noise.given`."""
-
-    def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seed: int, steps_done: int, state: State):
-        if state.device.type == "cuda":
-            ghost_norm.fuse(state.model)
-        self.states, self.state, self.noise = [state], state, Noise()
-        self.batches = batches_of(benchmark, data, plan, seed, steps_done)
-        self.random = state.random
-        self.batch: Batch = ()
-        sizes = (micro_batch_of(plan, state.model), plan.batch_size)
-        self.backward = lambda batch: backward(benchmark, state, batch, *sizes)
-        self.update = updater(benchmark, plan, state)
-        self.stream = torch.cuda.Stream() if state.device.type == "cuda" else None
-
-    def step(self, lr: Tensor) -> Tensor:
-        """Make one update from what the buffers hold; return the summed loss, (1,)."""
-        held, self.noise.calls = dict(self.state.carries), 0
-        with self.noise:
-            loss_sum = self.backward(self.batch)
-        self.update(lr)
-        for index, carry in held.items():  # where the next update reads it
-            if carry is not None:
-                torch._foreach_copy_(carry, self.state.carries[index])
-            self.state.carries[index] = carry
-        return loss_sum[None]
-
-    def first(self, lr: Tensor) -> Tensor:
-        """Make the first update, which draws for itself, as the plain loop does, and gives all that later ones use its place."""
-        device = self.state.device
-        set_random_state(self.random, device)
-        self.batch = tuple(tensor.clone() for tensor in next(self.batches))
-        before = random_state(device)
-        loss_sum = self.step(lr)
-        self.random = self.state.random = random_state(device)
-        set_random_state(before, device)
-        self.noise.draw()
-        if not all(map(torch.equal, random_state(device), self.random)):
-            raise ValueError("engine graph: this network draws random numbers for more than torch's dropout; use --engine plain")
-        return loss_sum
-
-    def buffers(self) -> list[Tensor]:
-        """List what `draw` draws for."""
-        return [*self.batch, *self.noise.given]
-
-    def draw(self, number: int) -> list[list[Tensor]]:
-        """Draw the inputs of so many updates ahead."""
-        set_random_state(self.random, self.state.device)
-        drawn = [[*next(self.batches), *self.noise.draw()] for _ in range(number)]
-        self.random = random_state(self.state.device)
-        return drawn
-
-    def drawn_is_used(self) -> None:
-        """Let the state be where the random numbers now are."""
-        self.state.random = self.random
-
-
-class Products:
-    """All seeds of an autoencoder as batched products; the buffer that their updates read has the indices of the batches."""
-
-    def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]):
-        self.states, device = states, states[0].device
-        self.networks, self.images = pack.Networks(states, benchmark, plan), data["train_pixels"]
-        self.batches = pack.indices(benchmark, plan, seeds, steps_done)
-        self.index = torch.empty(len(seeds), plan.batch_size, dtype=torch.long, device=device)
-        self.stream = torch.cuda.Stream() if device.type == "cuda" else None
-
-    def step(self, lr: Tensor) -> Tensor:
-        """Make one update from what the buffer holds; return the summed losses, (K,)."""
-        with precision.products(self.states[0].precision):
-            losses = self.networks.losses(self.images, self.index)
-            self.networks.update(lr.float())
-        return losses
-
-    def first(self, lr: Tensor) -> Tensor:
-        """Make the first update."""
-        self.index.copy_(next(self.batches))
-        return self.step(lr)
-
-    def buffers(self) -> list[Tensor]:
-        """List what `draw` draws for."""
-        return [self.index]
-
-    def draw(self, number: int) -> list[list[Tensor]]:
-        """Draw the batches of so many updates ahead."""
-        return [[next(self.batches).to(self.index.device)] for _ in range(number)]
-
-    def drawn_is_used(self) -> None:
-        """There are no random numbers besides the order of the examples."""
+        states = start_all(benchmark, plan, seeds, device, resume)
+        together = Pack(benchmark, data, plan, seeds, states)
+        return train_all(benchmark, data, plan, states, together.windows(), on_step)
 
 
 class Pack:
@@ -229,16 +75,10 @@ class Pack:
         data: Any,
         plan: Plan,
         seeds: Sequence[int],
-        device: torch.device,
-        resume: Resume = None,
+        states: list[State],
         products: bool | None = None,
     ):
-        saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
-        self.plan, self.steps_done = plan, max((one["curves"]["steps_done"] for one in resume or []), default=0)
-        states = []
-        for seed, one in zip(seeds, saved, strict=True):
-            states.append(start(benchmark, plan, seed, device, one))
-            states[-1].random = random_state(device)  # what `start` has left
+        self.plan, self.steps_done, device = plan, steps_done(states), states[0].device
         if products is None:
             products = pack.products_obstacle(benchmark, plan) is None
         self.branches: Sequence[Branch | Products]
@@ -282,8 +122,6 @@ class Pack:
                 torch._foreach_copy_(buffers, inputs)
                 update()
             step += len(drawn)
-            for branch in self.branches:
-                branch.drawn_is_used()
             drawn_next = draw(step)
             yield self.losses[:, : len(drawn)].T.tolist()
             drawn = drawn_next  # only now may the memory of the last ones be used again

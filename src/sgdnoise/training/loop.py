@@ -18,6 +18,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.study import schedule
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.tasks.batches import Batch
+from sgdnoise.training.updates import RULES
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float |
     parameters: list[Tensor] = list(state.model.parameters())
     decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
     norms = [module for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
+    rule = RULES[plan.optimizer.rule]
 
     def update(lr: float | Tensor) -> None:
         gradients = gradients_of(parameters)
@@ -205,7 +207,7 @@ def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float |
                 torch._foreach_add_(gradients_of(decayed), decayed, alpha=l2)
             if benchmark.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
-            plan.optimizer.update(plan.optimizer, parameters, gradients, state.optimizer, lr)
+            rule(plan.optimizer, parameters, gradients, state.optimizer, lr)
         for norm in norms:
             norm.finish_update()
         for parameter in parameters:

@@ -8,7 +8,6 @@ numbers, and whatever becomes of one leaves the others' bits alone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.networks.autoencoder import Autoencoder
-from sgdnoise.study.optimizers import sgd_update
 from sgdnoise.tasks import reconstruction
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training.loop import Curves, Plan, State, book, evaluation_steps, l2_factor, seed_streams, start
+from sgdnoise.training.loop import Curves, Plan, State, l2_factor, seed_streams
+from sgdnoise.training.together import Resume, equal_groups, start_all, steps_done, train_all
 
 BLOCK = {  # our choice: weights of a block
     "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
@@ -48,7 +47,7 @@ def products_obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
     made_of = [made.func if isinstance(made, partial) else None for made in parts]
     if made_of != [Autoencoder, reconstruction.batches, reconstruction.loss] or benchmark.clip_norm:
         return "only the fully connected autoencoder can be packed"
-    if plan.optimizer.update is not sgd_update:
+    if plan.optimizer.rule != "sgd":
         return "only SGD and momentum can be packed"
     if precision.of(plan.settings) == "bfloat16":
         return "bfloat16 is not packed"
@@ -61,9 +60,7 @@ def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[
     """Cut seeds into equal groups that are trained together: as many as keep their weights and units in a cache."""
     parameters = list(benchmark.build().parameters())
     num_weights, num_units = (sum(one.numel() for one in parameters if one.ndim == axes) for axes in (2, 1))
-    size = max(1, TOGETHER // (num_weights + num_units * batch_size))
-    number = -(-len(seeds) // size)
-    return [list(seeds[len(seeds) * index // number : len(seeds) * (index + 1) // number]) for index in range(number)]
+    return equal_groups(seeds, TOGETHER // (num_weights + num_units * batch_size))
 
 
 def train(
@@ -73,28 +70,24 @@ def train(
     seeds: Sequence[int],
     device: torch.device,
     on_step: Callable[[list[State]], object] = lambda states: None,
-    resume: Sequence[dict[str, Any]] | None = None,
+    resume: Resume = None,
 ) -> list[Curves]:
-    """Train seeds together and return the curves of each, as `train.train` does for one."""
-    saved: list[dict[str, Any] | None] = [*resume] if resume else [None] * len(seeds)
-    states = [start(benchmark, plan, seed, device, one) for seed, one in zip(seeds, saved, strict=True)]
-    steps_done = max(state.curves.steps_done for state in states)
-    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, steps_done)
-    evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
-    for step in range(steps_done, plan.num_steps):
-        started, cpu_started = time.perf_counter(), time.process_time()
+    """Train seeds together and return the curves of each, as `loop.train` does for one."""
+    states = start_all(benchmark, plan, seeds, device, resume)
+    updates = losses_of(benchmark, data, plan, seeds, states)
+    return train_all(benchmark, data, plan, states, updates, on_step)
+
+
+def losses_of(
+    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]
+) -> Iterator[list[list[float]]]:
+    """Make an update of all seeds after another, and yield the summed losses of each, a window of one."""
+    first = steps_done(states)
+    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, first)
+    for step in range(first, plan.num_steps):
         loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
         networks.update(plan.lr_at(step))
-        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-        running = [(state, loss_sum) for state, loss_sum in zip(states, loss_sums, strict=True) if not state.curves.diverged]
-        for state, loss_sum in running:
-            state.curves.train_seconds += seconds / len(running)
-            state.curves.train_cpu_seconds += cpu_seconds / len(running)
-            book(benchmark, data, plan, state, loss_sum, evaluate_at)
-        if all(state.curves.diverged for state in states):
-            break
-        on_step(states)
-    return [state.curves for state in states]
+        yield [loss_sums]
 
 
 def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
