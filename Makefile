@@ -102,7 +102,7 @@ $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
 # On one GPU: whether the engine "graph" computes there what the plain loop does, and how fast it is (meant to take ten minutes).
 bench-gpu: $(VENV)/.ready
 	SGDNOISE_DEVICE=cuda pytest tests/training/test_graph.py
-	python performance/gpu.py
+	python performance/gpu
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready

@@ -9,7 +9,6 @@ import os
 import platform
 import resource
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,13 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
+from workflow_folder import ROOT, workflow_folder
 
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import load_config, validate
 
-ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -37,19 +35,9 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
     return time.perf_counter() - started, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def workflow_copy(folder: Path, config: dict | None = None) -> Path:
-    """Copy the workflow, with another config if given."""
-    folder.mkdir()
-    for name in ("Snakefile", "profiles", "config.yaml", "workflow", "src", "envs"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
-    if config:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return folder
-
-
 def default_run(folder: Path) -> list[tuple[str, str, str]]:
     """Time the default study; the share of training is of the time of all cores, since warm cells are no children of ours."""
-    wall, _ = timed(["snakemake", "--cores", "all", "figures/all"], workflow_copy(folder))
+    wall, _ = timed(["snakemake", "--cores", "all", "figures/all"], workflow_folder(folder))
     cells = grid.cells(load_config(str(folder / "config.yaml")))
     runs = [read_run(folder / "results" / cell.path) for cell in cells]
     training = sum(run.provenance["train_cpu_seconds"] for run in runs)
@@ -95,7 +83,7 @@ def planning(folder: Path) -> list[tuple[str, str, str]]:
     mode = {"epochs": 10, "sgd": windows, "momentum": windows}
     config = {"benchmarks": {"autoencoder_digits": {"seeds": {"num": 3, "keep": 2}, "constant_epoch": mode}}}
     assert len(grid.cells(validate(config))) == 2600
-    copy = workflow_copy(folder, config)
+    copy = workflow_folder(folder, config)
     walls = [timed(["snakemake", "-n", "--quiet", "--", "figures/all"], copy)[0] for _ in range(3)]
     return [("`snakemake -n`, 2,600 cells", f"median {statistics.median(walls):.1f} s (n = 3)", "at most 6 s")]
 

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
+from workflow_folder import ROOT, workflow_folder
 
 from sgdnoise.results import run
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 
-ROOT = Path(__file__).parent.parent
 SIZES = {2_600: 5, 13_000: 15, 40_000: 60}  # cells: the goal for planning, seconds
 WINDOW = [0.08, 81.92]  # eleven learning rates
 
@@ -84,11 +83,7 @@ def main() -> None:
     lines += ["| cells | what | seconds | goal | memory, GB |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as temporary:
         for size, goal in SIZES.items():
-            folder = Path(temporary) / str(size)
-            folder.mkdir()
-            for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
-                (folder / name).symlink_to(ROOT / name)
-            (folder / "config.yaml").write_text(yaml.safe_dump(study(size)))
+            folder = workflow_folder(Path(temporary) / str(size), study(size))
             for option in ([], ["-q"]):
                 command = ["snakemake", "-n", *option]
                 seconds, memory = measured(command, folder)

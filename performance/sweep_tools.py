@@ -29,12 +29,12 @@ from statistics import median
 from typing import Any
 
 import yaml
+from workflow_folder import ROOT, workflow_folder
 
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 
-ROOT = Path(__file__).parent.parent
 WORKERS = 2
 CHANGES = 3  # times that the changed cell of the whole study is measured; once in a sample
 CHEAP = "autoencoder_digits"
@@ -184,11 +184,8 @@ def measure(tool: str, config: dict, cells: list[grid.Cell], folder: Path) -> Sa
     paths = [cell.path for cell in cells]
     wider, extra = widened(config)
     everything = {cell.path: asdict(cell) for cell in [*cells, extra]}
-    folder.mkdir()
+    workflow_folder(folder, config)
     (folder / "cells.json").write_text(json.dumps(everything))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name in ("Snakefile", "profiles", "workflow", "src", "envs"):
-        (folder / name).symlink_to(ROOT / name)
     (folder / "data").symlink_to(folder.parent / "data")
 
     load = os.getloadavg()[0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-SCRIPT = [sys.executable, ROOT / "performance/gpu.py"]
+SCRIPT = [sys.executable, ROOT / "performance/gpu"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -18,7 +18,7 @@ def test_without_a_gpu_it_is_one_clear_error():
     done = subprocess.run(SCRIPT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("performance/gpu.py: device cuda: no usable GPU here")
+    assert done.stderr.startswith("performance/gpu: device cuda: no usable GPU here")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -2,13 +2,13 @@
 
 import json
 import shlex
-import sys
 from dataclasses import asdict
-from importlib import util
 
 import numpy as np
 import pandas as pd
+import precision
 import pytest
+import sweep_tools
 import yaml
 from conftest import ROOT
 
@@ -17,19 +17,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 
 
-def script(name):
-    spec = util.spec_from_file_location(name, ROOT / f"performance/{name}.py")
-    module = sys.modules[name] = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def sweep_tools():
-    return script("sweep_tools")
-
-
-def test_a_sample_is_spread_over_the_study_and_one_cell_is_added_to_it(sweep_tools):
+def test_a_sample_is_spread_over_the_study_and_one_cell_is_added_to_it():
     config = validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
     cells = grid.cells(config)
     cheap = [cell for cell in cells if cell.benchmark == sweep_tools.CHEAP]
@@ -45,7 +33,7 @@ def test_a_sample_is_spread_over_the_study_and_one_cell_is_added_to_it(sweep_too
     assert grid.cells(config) == cells
 
 
-def test_tools_write_the_results_of_the_workflow_and_other_curves_are_refused(sweep_tools, sgdnoise, data_folder, tmp_path):
+def test_tools_write_the_results_of_the_workflow_and_other_curves_are_refused(sgdnoise, data_folder, tmp_path):
     cell = grid.cell("autoencoder_digits", "momentum", "steps20", 32, 0.08, "0-1", "{}", 2, None)
     (tmp_path / "cells.json").write_text(json.dumps({cell.path: asdict(cell)}))
     (tmp_path / "data").symlink_to(data_folder)
@@ -80,11 +68,11 @@ def test_a_precision_is_the_same_only_within_the_noise_of_float32(difference, sd
     other = {"benchmark": "wrn_tf32", "mean": 0.9 + difference, "sd": sd, "lr": lr, "lr_low": bar[0], "lr_high": bar[1]}
     train = {"metric": "train_loss", "mean": 7.0}
     table = pd.DataFrame([shared | float32 | more | extra for more in ({}, other) for extra in ({}, train)])
-    (line,) = script("precision").lines(table)
+    (line,) = precision.lines(table)
     assert line.startswith("| wrn | tf32 | momentum | 64 | test_accuracy | 1 |")
     assert line.endswith(f" {verdict} |")
     with pytest.raises(SystemExit, match="wrn_tf32 has no float32 counterpart wrn at constant_epoch"):
-        script("precision").lines(table[table["benchmark"] != "wrn"])
+        precision.lines(table[table["benchmark"] != "wrn"])
 
 
 @pytest.mark.parametrize("name", ["precision", "precision_digits"])
