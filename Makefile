@@ -74,6 +74,7 @@ reference-check: $(VENV)/.ready
 check: $(VENV)/.ready
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache --no-logo
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	mypy

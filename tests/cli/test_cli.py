@@ -1,6 +1,7 @@
 """The command line as a user meets it, in processes of its own."""
 
 import fcntl
+import inspect
 import os
 import shlex
 import struct
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from sgdnoise.cli.main import KINDS, verbs_of
 from sgdnoise.results.run import read_run
 
 AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batch-size=32", "--lr=0.08")
@@ -20,6 +22,18 @@ AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batc
 
 def curves(path):
     return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
+
+
+def test_help_lists_every_verb_under_its_kind_and_a_verb_is_short(sgdnoise):
+    """The function of a verb has less than 40 lines; what it calls is elsewhere."""
+    text = sgdnoise("--help").stdout
+    verbs = [verb for kind in KINDS for verb in verbs_of(kind)]
+    positions = [text.index(f"\n  {verb.name} ") for verb in verbs]
+    titles = [text.index(f"\n{kind.__doc__.split(':')[0]}: ") for kind in KINDS]
+    assert positions == sorted(positions)
+    assert titles == sorted(titles)
+    assert all(verb.summary[:60] in text for verb in verbs)
+    assert [verb.name for verb in verbs if len(inspect.getsource(verb.run).split("\ndef ")[1].splitlines()) >= 40] == []
 
 
 def test_train_repeats_bitwise_and_show_prints_it(sgdnoise, tmp_path, data_folder):
