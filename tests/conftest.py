@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]  # benchmarks that need no download
 WORKFLOW = ("Snakefile", "profiles", "slurm", "workflow", "src", "envs")  # what a study needs, besides its config
 
 
@@ -51,6 +52,23 @@ def data_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture(scope="session")
+def load(data_folder):
+    """Return a benchmark's record and its data."""
+    import torch
+
+    from sgdnoise import benchmarks
+    from sgdnoise.machine import datasets
+
+    def get(name):
+        path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
+        benchmark = benchmarks.load(name)
+        datasets.prepare(path, benchmark.arrays)
+        return benchmark, (benchmark.load or datasets.load)(path, torch.device("cpu"))
+
+    return get
+
+
 @pytest.fixture
 def workflow_folder(tmp_path):
     """A folder with the workflow, for a study of its own; it still needs a config.yaml."""
@@ -70,3 +88,18 @@ def sgdnoise():
         return done
 
     return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A config whose every cell has a made-up result."""
+    from made_up import WRN_STUDY, made_up_wrn
+
+    from sgdnoise.results.run import write_run
+    from sgdnoise.study import grid
+    from sgdnoise.study.config import validate
+
+    config = validate(WRN_STUDY | {"results": str(tmp_path / "results")})
+    for cell in grid.cells(config):
+        write_run(Path(config["results"]) / cell.path, made_up_wrn(cell))
+    return config

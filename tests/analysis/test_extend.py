@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from conftest import changed, lrs
-from made_up import made_up_run
+from made_up import EXTENDED as STUDY
+from made_up import KEY, made_up_run
 
 from sgdnoise.analysis.extend import next_window, settled
 from sgdnoise.analysis.optimum import edge_warnings, optimum_table
@@ -15,21 +15,6 @@ from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import write_run
 from sgdnoise.study import grid, windows
 from sgdnoise.study.config import grid_part, validate
-
-STUDY = yaml.safe_load(
-    """
-evaluations: 1
-extend_grid: true
-benchmarks:
-  autoencoder_digits:
-    seeds: {num: 4, keep: 3}
-    constant_epoch:
-      epochs: 1
-      sgd: {64: [0.08, 0.16]}
-figures: {formats: [png], dpi: 60}
-"""
-)
-KEY = "benchmarks.autoencoder_digits.constant_epoch.sgd"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import OFFLINE
 
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
@@ -20,7 +21,6 @@ from sgdnoise.training import checkpoint, pack
 from sgdnoise.training.cell import train_cell, use_device
 
 CPU = use_device("cpu", threads=1)
-OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]
 AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batch-size=32", "--lr=0.08")
 
 

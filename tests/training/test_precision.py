@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import OFFLINE
 from torch import nn
 
 from sgdnoise import benchmarks
@@ -16,7 +17,6 @@ from sgdnoise.training import loop, pack
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
 
 CPU = use_device("cpu", threads=1)
-OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]
 
 
 def cell_of(name, chosen, budget="steps6", lr=0.3):

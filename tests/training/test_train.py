@@ -1,4 +1,4 @@
-"""Networks, ghost batch norm, optimizers and the plain training loop."""
+"""The plain training loop."""
 
 import math
 from dataclasses import replace
@@ -7,35 +7,20 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from conftest import OFFLINE
 from torch import nn
 from torch.nn import functional as F
 
 from sgdnoise import benchmarks
-from sgdnoise.machine import datasets
-from sgdnoise.networks.wide_resnet import Block
 from sgdnoise.study import budgets, grid
 from sgdnoise.study.optimizers import OPTIMIZERS
-from sgdnoise.tasks import classification, language_model
+from sgdnoise.tasks import classification
 from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
-OFFLINE = ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"]  # need no download
-
-
-@pytest.fixture(scope="module")
-def load(data_folder):
-    """Return a benchmark's record and its data."""
-
-    def get(name):
-        path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
-        benchmark = benchmarks.load(name)
-        datasets.prepare(path, benchmark.arrays)
-        return benchmark, (benchmark.load or datasets.load)(path, CPU)
-
-    return get
 
 
 def cell_of(name, budget="steps6", batch_size=32, lr=0.5, optimizer="momentum", seeds="0-0", evaluations=2, settings="{}"):
@@ -49,58 +34,6 @@ def plan_of(name, **changes):
 def first_batches(benchmark, data, batch_size, number=1):
     order = torch.Generator().manual_seed(0)
     return list(islice(benchmark.batches(data, batch_size, order, 0, slice(0, batch_size)), number))
-
-
-# Optimizers
-
-
-def quadratic_run(optimizer, lr, num_steps, curvature):
-    weights = [torch.ones(len(curvature), dtype=torch.double)]
-    state = {}
-    for _ in range(num_steps):
-        RULES[optimizer.rule](optimizer, weights, [curvature * weights[0]], state, lr)
-    return weights[0]
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_update_equals_torch_sgd_with_coupled_l2(name):
-    optimizer, l2, lr = OPTIMIZERS[name], 0.01, 0.3
-    torch.manual_seed(0)
-    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
-    theirs.load_state_dict(ours.state_dict())
-    reference = torch.optim.SGD(theirs.parameters(), lr * (1 - optimizer.momentum), optimizer.momentum, weight_decay=l2)
-    state = {}
-    for _ in range(5):
-        inputs = torch.randn(8, 5)
-        for model in (ours, theirs):
-            model.zero_grad()
-            model(inputs).square().mean().backward()
-        reference.step()
-        with torch.no_grad():
-            parameters = list(ours.parameters())
-            gradients = [parameter.grad + l2 * parameter for parameter in parameters]
-            RULES[optimizer.rule](optimizer, parameters, gradients, state, lr)
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize("name", ["sgd", "momentum"])
-def test_curvature_limit_of_a_quadratic(name):
-    """eps < 2 (1 + m) / curvature converges, above it diverges (Goh 2017; ICLR v5 sec. 2)."""
-    optimizer, curvature = OPTIMIZERS[name], torch.tensor([1.0], dtype=torch.double)
-    critical = 2 * (1 + optimizer.momentum) / (1 - optimizer.momentum)  # as an effective learning rate
-    assert quadratic_run(optimizer, 0.98 * critical, 2000, curvature).abs() < 1e-3
-    assert quadratic_run(optimizer, 1.02 * critical, 2000, curvature).abs() > 1e3
-
-
-def test_effective_learning_rate_gives_both_optimizers_one_drift():
-    """At small rates SGD and momentum move alike for equal eps / (1 - m)."""
-    curvature = torch.tensor([1.0, 0.1], dtype=torch.double)
-    sgd, momentum = (quadratic_run(OPTIMIZERS[name], 1e-3, 3000, curvature) for name in ("sgd", "momentum"))
-    torch.testing.assert_close(sgd, momentum, rtol=0.02, atol=0)
-
-
-# Ghost batches
 
 
 @pytest.mark.parametrize(("batch_size", "micro_batch"), [(48, 0), (64, 48), (64, 16)])
@@ -124,141 +57,6 @@ def test_batches_that_processes_cannot_share_are_refused(load, monkeypatch, name
     benchmark, data = load(name)
     with pytest.raises(ValueError, match=message):
         loop.train(benchmark, data, plan_of(name, batch_size=batch_size), 0, CPU)
-
-
-# Networks
-
-
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("wrn_digits", 77_818), ("wrn_skipinit_digits", 77_693), ("autoencoder_digits", 26_122), ("lstm_synthetic", 20_146)],
-)
-def test_parameter_counts(name, count):
-    model = benchmarks.load(name).build()
-    assert sum(parameter.numel() for parameter in model.parameters()) == count
-
-
-def test_skip_init_starts_as_its_skip_path():
-    torch.manual_seed(0)
-    block, images = Block(16, 16, 1, lambda _: nn.ReLU(), skip_init=True, project=False), torch.randn(2, 16, 8, 8)
-    assert torch.equal(block(images), images)
-    model = benchmarks.load("wrn_skipinit_digits").build()
-    scales = [parameter for name, parameter in model.named_parameters() if name.endswith("scale")]
-    assert len(scales) == 3
-    assert not any(scales)
-
-
-@pytest.mark.parametrize(("name", "expected"), [("wrn_skipinit_digits", math.log(10)), ("lstm_synthetic", math.log(50))])
-def test_initial_loss_is_that_of_a_guess(load, name, expected):
-    benchmark, data = load(name)
-    torch.manual_seed(0)
-    model = benchmark.build().eval()
-    with torch.no_grad():
-        assert benchmark.evaluate(model, data, "test")["loss"] == pytest.approx(expected, rel=0.1)
-
-
-def test_autoencoder_starts_sparse():
-    model = benchmarks.load("autoencoder_mnist").build()
-    weights = [parameter.detach() for parameter in model.parameters() if parameter.ndim == 2]
-    assert [weight.shape[1] for weight in weights] == [784, 1000, 500, 250, 30, 250, 500, 1000]
-    for weight in weights:
-        assert ((weight != 0).sum(dim=1) == 15).all()
-        assert weight[weight != 0].std() == pytest.approx(1, abs=0.1)
-
-
-# Data
-
-
-def test_digits_split_is_fixed_and_stratified(load):
-    _, data = load("wrn_digits")
-    assert data["train_images"].shape == (1024, 1, 8, 8)
-    assert data["test_images"].shape == (773, 1, 8, 8)
-    assert data["train_images"].max() == 16
-    counts = torch.bincount(data["train_labels"])
-    assert counts.min() >= 99
-    assert counts.max() <= 105
-    assert data["train_labels"][:8].tolist() == benchmarks.load("wrn_digits").arrays(None)["train_labels"][:8].tolist()
-
-
-@pytest.mark.parametrize(("padding", "flip"), [("reflect", False), ("constant", True)])
-def test_augmented_images_are_crops_of_the_padded_image(padding, flip):
-    """Each is one of the nine crops, or of their mirror images; all occur about equally often."""
-    torch.manual_seed(0)
-    images = torch.randint(1, 17, (900, 3, 8, 8), dtype=torch.uint8)
-    padded = F.pad(images.float(), (1, 1, 1, 1), mode=padding)
-    crops = [padded[:, :, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
-    crops += [crop.flip(3) for crop in crops] * flip
-    augmented = classification.augment(images, 1, padding, flip)
-    matches = torch.stack([(augmented == crop).all(dim=(1, 2, 3)) for crop in crops])
-    assert (matches.sum(dim=0) == 1).all()
-    assert (matches.sum(dim=1) > 450 / len(crops)).all()
-
-
-@pytest.mark.parametrize("name", OFFLINE)
-@pytest.mark.parametrize("start", [3, 70])
-def test_batches_can_start_anywhere(load, name, start):
-    """Batch `start` of the stream has the same examples whether the ones before were made or skipped."""
-    benchmark, data = load(name)
-    whole = slice(0, 48)
-    streams = (benchmark.batches(data, 48, torch.Generator().manual_seed(0), first, whole) for first in (0, start))
-    torch.manual_seed(0)
-    ran = list(islice(next(streams), start + 2))[start:]
-    torch.manual_seed(0)
-    jumped = list(islice(next(streams), 2))
-    for one, other in zip(ran, jumped, strict=True):
-        assert torch.equal(one[:2][-1], other[:2][-1])  # labels, targets or pixels: not augmented
-
-
-def test_shards_make_up_the_batch(load):
-    benchmark, data = load("wrn_digits")
-    whole, *parts = (slice(0, 64), slice(0, 32), slice(32, 64))
-    batches = []
-    for shard in (whole, *parts):
-        torch.manual_seed(0)
-        batches.append(next(benchmark.batches(data, 64, torch.Generator().manual_seed(0), 0, shard)))
-    for together, *apart in zip(*batches, strict=True):
-        assert torch.equal(together, torch.cat(apart))
-
-
-def test_index_stream_is_one_stream_of_epochs():
-    batches = islice(classification.index_stream(10, 4, torch.Generator().manual_seed(0)), 10)
-    stream = torch.cat(list(batches)).view(4, 10)
-    assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in stream)
-    assert not torch.equal(stream[0], stream[1])
-
-
-def test_order_of_examples_does_not_depend_on_batch_size():
-    streams = [
-        torch.cat(list(islice(classification.index_stream(64, size, torch.Generator().manual_seed(0)), 128 // size)))
-        for size in (8, 32)
-    ]
-    assert torch.equal(*streams)
-
-
-def test_text_streams():
-    tokens = torch.arange(103, dtype=torch.int32)
-    epoch = list(language_model.streams(tokens, batch_size=4, unroll=6))
-    assert len(epoch) == budgets.epochs_to_steps(1, 4, {"num_train": 103, "unroll": 6}) == 4
-    inputs, targets, _ = epoch[1]
-    assert torch.equal(inputs[:, 0], torch.tensor([6, 31, 56, 81]))
-    assert torch.equal(targets, inputs + 1)
-    assert [batch[2].tolist() for batch in epoch[:2]] == [[0.0] * 4, [1.0] * 4]
-
-
-def test_entropy_rate_is_that_of_the_source():
-    """The true model's cross-entropy on a long text of the source agrees within four standard errors."""
-    source = benchmarks.module("lstm_synthetic")
-    probabilities, next_state = source.source()
-    random, state, surprises = np.random.default_rng(0), 0, []
-    for _ in range(20_000):
-        word = random.choice(len(probabilities[0]), p=probabilities[state])
-        surprises.append(-np.log(probabilities[state, word]))
-        state = next_state[state, word]
-    error = np.std(surprises) / len(surprises) ** 0.5
-    assert np.mean(surprises) == pytest.approx(source.entropy_rate(probabilities, next_state), abs=4 * error)
-
-
-# The training loop
 
 
 @pytest.mark.parametrize("name", OFFLINE)

@@ -9,22 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, changed, lrs
+from made_up import EXTENDED as STUDY
+from made_up import KEY
 from workflows import copy_workflow, jobs, snakemake
 
-STUDY = yaml.safe_load(
-    """
-evaluations: 1
-extend_grid: true
-benchmarks:
-  autoencoder_digits:
-    seeds: {num: 4, keep: 3}
-    constant_epoch:
-      epochs: 1
-      sgd: {64: [0.08, 0.16]}
-figures: {formats: [png], dpi: 60}
-"""
-)
-KEY = "benchmarks.autoencoder_digits.constant_epoch.sgd"
 STUB = """
 import os, sys
 if "train" in sys.orig_argv:

@@ -1,0 +1,83 @@
+"""Figures of a made-up study."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sgdnoise import benchmarks, figures
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.results.collect import collect_cells
+
+
+@pytest.fixture
+def tables(study):
+    folder = Path(study["results"])
+    cells = collect_cells(study)
+    cells.to_csv(folder / "cells.csv", index=False)
+    optimum_table(cells, study).to_csv(folder / "optimum.csv", index=False)
+    return figures.read_tables(folder / "cells.csv", folder / "optimum.csv", "wrn_digits")
+
+
+@pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "unlimited", "lr_sweep", "schedule"])
+def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
+    drawn = []
+    for run in "ab":
+        paths = [tmp_path / f"{run}.{ending}" for ending in ("png", "pdf", "svg")]
+        protocol = benchmarks.protocol("wrn_digits")
+        figures.save(figures.draw(name, tables, "wrn_digits", protocol, {"dpi": 80}), paths, {"dpi": 80})
+        drawn.append([path.read_bytes() for path in paths])
+    assert drawn[0][0] == drawn[1][0]
+    assert all(len(some) > 5000 for some in drawn[0])
+
+
+def lines_of(axes):
+    return {container.get_label(): np.asarray(container.lines[0].get_ydata(), float) for container in axes.containers}
+
+
+def test_constant_epoch_shows_the_optimum_table(tables):
+    figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    test, train, lr, train_lr = figure.axes
+    assert set(lines_of(lr)) == {"SGD", "SGD with momentum"}
+    np.testing.assert_allclose(lines_of(test)["SGD"], [0.9015, 0.9015])
+    np.testing.assert_allclose(lines_of(train)["SGD"], [0.1985, 0.1985])
+    for axes in (lr, train_lr):
+        np.testing.assert_allclose(lines_of(axes)["SGD"], [1, 1])
+    text = " ".join(figure._supxlabel.get_text().split())
+    assert "best 2 of 3" in text
+    assert "selected on the test set, as in the paper" in text
+    assert "handwritten digits" in figure._suptitle.get_text()
+
+
+def test_a_sweep_in_which_every_run_diverged_is_drawn_empty(tables):
+    lost = tables["cells"]["batch_size"] == 128
+    tables["cells"].loc[lost, ["test_accuracy", "train_objective"]] = np.nan
+    tables["cells"].loc[lost, "status"] = "diverged"
+    style = {"lr_sweep": [64, 128]}
+    figure = figures.draw("lr_sweep", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), style)
+    assert np.isnan(lines_of(figure.axes[1])["SGD"]).all()
+    assert np.isfinite(lines_of(figure.axes[0])["SGD"]).any()
+
+
+def test_edge_points_are_hollow(tables):
+    tables["optimum"]["at_edge"] = tables["optimum"]["batch_size"] == 128
+    figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    hollow = [line for line in figure.axes[2].lines if line.get_markerfacecolor() == "white"]
+    assert [len(line.get_xdata()) for line in hollow] == [1, 1]
+
+
+def test_points_that_lack_runs_are_hollow_and_the_caption_counts_them(tables):
+    lost = tables["cells"]["batch_size"] == 128
+    tables["cells"].loc[lost, "status"] = "missing"
+    tables["optimum"].loc[tables["optimum"]["batch_size"] == 128, "num_missing"] = 3
+    figure = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    hollow = [line for line in figure.axes[2].lines if line.get_markerfacecolor() == "white"]
+    assert [len(line.get_xdata()) for line in hollow] == [1, 1]
+    assert "Not finished: 24 of 54 runs are missing" in " ".join(figure._supxlabel.get_text().split())
+
+
+def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
+    with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, constant_epoch"):
+        figures.draw("pie", tables, "wrn_digits", {}, {})
+    with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
+        figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")
