@@ -146,7 +146,7 @@ def test_a_signal_asks_for_a_checkpoint_from_which_any_command_goes_on(place, tm
 def test_what_is_killed(place, tmp_path, victim):
     """The command takes its child with it; the child's end is the command's; without their server they go on."""
     out = tmp_path / "a.h5"
-    process = place.start(out, *LONG)
+    process = place.start(out, *LONG, *["--budget=steps10000"] * (victim == "server"))
     wait_for(checkpoint.path_of(out).exists)
     (server,), (child,) = place.processes()
     os.kill({"command": process.pid, "server": server, "child": child}[victim], signal.SIGKILL)
