@@ -74,20 +74,16 @@ def train(
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `loop.train` does for one."""
     states = start_all(benchmark, plan, seeds, device, resume)
-    updates = losses_of(benchmark, data, plan, seeds, states)
-    return train_all(benchmark, data, plan, states, updates, on_step)
-
-
-def losses_of(
-    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]
-) -> Iterator[list[list[float]]]:
-    """Make an update of all seeds after another, and yield the summed losses of each, a window of one."""
     first = steps_done(states)
     networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, first)
-    for step in range(first, plan.num_steps):
-        loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
-        networks.update(plan.lr_at(step))
-        yield [loss_sums]
+
+    def updates() -> Iterator[list[list[float]]]:
+        for step in range(first, plan.num_steps):
+            loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
+            networks.update(plan.lr_at(step))
+            yield [loss_sums]
+
+    return train_all(benchmark, data, plan, states, updates(), on_step)
 
 
 def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
