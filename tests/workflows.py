@@ -11,7 +11,7 @@ from conftest import ROOT, WORKFLOW
 
 
 def copy_workflow(folder):
-    """Make a folder with copies of the workflow's files, whose times and contents may be changed; it still needs a config.yaml."""
+    """Make a folder with copies of the workflow's files, which may be changed; it still needs a config.yaml."""
     folder.mkdir(exist_ok=True)
     for name in WORKFLOW:
         source = ROOT / name

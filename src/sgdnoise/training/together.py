@@ -48,8 +48,8 @@ def train_all(
 ) -> list[Curves]:
     """Go through the windows of updates that an engine makes of all seeds, and return the curves of each.
 
-    A window is a list with, for each of its updates, the summed loss of each seed. Seeds share the time that a window takes. What a
-    seed does after it has diverged is not looked at; when all have, no further window is asked for.
+    A window has, for each of its updates, the summed loss of each seed. Seeds share the time that it takes. What a seed does
+    after it has diverged is not looked at; when all have, no further window is asked for.
     """
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     started, cpu_started = time.perf_counter(), time.process_time()
