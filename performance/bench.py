@@ -1,6 +1,6 @@
 """Measure what the project costs its users: python performance/bench.py (make bench).
 
-Every row is timed here and now, in copies of the workflow in a temporary folder; the table is printed and written to
+Every row is timed here and now, in temporary folders with the workflow; the table is printed and written to
 results/bench.md. Takes about as long as `make figures` and `make test` together.
 """
 

@@ -23,6 +23,13 @@ def changed(study, changes):
     return study
 
 
+def curves(path):
+    """Return the bits of every curve in a result."""
+    from sgdnoise.results.run import read_run
+
+    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
+
+
 def lrs(paths, seeds):
     """List the learning rates of the cells with a block of seeds, in the order of their paths."""
     return [path.split("_lr")[1].split("_seeds")[0] for path in paths if path.endswith(f"seeds{seeds}.h5")]

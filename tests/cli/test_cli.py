@@ -12,16 +12,12 @@ import termios
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, curves
 
 from sgdnoise.cli.main import KINDS, verbs_of
 from sgdnoise.results.run import read_run
 
 AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batch-size=32", "--lr=0.08")
-
-
-def curves(path):
-    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
 
 
 def test_help_lists_every_verb_under_its_kind_and_a_verb_is_short(sgdnoise):

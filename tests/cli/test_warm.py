@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, curves
 
 from sgdnoise.results.run import read_run
 from sgdnoise.training import checkpoint
@@ -84,10 +84,6 @@ def wait_for(condition):
             return
         time.sleep(0.02)
     raise AssertionError("waited in vain")
-
-
-def curves(path):
-    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
 
 
 @pytest.mark.parametrize("name", ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"])

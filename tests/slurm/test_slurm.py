@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, curves
 from workflows import copy_workflow
 
 from sgdnoise.results.run import read_run
@@ -154,10 +154,6 @@ def trained(folder, path):
     process = trainings(folder, path)[0]
     environment = Path(f"/proc/{process}/environ").read_text()
     return process, re.search("SLURM_JOB_ID=([0-9]+)", environment)[1]
-
-
-def curves(path):
-    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
 
 
 def study(batch_sizes=(32,), **more):

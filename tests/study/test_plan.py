@@ -12,6 +12,7 @@ from conftest import ROOT, changed
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.main import parser
+from sgdnoise.cli.verbs import cell_of
 from sgdnoise.study import budgets, cost, grid, schedule
 from sgdnoise.study.config import grid_part, load_config, validate
 
@@ -143,7 +144,7 @@ def test_train_arguments_name_the_cell():
     """What `grid` prints is parsed by `train` into the same cell."""
     for cell in cells():
         options = parser().parse_args(["train", *shlex.split(cell.arguments), "--out=x.h5"])
-        again = grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+        again = cell_of(options)
         assert (again.path, again.spec) == (cell.path, cell.spec)
 
 

@@ -8,10 +8,10 @@ import sys
 import pandas as pd
 import pytest
 import yaml
+from conftest import curves
 from workflows import snakemake
 
 from sgdnoise.results.collect import collect_cells
-from sgdnoise.results.run import read_run
 from sgdnoise.study.config import load_config
 
 pytestmark = pytest.mark.faults
@@ -43,10 +43,6 @@ def run(folder, *arguments, check=True, shim=""):
         )
         (folder / "shim/python").chmod(0o755)
     return snakemake(folder, *arguments, check=check)
-
-
-def curves(path):
-    return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
 
 
 @pytest.fixture(scope="module")

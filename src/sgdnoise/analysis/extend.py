@@ -29,7 +29,7 @@ def next_window(window: Window, config: Config, read: Read = read_run) -> Window
     ladder = windows.ladders(windows.widest(config))[point_of(window)]
     lrs = [cell.lr for cell in ladder]
     cells = windows.cells_of(window, ladder, config["bracket_seeds"])
-    optima = optimum_table(read_cells(cells, [Path(config["results"])], False, read), config)
+    optima = optimum_table(read_cells(cells, [Path(config["results"])], allow_missing=False, read=read), config)
     first, last = lrs.index(window.low), lrs.index(window.high)
     edges = set(" ".join(optima["edge"]).split())
     wider_first = max(first - ("low" in edges), 0)
