@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT
 
 from sgdnoise import figures
+from sgdnoise.analysis.estimate import NUM_DRAWS
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.contrasts import QUANTITIES
-from sgdnoise.claims.measurements import Measurement, half_split, measure
+from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.claims.verdicts import CLAIMS, claims_table, judge
 from sgdnoise.cli.main import main
@@ -28,6 +29,11 @@ WRN, SKIPINIT, AUTOENCODER, LSTM, IMAGENET = (
 )
 SELF_CONTRADICTING = {"8b", "14c"}
 NOT_IN_THE_TABLE = {"18b"}  # from a figure whose numbers are not known
+TOO_COARSE = {
+    "7b",
+    "9",
+}  # the paper's learning rates are known to a step of its grid; one lies at the end of the band, one has bars
+OPEN = SELF_CONTRADICTING | NOT_IN_THE_TABLE | TOO_COARSE
 
 
 def verdicts(table, role="paper", **kwargs):
@@ -42,7 +48,8 @@ def test_every_claim_of_the_paper_comes_out_as_the_paper_states_it():
     table = claims_table(paper_table(), {}).set_index("claim")
     undetermined = table.query("verdict == 'undetermined'")["reason"]
     assert set(table["verdict"]) == {"confirmed", "undetermined"}
-    assert set(undetermined.index) == SELF_CONTRADICTING | NOT_IN_THE_TABLE
+    assert set(undetermined.index) == OPEN
+    assert undetermined[list(TOO_COARSE)].str.startswith("noise larger than the effect").all()
     assert undetermined["8b"].startswith("the source contradicts itself: table 1 and the conclusion have 92.5 %")
     assert undetermined["14c"].startswith("the source contradicts itself")
     assert undetermined["18b"].startswith("missing cells: constant_epoch with budget epochs200: momentum 1024")
@@ -165,6 +172,10 @@ BREAKS = {
 }
 
 
+# Claims that rest on the same learning rates, moved to the end of their bands.
+NEIGHBOURS = {"3": {"20"}, "4": {"20"}, "20": {"3", "4"}}
+
+
 @pytest.mark.parametrize("name", [claim.name for claim in CLAIMS if claim.name not in NOT_IN_THE_TABLE])
 def test_numbers_that_break_one_claim_contradict_it_and_no_other(name):
     table = paper_table().copy()
@@ -173,7 +184,7 @@ def test_numbers_that_break_one_claim_contradict_it_and_no_other(name):
     found = verdicts(table)
     assert [claim for claim, verdict in found.items() if verdict == "contradicted"] == [name]
     others = {claim for claim, verdict in found.items() if verdict == "undetermined"}
-    assert others <= SELF_CONTRADICTING | NOT_IN_THE_TABLE  # and the others are still confirmed
+    assert others <= OPEN | NEIGHBOURS.get(name, set())  # and the others are still confirmed
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
@@ -227,7 +238,7 @@ def test_a_clear_contradiction_stands_whatever_else_is_missing():
 
 
 def test_decisions_err_as_rarely_as_they_say():
-    """A true effect at the very end of its band is called either way in 5 % of the cases; far inside or outside, rightly."""
+    """A true effect at the very end of its band is called either way in at most 5 % of the cases; far inside or outside, rightly."""
     rng = np.random.default_rng(0)
     claim = next(claim for claim in CLAIMS if claim.name == "8")
     contrast = claim.contrasts[0]
@@ -237,11 +248,12 @@ def test_decisions_err_as_rarely_as_they_say():
         states = []
         for _ in range(num):
             samples = [rng.normal(0, sd, runs), rng.normal(effect, sd, runs)]
-            found = [Measurement(some.mean(), some.std(ddof=1) / np.sqrt(runs), runs - 1, False) for some in samples]
+            errors = [some.std(ddof=1) / np.sqrt(runs) * rng.standard_t(runs - 1, NUM_DRAWS) for some in samples]
+            found = [Measurement(some.mean(), some.mean() + error, False) for some, error in zip(samples, errors, strict=True)]
             states.append(judge(contrast, claim, WRN, dict(zip(keys, found, strict=True)), 1).state)
         return states.count("agrees") / num, states.count("disagrees") / num
 
-    np.testing.assert_allclose(rates(contrast.low), 0.05, atol=3 * np.sqrt(0.05 * 0.95 / 2000))
+    assert all(0.01 < rate < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000) for rate in rates(contrast.low))
     assert rates(contrast.low + 0.02)[0] > 0.99
     assert rates(contrast.low - 0.02)[1] > 0.99
 
@@ -305,36 +317,6 @@ STUDY = validate(
 )
 
 
-def test_half_of_the_seeds_measure_without_the_optimism_of_a_maximum():
-    """All learning rates are equally good: the best of nine looks better, its other runs do not."""
-    rng = np.random.default_rng(0)
-    cells = sweep_of_runs([2**k for k in range(20)], lambda *_: 0.9, [2.0**k for k in range(9)], 15, 12, rng, 0.01)
-    optimum = optimum_table(cells, STUDY)
-    test = optimum["metric"] == "test_accuracy"
-    split = half_split(cells, optimum)
-    assert optimum.loc[test, "mean"].mean() > 0.905
-    assert split.loc[test, "mean"].mean() == pytest.approx(0.9, abs=3 * 0.01 / np.sqrt(20 * 15))
-    assert split.loc[test, "sd"].mean() == pytest.approx(0.01, rel=0.1)
-    assert set(split["df"]) == {13}
-    np.testing.assert_array_equal(split["lr"], optimum["lr"])
-
-
-def test_half_of_the_seeds_by_hand():
-    """Seeds 0, 2 choose lr 1 and seeds 1, 3 choose lr 2; each is measured on the others."""
-    values = {1: [0.9, 0.5, 0.8, 0.4], 2: [0.3, 0.7, 0.2, 0.6]}
-    cells = sweep_of_runs([64], lambda *_: 0.0, list(values), 4, 2, np.random.default_rng(0), 0)
-    cells["test_accuracy"] = [value for runs in values.values() for value in runs]
-    row = half_split(cells, optimum_table(cells, STUDY)).query("metric == 'test_accuracy'").iloc[0]
-    assert row["mean"] == pytest.approx(np.mean([0.5, 0.4, 0.3, 0.2]))
-    assert row["sd"] == pytest.approx(np.sqrt((0.005 + 0.005) / 2))
-    assert (row["num_kept"], row["df"]) == (4, 2)
-
-
-def test_one_run_leaves_nothing_to_measure_with():
-    cells = sweep_of_runs([64, 128], lambda *_: 0.9, [1, 2], 1, 1, np.random.default_rng(0), 0.01)
-    assert half_split(cells, optimum_table(cells, STUDY))["mean"].isna().all()
-
-
 def regimes(batch_size, lr, cap):
     """Optimal at batch size / 64 up to a cap; beyond four times the cap runs diverge."""
     best = min(batch_size / 64, cap)
@@ -346,18 +328,18 @@ def test_a_sibling_study_from_its_runs():
     rng = np.random.default_rng(0)
     cells = pd.concat(
         sweep_of_runs(
-            [16, 32, 64, 128, 256, 512], partial(regimes, cap=cap), [2.0**k for k in range(-3, 7)], 7, 5, rng, 0.001, name
+            [16, 32, 64, 128, 256, 512], partial(regimes, cap=cap), [2.0**k for k in range(-3, 8)], 7, 5, rng, 0.001, name
         )
-        for name, cap in (("sgd", 1), ("momentum", 4))
+        for name, cap in (("sgd", 2), ("momentum", 8))
     )
     optimum = optimum_table(cells, STUDY)
     claims = claims_table(optimum, {"wrn_digits": WRN}, cells)
     sibling = claims.query("role == 'sibling'").set_index("claim")
     assert sibling["verdict"].to_dict() == dict.fromkeys(("2", "3", "4", "5"), "agrees")
-    assert sibling["verdict_split"].to_dict() == {"2": "agrees", "3": "", "4": "", "5": ""}
     key = ("wrn_digits", "constant_epoch", "sgd", 64, "stable_lr")
     stable = measure(optimum, cells)[key]
-    assert (stable.value, stable.edge) == (2, False)
+    assert (stable.value, stable.edge) == (3.5, False)  # 8 completes, 16 does not
+    assert (stable.draws.min(), stable.draws.max()) == pytest.approx((3, 4), abs=0.01)
 
 
 @pytest.mark.parametrize(("octaves", "verdict"), [(1, "confirmed"), (0, "undetermined"), (-1, "contradicted")])
@@ -411,7 +393,7 @@ def texts(figure):
 def test_the_figure_has_a_line_per_claim_and_one_per_missing_benchmark():
     claims = claims_table(paper_table().query("benchmark == @WRN"), {})
     shown = texts(figures.draw("claims", {"claims": claims}, None, {}, {}))
-    assert shown.count("confirmed") == 12
+    assert shown.count("confirmed") == 11
     assert "lstm_ptb: 4 undetermined, cells missing" in shown
     assert "the source contradicts itself" in shown
     assert "sibling" not in shown

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks
+from sgdnoise.analysis.estimate import POINT
 from sgdnoise.results.run import DIVERGED, MISSING
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES, lr_string, window_key
-
-POINT = ["benchmark", "optimizer", "budget", "batch_size"]
 
 
 def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit  # the quantiles of Student's t
 
+from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
-from sgdnoise.claims.measurements import Key, Measurement, half_split, measure
+from sgdnoise.claims.measurements import Key, Measurement, measure
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
 
 CLAIMS = sorted(
@@ -33,16 +33,16 @@ REASONS = {  # of undetermined, the first that applies
     NOISE: "noise larger than the effect",
 }
 WORDS = {True: ("confirmed", "contradicted"), False: ("agrees", "disagrees")}  # by: is it a verdict on the paper?
-METRICS = {"error", "train", "best_train"}  # quantities that are optima of a metric
 
 
 class Outcome(NamedTuple):
-    """What the measurements say of one contrast; `half` is the half length of its 90 % interval, `lacks` what is not measured."""
+    """What the measurements say of one contrast, with its 90 % interval; `lacks` is what is not measured."""
 
     contrast: Contrast
     state: str
     value: float = np.nan
-    half: float = np.nan
+    interval_low: float = np.nan
+    interval_high: float = np.nan
     lacks: tuple[Cell, ...] = ()
 
     @property
@@ -51,21 +51,19 @@ class Outcome(NamedTuple):
         low, high = (f"{end:.3g}" for end in (self.contrast.low, self.contrast.high))
         band = f"at least {low}" if high == "inf" else f"at most {high}" if low == "-inf" else f"{low} to {high}"
         number = "not measured" if np.isnan(self.value) else f"{self.value:.3g}"
-        return f"{self.contrast.label}: {number}{'' if np.isnan(self.half) else f' ± {self.half:.2g}'} (agrees: {band})"
+        known = "" if np.isnan(self.interval_low) else f" [{self.interval_low:.3g}, {self.interval_high:.3g}]"
+        return f"{self.contrast.label}: {number}{known} (agrees: {band})"
 
 
 def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row per claim with the verdict on the paper, then the evidence from other budgets and from siblings.
 
     `optimum` has the columns of optimum.csv, which the paper's own table has too; `sibling_of` maps a benchmark to the
-    paper's that it stands for. With `cells`, the runs behind `optimum`, claims about optima of a metric are decided a second
-    time, free of selection on the test set (`half_split`): columns `verdict_split` and `measured_split`.
+    paper's that it stands for. With `cells`, the runs behind `optimum`, quantities are estimated from these.
     """
     at_budget = same_budget(optimum, paper_table())
     found, own = measure(optimum, cells), measure(at_budget, cells)
-    split = None if cells is None else measure(half_split(cells, optimum), cells)
-    own_split = split and {key: split[key] for key in own}
-    verdicts = [_row(claim, "paper", claim.benchmark, claim.contrasts, own, own_split) for claim in CLAIMS]
+    verdicts = [_row(claim, "paper", claim.benchmark, claim.contrasts, own) for claim in CLAIMS]
     evidence = []
     for claim in CLAIMS:
         for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
@@ -74,7 +72,7 @@ def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.Da
             if role and len(swept) > 1:
                 assert claim.scale_free
                 points = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                row = _row(claim, role, benchmark, claim.scale_free(swept), found, split)
+                row = _row(claim, role, benchmark, claim.scale_free(swept), found)
                 evidence.append(row | {"scale": scale(points, claim.mode)})
     return pd.DataFrame(verdicts + evidence)
 
@@ -100,12 +98,11 @@ def _row(
     benchmark: str,
     contrasts: list[Contrast],
     found: dict[Key, Measurement],
-    split: dict[Key, Measurement] | None,
 ) -> dict[str, Any]:
     """Decide one claim; return its row of the table."""
     outcomes = [judge(contrast, claim, benchmark, found, len(contrasts)) for contrast in contrasts]
     verdict, reason = conclude(outcomes, claim, role)
-    row = {
+    return {
         "claim": claim.name,
         "role": role,
         "benchmark": benchmark,
@@ -122,13 +119,7 @@ def _row(
         "measured": _headline(outcomes),
         "num_contrasts": len(outcomes),
         "contrasts": "; ".join(outcome.text for outcome in outcomes),
-        "verdict_split": "",
-        "measured_split": "",
     }
-    if split is not None and any(cell.quantity in METRICS for contrast in contrasts for cell in contrast.terms):
-        again = [judge(contrast, claim, benchmark, split, len(contrasts)) for contrast in contrasts]
-        row |= {"verdict_split": conclude(again, claim, role)[0], "measured_split": _headline(again)}
-    return row
 
 
 def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int) -> Outcome:
@@ -142,20 +133,15 @@ def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Mea
     value = round(sum(weight * one.value for weight, one in terms), 12) + 0.0  # no minus zero
     if any(one.edge for _, one in terms):
         return Outcome(contrast, EDGE, value)
-    parts = np.array([(weight * one.error) ** 2 for weight, one in terms])
-    if claim.single_runs:
-        parts = np.nan_to_num(parts)
-    if np.isnan(parts).any():
+    if not claim.single_runs and any(one.draws is None for _, one in terms):
         return Outcome(contrast, UNKNOWN, value)
-    error = np.sqrt(parts.sum())
-    spread = sum(part**2 / one.df for part, (_, one) in zip(parts, terms, strict=True) if part)
-    df = parts.sum() ** 2 / spread if spread else np.inf  # Welch and Satterthwaite
-    half = stdtrit(df, 1 - LEVEL) * error
-    if contrast.low <= value - half and value + half <= contrast.high:
-        return Outcome(contrast, AGREES, value, half)
-    wide = stdtrit(df, 1 - LEVEL / num) * error
-    outside = value + wide < contrast.low or value - wide > contrast.high
-    return Outcome(contrast, DISAGREES if outside else NOISE, value, half)
+    draws = sum(weight * (one.value if one.draws is None else one.draws) for weight, one in terms) + np.zeros(NUM_DRAWS)
+    low, high = interval(draws, 1 - 2 * LEVEL)
+    if contrast.low <= low and high <= contrast.high:
+        return Outcome(contrast, AGREES, value, low, high)
+    wide_low, wide_high = interval(draws, 1 - 2 * LEVEL / num)
+    outside = wide_high < contrast.low or wide_low > contrast.high
+    return Outcome(contrast, DISAGREES if outside else NOISE, value, low, high)
 
 
 def conclude(outcomes: list[Outcome], claim: Claim, role: str) -> tuple[str, str]:

@@ -17,11 +17,12 @@ def optimum(options: argparse.Namespace) -> None:
     """Write optimum.csv, and warn of every optimum that the grid does not enclose."""
     import pandas as pd
 
+    from sgdnoise.analysis.estimate import with_estimates
     from sgdnoise.analysis.optimum import edge_warnings, optimum_table
 
-    config = load_config(options.config)
-    table = optimum_table(pd.read_csv(options.cells), config)
-    write_csv(table, options.out)
+    config, cells = load_config(options.config), pd.read_csv(options.cells)
+    table = optimum_table(cells, config)
+    write_csv(with_estimates(table, cells), options.out)
     for warning in edge_warnings(table, config):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
 

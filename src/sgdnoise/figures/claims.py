@@ -20,7 +20,7 @@ COLUMNS = {
     "reason": (150, 50),
 }
 WIDTH = 195
-TITLES = {"claim": "", "statement": "claim", "paper": "the paper found", "measured": "measured here (± 90 % interval)"}
+TITLES = {"claim": "", "statement": "claim", "paper": "the paper found", "measured": "measured here [90 % interval]"}
 # Told apart in grey by lightness, and by the word. A verdict on the paper is a filled box, evidence from elsewhere an outline.
 BOXES = {"confirmed": ("#0b3c6f", "white"), "contradicted": ("#f0a35e", "black"), "undetermined": ("white", "0.35")}
 SECTIONS = {
@@ -31,8 +31,7 @@ SECTIONS = {
 CAPTION = (
     "Each claim is decided at the 5 % level: confirmed or agrees if all its contrasts lie in their bands, contradicted or disagrees"
     " if one lies outside, with a correction for their number but not for the number of claims. The contrast shown is the one that"
-    " decides; claims.csv lists all. Test error is 1 - accuracy. Learning rates are selected on the test set, as in"
-    ' the paper; "half split" is the verdict when they are selected on half of the seeds and measured on the other half.'
+    " decides; claims.csv lists all. Test error is 1 - accuracy. Optima and their values are estimated by a curve through each sweep."
 )
 
 
@@ -64,9 +63,7 @@ def layout(claims: pd.DataFrame) -> list[tuple[float, dict[str, str]]]:
         rows.append((2, {"title": title}))
         present = set(some.loc[~some["reason"].str.startswith("missing"), "benchmark"])
         for record in some[some["benchmark"].isin(present)].to_dict("records"):
-            measured = record["measured"].replace(" (agrees", "\n(agrees").replace(" ± ", "\u00a0±\u00a0") + (
-                f"\nhalf split: {record['verdict_split']}" if record["verdict_split"] else ""
-            )
+            measured = record["measured"].replace(" (agrees", "\n(agrees").replace(" [", "\u00a0[")
             where = record["benchmark"] + f", {record['scale']}" * (role != "paper")
             statement = f"{record['statement']} ({where})"
             reason = record["reason"] if record["verdict"] == "undetermined" else ""

@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from sgdnoise import __version__, benchmarks, figures
-from sgdnoise.analysis.optimum import POINT, edge_warnings
+from sgdnoise.analysis.estimate import POINT
+from sgdnoise.analysis.optimum import edge_warnings
 from sgdnoise.claims.paper import scale_note
 from sgdnoise.claims.verdicts import WORDS
 from sgdnoise.figures.claims import SECTIONS

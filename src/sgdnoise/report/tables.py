@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sgdnoise import figures
-from sgdnoise.analysis.optimum import POINT, lr_statistics
+from sgdnoise.analysis.estimate import POINT
+from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study.grid import lr_string

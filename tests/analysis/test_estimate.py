@@ -1,0 +1,104 @@
+"""The optimum estimated by a curve: on curves whose optimum is known, at the ends of the window, and where nothing can be said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sgdnoise.analysis.estimate import NUM_DRAWS, estimate, interval, with_estimates
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.study.config import validate
+
+STUDY = validate(
+    {"benchmarks": {"wrn_digits": {"seeds": {"num": 1, "keep": 1}, "constant_epoch": {"epochs": 4, "sgd": {"64": [1, 1]}}}}}
+)
+
+
+def runs_of(error, lrs, num=3, keep=2, noise=0.0, seed=0):
+    """Runs of one point; error(log2 lr) is the true test error, NaN where runs diverge."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for lr in lrs:
+        for run in range(num):
+            value = error(np.log2(lr)) + noise * random.normal()
+            rows.append(
+                {"benchmark": "wrn_digits", "optimizer": "sgd", "budget": "epochs4", "batch_size": 64, "lr": lr, "seed": run}
+                | {"num_steps": 64, "num_epochs": 4.0, "modes": "constant_epoch", "keep": keep, "bound": np.nan}
+                | {"status": "completed" if np.isfinite(value) else "diverged"}
+                | {"test_accuracy": 1 - value, "train_objective": 2 * value}
+            )
+    return pd.DataFrame(rows)
+
+
+def known(runs):
+    return estimate(runs, "test_accuracy", "max", "train_objective")
+
+
+LRS = [2.0**k for k in range(-3, 4)]
+
+
+@pytest.mark.parametrize("best", [-1, -0.5, 0, 0.3, 1])
+def test_a_parabola_is_found_between_the_learning_rates_of_the_grid(best):
+    found = known(runs_of(lambda x: 0.1 + 0.01 * (x - best) ** 2, LRS, num=15, noise=0.001))
+    low, high = interval(found.log_lr)
+    assert low <= best <= high
+    assert high - low < 1
+    assert np.median(found.log_lr) == pytest.approx(best, abs=0.15)
+    assert np.median(found.value) == pytest.approx(0.9, abs=0.001)
+    assert np.median(found.train) == pytest.approx(0.2, abs=0.005)
+    assert found.edge == ""
+    assert found.sd == pytest.approx(0.001, rel=0.2)
+    assert found.log_lr.shape == found.value.shape == found.train.shape == (NUM_DRAWS,)
+
+
+def test_the_same_runs_give_the_same_draws_whatever_their_order():
+    runs = runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, noise=0.01)
+    one, other = known(runs), known(runs.sample(frac=1, random_state=1))
+    np.testing.assert_allclose(one.log_lr, other.log_lr)
+    np.testing.assert_allclose(one.value, other.value)
+
+
+def test_more_seeds_make_intervals_shorter():
+    widths = [
+        np.diff(interval(known(runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, num, noise=0.01)).log_lr))[0] for num in (3, 12, 48)
+    ]
+    assert widths[0] > widths[1] > widths[2]
+
+
+@pytest.mark.parametrize(("best", "edge"), [(3.5, "high"), (-3.5, "low")])
+def test_an_optimum_beyond_the_window_is_at_its_edge(best, edge):
+    assert known(runs_of(lambda x: 0.1 + 0.01 * (x - best) ** 2, LRS, noise=0.001)).edge == edge
+
+
+def test_divergence_encloses_an_optimum():
+    found = known(runs_of(lambda x: np.nan if x > 1 else 0.2 - 0.02 * x, LRS, noise=0.001))
+    assert found.edge == ""
+    assert 0.5 < np.median(found.log_lr) <= 2
+
+
+def test_a_sweep_that_is_all_noise_is_not_enclosed():
+    assert known(runs_of(lambda x: 0.1, LRS, noise=0.01)).edge
+
+
+def test_nothing_is_said_of_one_learning_rate_or_of_single_runs():
+    assert known(runs_of(lambda x: 0.1, [1.0])) is None
+    assert known(runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, num=1, keep=1, noise=0.01)) is None
+    assert known(runs_of(lambda x: np.nan, LRS)) is None
+
+
+def test_runs_that_are_all_equal_are_no_error():
+    found = known(runs_of(lambda x: 0.1 + 0.01 * x**2, LRS))
+    assert np.isfinite(found.value).all()
+    assert found.sd == pytest.approx(0, abs=1e-9)
+
+
+def test_estimates_stand_beside_the_optima_of_the_papers_rule():
+    cells = runs_of(lambda x: 0.1 + 0.01 * (x - 0.4) ** 2, LRS, noise=0.002)
+    optimum = optimum_table(cells, STUDY)
+    table = with_estimates(optimum, cells)
+    pd.testing.assert_frame_equal(table[optimum.columns], optimum)
+    row = table.set_index("metric").loc["test_accuracy"]
+    assert row["lr"] == 1
+    assert row["fit_lr_low"] < row["fit_lr"] < row["fit_lr_high"]
+    assert row["fit_lr"] == pytest.approx(2**0.4, rel=0.2)
+    assert row["fit_mean_low"] < 0.9 < row["fit_mean_high"]
+    assert with_estimates(optimum, cells[cells["seed"] == 0])[["fit_lr", "fit_mean"]].isna().all(axis=None)
