@@ -43,6 +43,8 @@ CONFIG = option("--config", default="config.yaml", help="the study (default: %(d
 STUDY = option("--config", required=True, help="the study")
 FILE = option("--file", help="the Python file of a benchmark of your own")
 DATA = option("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+SETTINGS = option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
+THREADS = option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
 CSV = option("--out", required=True, type=Path, help="the CSV file to write")
 JSON = option("--out", required=True, type=Path, help="the JSON file to write")
 CELLS = option("--cells", required=True, type=Path, help="the table of `collect`")
@@ -54,12 +56,12 @@ CELL = (
     option("--batch-size", required=True, type=int, help="examples per update"),
     option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
     option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
-    option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)"),
+    SETTINGS,
     option("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)"),
     FILE,
     DATA,
     option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
-    option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers"),
+    THREADS,
 )
 
 
