@@ -26,12 +26,17 @@ from sgdnoise.study import grid
     DATA,
 )
 def prepare(options: argparse.Namespace) -> None:
-    """Make the data file of a benchmark."""
-    from sgdnoise.machine import datasets
+    """Make the data file of a benchmark, and look whether it holds what training reads."""
+    import torch
 
-    protocol = benchmarks.protocol(options.benchmark, options.file)
+    from sgdnoise.machine import datasets
+    from sgdnoise.training.cell import prepared
+
+    protocol, benchmark = benchmarks.protocol(options.benchmark, options.file), benchmarks.load(options.benchmark, options.file)
     path = options.data / f"{protocol['dataset']}.npz"
-    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
+    data = prepared(benchmark, path, torch.device("cpu"))
+    datasets.read(path)
+    next(benchmark.batches(data, 1, torch.Generator(), 0, slice(0, 1)))
     print(f"{path} is ready")
 
 

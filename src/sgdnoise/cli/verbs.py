@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgdnoise import benchmarks
-from sgdnoise.machine.files import publish
+from sgdnoise.machine.files import check_writable, publish
 from sgdnoise.study import grid
 from sgdnoise.study.optimizers import OPTIMIZERS
 
@@ -37,6 +37,16 @@ def verb(name: str, summary: str, *options: Option) -> Callable[[Callable[[argpa
 def option(*names: str, **details: Any) -> Option:
     """Describe an option, in the words of argparse's `add_argument`."""
     return names, details
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb of a command line, after a look at where its results will go: nothing that is computed shall be lost."""
+    out: Path | list[Path] | None = getattr(options, "out", None)
+    for path in [out] if isinstance(out, Path) else out or []:
+        check_writable(path)
+    if folder := getattr(options, "out_folder", None):
+        check_writable(folder, folder=True)
+    options.run(options)
 
 
 CONFIG = option("--config", default="config.yaml", help="the study (default: %(default)s)")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sgdnoise import benchmarks
+from sgdnoise.machine import datasets
 from sgdnoise.study import grid
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
@@ -55,8 +56,8 @@ def subject_of(
     benchmark, data = load_data(cell, folder, device)
     plan = plan_of(cell)
     plan = replace(plan, settings=plan.settings | {"precision": "float32"})
-    with np.load(folder / f"{protocol['dataset']}.npz", allow_pickle=False) as archive:
-        lengths = {key: len(archive[key]) for key in archive.files if archive[key].ndim}
+    arrays = datasets.read(folder / f"{protocol['dataset']}.npz")
+    lengths = {key: len(array) for key, array in arrays.items() if array.ndim}
     if isinstance(data, Mapping):
         lengths |= {str(key): len(value) for key, value in data.items() if isinstance(value, Tensor) and value.ndim}
     few = first(data, 32 * protocol.get("unroll", FIRST // 32))
