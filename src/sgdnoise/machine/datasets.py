@@ -57,7 +57,7 @@ def load(path: Path, device: torch.device) -> Arrays:
 def read(path: Path) -> dict[str, np.ndarray]:
     """Read every array of a prepared file; the archive's checksums reveal a corrupt one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
