@@ -41,7 +41,8 @@ def test_a_hopeless_place_is_one_error_and_nothing_is_run(name, where, tmp_path,
         elif details.get("required") and names[0] != "--out":
             words += [names[0], REQUIRED.get(names[0], "missing")]
     assert parser().parse_args([*words, "--out", str(tmp_path / "new.png")]).run  # the words are complete
-    monkeypatch.setattr(parser(), "parse_args", lambda arguments, parse=parser().parse_args: silenced(parse(arguments), run))
+    parse = parser().parse_args
+    monkeypatch.setattr(parser(), "parse_args", lambda arguments: silenced(parse(arguments), run))
     outs = [str(tmp_path / "good.png"), bad] if name == "figure" else [bad]
     assert main([*words, "--out", *outs]) == 1
     (line,) = capsys.readouterr().err.splitlines()

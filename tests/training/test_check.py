@@ -41,12 +41,15 @@ PASSES = {
     "a forward pass that remembers": [("nn.Linear(10, 16)", "nn.utils.parametrizations.spectral_norm(nn.Linear(10, 16))")],
     "augmentation in the loss": [("x, y = batch\n", "x, y = batch\n    x = x + 0.2 * torch.randn_like(x)\n")],
     "frozen parameters": [("    return network", "    network[0].requires_grad_(False)\n    return network")],
-    "a metric that is a tensor": [("data[f\"{split}_y\"]).item()", "data[f\"{split}_y\"])")],
+    "a metric that is a tensor": [('data[f"{split}_y"]).item()', 'data[f"{split}_y"])')],
     "part of the data": [('"num_train": 342', '"num_train": 100'), ('"settings": {}', '"settings": {"num_train": 100}')],
     "attention with a second derivative": [
         ("    return network", "    return Attention()"),
         ("def loss", "ATTENTION\n\n\ndef loss"),
-        ("return self.b(F", "with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):\n            return self.b(F"),
+        (
+            "return self.b(F",
+            "with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):\n            return self.b(F",
+        ),
     ],
 }
 FAILS = {
@@ -59,7 +62,10 @@ FAILS = {
     "too many": ([('"num_train": 342', '"num_train": 3420')], ["sizes: num_train is 3,420, .*train_x 342.*write num_train: 342"]),
     "too few": ([('"num_train": 342', '"num_train": 34')], ["sizes: num_train is 34, .*write num_train: 342"]),
     "test": ([('"num_test": 100', '"num_test": 101')], ["sizes: num_test is 101, .*write num_test: 100"]),
-    "unroll": ([('"num_test": 100', '"num_test": 100, "unroll": 7')], ["batch: unroll is 7, .*make the second axis 7 tokens long"]),
+    "unroll": (
+        [('"num_test": 100', '"num_test": 100, "unroll": 7')],
+        ["batch: unroll is 7, .*make the second axis 7 tokens long"],
+    ),
     "first axis": ([('yield data["train_x"][index][shard],', 'yield data["train_x"][index][shard].T,')], ["batch: .*the batch"]),
     "no tuple": ([("[shard], data", "[shard] * 2 #, data")], ["batch: `batches` yields a Tensor; yield a tuple of tensors"]),
     "no carry": ([('reduction="sum"), None', 'reduction="sum")')], ["loss: `loss` returns a Tensor; return a pair"]),
@@ -79,7 +85,10 @@ FAILS = {
         ["(sum|runs): .*", "runs: two runs of one seed differ"],
     ),
     "random evaluation": ([("    mse = F", "    torch.rand(1)\n    mse = F")], ["runs: an evaluation changes the run"]),
-    "evaluation that trains": ([("    mse = F", "    model[0].weight += 1\n    mse = F")], ["runs: an evaluation changes the run"]),
+    "evaluation that trains": (
+        [("    mse = F", "    model[0].weight += 1\n    mse = F")],
+        ["runs: an evaluation changes the run"],
+    ),
     "start": ([("order, start):", "order, 0):")], ["runs: an interrupted run ends elsewhere: let `batches` begin"]),
     "error": ([("x, y = batch\n", "x, y = batc\n")], [r"loss: NameError: name 'batc' .*own.py, line 40\)"]),
     "import": ([("import numpy as np", "import numpy as np, nowhere")], ["load: ModuleNotFoundError.*line 3"]),
@@ -112,7 +121,6 @@ def test_all_faults_are_listed(tmp_path):
 
 def test_a_slow_evaluation_is_of_the_first_examples(tmp_path, monkeypatch):
     monkeypatch.setattr("sgdnoise.training.contract.PATIENCE", 0)
-    monkeypatch.setattr("sgdnoise.training.check.FIRST", 32)
     seen = "    assert len(data['train_x']) == len(data['test_x']) == 32\n    mse = F"
     assert check(tmp_path, [("    mse = F", seen)]) == []
     assert check(tmp_path, [("    mse = F", seen.replace("32", "33"))]) != []
@@ -149,6 +157,8 @@ def test_the_loop_names_a_parameter_without_a_gradient(tmp_path):
         ([('"test_mse": "min"', '"test_mse": "min", "mse": "min"')], "'mse': write test_ or train_"),
         ([('"settings": {}', '"settings": {}, "labels": {"test_ms": "x"}')], "labels: 'test_ms' is none of its metrics test_mse"),
         ([('a table"', 'a {table}"')], "title: only {num_train} may stand in braces"),
+        ([("def build():", "def build(:")], "own.py, line 34: invalid syntax"),
+        ([('"num_train": 342', '"num_train": len(range(342))')], "own.py, line 11: PROTOCOL is read without running the file"),
     ],
 )
 def test_a_protocol_that_figures_cannot_show_is_refused(changes, message, tmp_path):

@@ -99,9 +99,16 @@ def source(name: str, file: str | None = None) -> Path:
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
     path = source(name, file)
-    for node in ast.parse(path.read_text()).body:
+    try:
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
+    for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
-            found = ast.literal_eval(node.value)
+            try:
+                found = ast.literal_eval(node.value)
+            except (ValueError, TypeError):
+                raise ValueError(f"{path}, line {node.lineno}: PROTOCOL is read without running the file; write it out") from None
             if missing := [key for key in PROTOCOL_KEYS if key not in found]:
                 raise ValueError(f"{path}: PROTOCOL lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})")
             metrics = whole_metrics(found, path)
@@ -118,13 +125,17 @@ def whole_metrics(found: dict[str, Any], path: Path) -> dict[str, str]:
         if direction not in ("max", "min"):
             raise ValueError(f"{path}: PROTOCOL's metrics: {metric}: {direction!r} is neither 'max' nor 'min'")
         if not re.fullmatch(METRIC, str(metric)):
-            raise ValueError(f"{path}: PROTOCOL's metrics: {metric!r}: write test_ or train_ and the name that `evaluate` returns")
+            raise ValueError(
+                f"{path}: PROTOCOL's metrics: {metric!r}: write test_ or train_ and the name that `evaluate` returns"
+            )
     if unknown := set(found.get("labels", {})) - {*metrics, "train_objective"}:
         raise ValueError(f"{path}: PROTOCOL's labels: {min(unknown)!r} is none of its metrics {', '.join(metrics)}")
     try:
         str(found["title"]).format(num_train=found["num_train"])
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: PROTOCOL's title: only {{num_train}} may stand in braces ({error}); write {{{{ for a brace") from None
+        raise ValueError(
+            f"{path}: PROTOCOL's title: only {{num_train}} may stand in braces ({error}); write {{{{ for a brace"
+        ) from None
     return metrics if len(metrics) > 1 else metrics | {"train_objective": "min"}
 
 

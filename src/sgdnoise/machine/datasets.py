@@ -62,4 +62,6 @@ def read(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
     except Exception as error:  # numpy raises many kinds for what is not one of its archives
-        raise ValueError(f"{path} is corrupt ({' '.join(f'{type(error).__name__}: {error}'.split()).split('. ')[0]}); {REMEDY}") from error
+        raise ValueError(
+            f"{path} is corrupt ({' '.join(f'{type(error).__name__}: {error}'.split()).split('. ')[0]}); {REMEDY}"
+        ) from error

@@ -41,5 +41,7 @@ def check_writable(path: Path, folder: bool = False) -> None:
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        reason = "a part of it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
+        reason = (
+            "a part of it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
+        )
         raise ValueError(f"cannot write the {kind} {path}: {reason}; choose another place or name, or mend the folder") from error

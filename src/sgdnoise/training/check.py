@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ from sgdnoise.machine import datasets
 from sgdnoise.study import grid
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
-
-FIRST = 256  # our choice: of the data, for an evaluation that would take long; for text, 32 times its unroll
 
 
 def problems(
@@ -60,18 +59,18 @@ def subject_of(
     lengths = {key: len(array) for key, array in arrays.items() if array.ndim}
     if isinstance(data, Mapping):
         lengths |= {str(key): len(value) for key, value in data.items() if isinstance(value, Tensor) and value.ndim}
-    few = first(data, 32 * protocol.get("unroll", FIRST // 32))
-    return Subject(benchmark, benchmarks.sized(protocol, plan.settings), plan, data, few, lengths, device, second_derivative)
+    protocol = benchmarks.sized(protocol, plan.settings)
+    return Subject(benchmark, protocol, plan, data, partial(first, data, protocol), lengths, device, second_derivative)
 
 
-def first(data: Any, number: int) -> Any:
-    """Return the first examples of data that are tensors and arrays, in dictionaries and dataclasses."""
+def first(data: Any, protocol: dict[str, Any], number: int) -> Any:
+    """Return the first examples of data that are tensors and arrays, in dictionaries and dataclasses; of a text, its sequences."""
     if isinstance(data, Tensor | np.ndarray):
-        return data[:number] if data.ndim else data
+        return data[: number * protocol.get("unroll", 1)] if data.ndim else data
     if isinstance(data, Mapping):
-        return {key: first(value, number) for key, value in data.items()}
+        return {key: first(value, protocol, number) for key, value in data.items()}
     if is_dataclass(data) and not isinstance(data, type):
-        return replace(data, **{field.name: first(getattr(data, field.name), number) for field in fields(data)})
+        return replace(data, **{field.name: first(getattr(data, field.name), protocol, number) for field in fields(data)})
     return data
 
 

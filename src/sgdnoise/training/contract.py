@@ -8,11 +8,10 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
@@ -29,7 +28,7 @@ from sgdnoise.training.noise_scale import hessian_product
 SEED, STEPS = 0, 3
 TOLERANCE = 1e-3  # our choice: of sums in float32
 DRAWS, RANDOM_TOLERANCE = 8, 0.25  # our choice: of a random loss means are compared; a mean instead of a sum is off by half
-PATIENCE = 5.0  # our choice: seconds for an evaluation of all data, as a batch lets expect
+PATIENCE, FEWEST = 5.0, 32  # our choice: seconds of an evaluation; if all data take longer it is of the first, at least so many
 
 Lines = Iterator[str]
 
@@ -42,12 +41,12 @@ class Subject:
     protocol: dict[str, Any]
     plan: Plan
     data: Any
-    few: Any  # the first of the data
+    first: Callable[[int], Any]  # the first examples of the data
     lengths: dict[str, int]  # of the arrays
     device: torch.device
     second_derivative: bool
     batch: Batch = ()  # the first; `check_batch` draws it
-    slow: bool = False  # whether an evaluation of all data takes long
+    few: int = 0  # examples of an evaluation, where one of all data takes long
     evaluates: bool = False  # whether an evaluation comes to its end
 
     def start(self) -> State:
@@ -61,7 +60,7 @@ class Subject:
 
     def evaluate(self, state: State) -> dict[str, float]:
         """Evaluate as the loop does, but for L2."""
-        return loop.evaluate(self.benchmark, state.model, self.few if self.slow else self.data, [], 0.0)
+        return loop.evaluate(self.benchmark, state.model, self.first(self.few) if self.few else self.data, [], 0.0)
 
 
 def check_sizes(subject: Subject) -> Lines:
@@ -114,7 +113,8 @@ def check_loss(subject: Subject) -> Lines:
     total = subject.backward(state)
     forward = (time.perf_counter() - started) / subject.plan.batch_size / 3
     examples = (subject.protocol["num_train"] + subject.protocol["num_test"]) / subject.protocol.get("unroll", 1)
-    subject.slow = forward * examples > PATIENCE
+    if forward * examples > PATIENCE:
+        subject.few = max(FEWEST, int(PATIENCE / forward))
     if not math.isfinite(total):
         yield f"the loss of the first batch is {total}; mend the loss or the initialisation"
         return

@@ -20,7 +20,6 @@ from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.updates import RULES
 
-
 FREEZE = "leave such parameters out of the network, or freeze them with requires_grad_(False)"
 
 
