@@ -37,6 +37,16 @@ def made(folder):
 
 def test_before_the_first_cell_and_after_a_change(tmp_path):
     folder = copy_workflow(tmp_path / "study")
+    for hopeless, message in (
+        ("own.py/figures", "own.py is a file"),
+        ("/proc/figures", "cannot write the file /proc/figures/claims"),
+    ):
+        write(folder, figures={"folder": hopeless})
+        output = snakemake(folder, check=False)
+        assert message in output
+        assert "Traceback" not in output
+    assert made(folder) == ({}, set())
+
     write(folder, MEAN)
     output = snakemake(folder, "results/cells.csv", check=False)
     assert "sum: `loss` returns a mean over the examples; return their sum (reduction='sum')" in output

@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sgdnoise.machine.files import check_writable
+
+for folder in (RESULTS, DATA, FOLDER):  # Snakemake's own words for it are a traceback
+    if files := [part for part in (Path(folder), *Path(folder).parents) if part.is_file()]:
+        raise WorkflowError(f"config: the folder {folder} cannot be made: {files[0]} is a file; choose another")
+
 
 def check_command(benchmark):
     """The command that checks a benchmark; its record has a name that changes with all that is checked."""
@@ -36,6 +42,11 @@ def check(benchmarks):
 
 
 onstart:
+    try:
+        for first in (f"{RESULTS}/cells.csv", f"{FOLDER}/claims.{FORMATS[0]}"):
+            check_writable(Path(first))
+    except ValueError as error:
+        raise WorkflowError(str(error))
     # A Snakemake without torch is one whose rules have environments of their own.
     can = not workflow.touch and importlib.util.find_spec("torch")
     own = {job.wildcards.benchmark for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "noise_scale")}
