@@ -31,6 +31,7 @@ wildcard_constraints:
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/check.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/noise.smk"

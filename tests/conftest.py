@@ -35,6 +35,27 @@ def lrs(paths, seeds):
     return [path.split("_lr")[1].split("_seeds")[0] for path in paths if path.endswith(f"seeds{seeds}.h5")]
 
 
+ATTENTION = """class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        h = self.a(x[:, :, None])[:, None]
+        return self.b(F.scaled_dot_product_attention(h, h, h)[:, 0].mean(dim=1))"""
+
+
+def own_benchmark(folder, *changes):
+    """Write the benchmark of own_table.py with changes of its text, (old, new), into a folder; return the file."""
+    text = (Path(__file__).parent / "own_table.py").read_text()
+    for old, new in changes:
+        new = new.replace("ATTENTION", ATTENTION)
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "own.py").write_text(text)
+    return folder / "own.py"
+
+
 @pytest.fixture
 def needs_bfloat16():
     """Skip a benchmark that this processor cannot train in bfloat16."""

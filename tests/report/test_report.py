@@ -127,13 +127,13 @@ def texts(table):
 def test_optimum_table_shows_edges_divergence_and_the_papers_value(study):
     own = study[1]
     points = own["optimum"].query("mode == 'constant_epoch' and metric == 'test_accuracy' and benchmark == 'wrn_digits'")
-    edge, inside, _ = texts(tables.optimum_table(points, "constant_epoch"))
+    edge, inside, _ = texts(tables.optimum_table(points, "constant_epoch", {}))
     assert (edge["batch size"], edge["optimal lr"], edge["its error bar"], edge["diverged runs"]) == ("32", "4", "high edge", "0")
     assert (inside["optimal lr"], inside["its error bar"], inside["diverged runs"]) == ("1", "", "2")
     assert inside["value"] == "0.9015 ± 0.00071"
     assert "paper's lr" not in inside
     points = own["optimum"].query("benchmark == 'wrn_cifar10' and metric == 'test_accuracy'")
-    (row,) = texts(tables.optimum_table(points, "constant_step"))
+    (row,) = texts(tables.optimum_table(points, "constant_step", {}))
     assert (row["paper's lr"], row["paper's value"]) == ("8", "0.946 ± 0.001")
 
 
@@ -141,7 +141,7 @@ def test_grid_marks_optimum_edge_and_lost_cells(study):
     own = study[1]
     runs = figures.cells_of({"cells": own["cells"].query("benchmark == 'wrn_digits'")}, "constant_epoch")
     points = own["optimum"].query("benchmark == 'wrn_digits' and mode == 'constant_epoch' and metric == 'test_accuracy'")
-    found = tables.coverage(runs, points, "constant_epoch", ["test_accuracy", "train_objective"])
+    found = tables.coverage(runs, points, "constant_epoch", benchmarks.protocol("wrn_digits"))
     assert found["lrs"] == ["0.5", "1", "2", "4", "8"]
     at_32, at_64 = found["optimizers"]["SGD"]
     assert [entry and entry["optimum"] for entry in at_32["entries"]] == [False, False, False, True, None]
@@ -221,9 +221,8 @@ def test_markdown_has_the_tables_and_links_the_figures(study):
     page = render(config, own, pictures, folder)
     assert "![Constant epoch budget of wrn_digits](figures/wrn_digits/constant_epoch.png)" in page
     assert "![Learning-rate sweeps at chosen batch sizes of wrn_digits](figures/wrn_digits/lr_sweep.png)" in page
-    entries = texts(
-        tables.optimum_table(own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'"), "constant_epoch")
-    )
+    points = own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'")
+    entries = texts(tables.optimum_table(points, "constant_epoch", benchmarks.protocol("wrn_digits")))
     lines = page.splitlines()
     assert all(f"| {' | '.join(entry.values())} |" in lines for entry in entries)
     start = lines.index(f"| {' | '.join(entries[0])} |")

@@ -34,11 +34,14 @@ PROTOCOL_KEYS = {
     "num_train": "number of training examples, or of tokens; a setting of that name overrides it",
     "num_test": "number of test examples, or of tokens",
     "lr_grid": "{anchor, ratio}: the learning rates are anchor * ratio^k",
-    "metrics": "{metric: 'max' or 'min'}: first the test metric, second the train metric that the figures show",
+    "metrics": "{metric: 'max' or 'min'}, of what `evaluate` returns for the splits, such as test_accuracy: first the test metric,"
+    " second the train metric that the figures show (by default train_objective)",
     "settings": "what the paper leaves open, besides these below: {name: default}, or {name: [choices, the default first]}",
 }
-# Optional are `unroll`, the tokens of a sequence, which makes the data a text, and `train_flops`, the floating-point operations
-# of training on one example or token (forward and backward), for `sgdnoise plan`.
+# Optional are `unroll`, the tokens of a sequence, which makes the data a text, `train_flops`, the floating-point operations
+# of training on one example or token (forward and backward), for `sgdnoise plan`, and `labels`, {metric: words for the figures}.
+
+METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
 COMMON_SETTINGS = {
     "l2_scope": ["all", "weights"],  # not stated; all parameters is the convention of the authors' library
@@ -96,13 +99,44 @@ def source(name: str, file: str | None = None) -> Path:
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
     path = source(name, file)
-    for node in ast.parse(path.read_text()).body:
+    try:
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
+    for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
-            found = ast.literal_eval(node.value)
+            try:
+                found = ast.literal_eval(node.value)
+            except (ValueError, TypeError):
+                raise ValueError(f"{path}, line {node.lineno}: PROTOCOL is read without running the file; write it out") from None
             if missing := [key for key in PROTOCOL_KEYS if key not in found]:
                 raise ValueError(f"{path}: PROTOCOL lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})")
-            return found | {"settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
+            metrics = whole_metrics(found, path)
+            return found | {"metrics": metrics, "settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
+
+
+def whole_metrics(found: dict[str, Any], path: Path) -> dict[str, str]:
+    """Return the metrics of a protocol, of which there are at least two; a ValueError if figures and tables cannot show them."""
+    metrics = found["metrics"] if isinstance(found["metrics"], dict) else {}
+    if not str(next(iter(metrics), "")).startswith("test_"):
+        raise ValueError(f"{path}: PROTOCOL's metrics {found['metrics']!r}: the first has to be a test metric, such as test_loss")
+    for metric, direction in metrics.items():
+        if direction not in ("max", "min"):
+            raise ValueError(f"{path}: PROTOCOL's metrics: {metric}: {direction!r} is neither 'max' nor 'min'")
+        if not re.fullmatch(METRIC, str(metric)):
+            raise ValueError(
+                f"{path}: PROTOCOL's metrics: {metric!r}: write test_ or train_ and the name that `evaluate` returns"
+            )
+    if unknown := set(found.get("labels", {})) - {*metrics, "train_objective"}:
+        raise ValueError(f"{path}: PROTOCOL's labels: {min(unknown)!r} is none of its metrics {', '.join(metrics)}")
+    try:
+        str(found["title"]).format(num_train=found["num_train"])
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"{path}: PROTOCOL's title: only {{num_train}} may stand in braces ({error}); write {{{{ for a brace"
+        ) from None
+    return metrics if len(metrics) > 1 else metrics | {"train_objective": "min"}
 
 
 def sized(protocol: dict[str, Any], settings: Settings) -> dict[str, Any]:

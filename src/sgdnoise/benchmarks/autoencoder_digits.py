@@ -20,6 +20,7 @@ PROTOCOL = {
     "train_flops": 141_400,
     "lr_grid": {"anchor": 0.08, "ratio": 2},  # ICLR v5 fig. 6c, table 4
     "metrics": {"test_squared_error": "min", "train_squared_error": "min", "train_objective": "min"},
+    "labels": {"test_squared_error": "test squared error per image", "train_squared_error": "train squared error per image"},
     "settings": {},
 }
 

@@ -12,14 +12,14 @@ from sgdnoise.cli.verbs import option, verb
     "reference",
     "keep a finished study: its config, its runs, and what follows from them",
     option("--config", required=True, type=Path, help="the study"),
-    option("--out", required=True, type=Path, help="the folder to make"),
+    option("--out", dest="out_folder", required=True, type=Path, help="the folder to make"),
 )
 def reference(options: argparse.Namespace) -> None:
     """Make a reference folder."""
     from sgdnoise.report.reference import keep
 
-    names = keep(options.config, options.out, options.run_verb)
-    print(f"{options.out}: {len(names)} files derived from the runs")
+    names = keep(options.config, options.out_folder, options.run_verb)
+    print(f"{options.out_folder}: {len(names)} files derived from the runs")
 
 
 @verb(

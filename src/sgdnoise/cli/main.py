@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from sgdnoise import __version__
 from sgdnoise.cli import decide, keep, look, plan, train
-from sgdnoise.cli.verbs import Verb
+from sgdnoise.cli.verbs import Verb, run
 
 KINDS = (plan, train, look, decide, keep)  # a file each, whose docstring is their title
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))
     logging.getLogger("sgdnoise").handlers = [warnings]
     try:
-        options.run(options)
+        run(options)
     except KeyboardInterrupt as stop:
         print(f"sgdnoise: interrupted{stop or '; nothing was written'}", file=sys.stderr)
         return 130
@@ -53,8 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_verb(arguments: list[str]) -> None:
     """Run one verb; errors are passed on."""
-    options = parser().parse_args(arguments)
-    options.run(options)
+    run(parser().parse_args(arguments))
 
 
 @functools.cache

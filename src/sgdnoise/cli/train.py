@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELL, CSV, DATA, FILE, cell_of, option, verb, write_csv
+from sgdnoise.cli.verbs import CELL, CSV, DATA, FILE, SETTINGS, THREADS, cell_of, option, verb, write_csv
+from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 
 
@@ -23,13 +26,47 @@ from sgdnoise.study import grid
     DATA,
 )
 def prepare(options: argparse.Namespace) -> None:
-    """Make the data file of a benchmark."""
-    from sgdnoise.machine import datasets
+    """Make the data file of a benchmark, and look whether it holds what training reads."""
+    import torch
 
-    protocol = benchmarks.protocol(options.benchmark, options.file)
+    from sgdnoise.machine import datasets
+    from sgdnoise.training.cell import prepared
+
+    protocol, benchmark = benchmarks.protocol(options.benchmark, options.file), benchmarks.load(options.benchmark, options.file)
     path = options.data / f"{protocol['dataset']}.npz"
-    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
+    data = prepared(benchmark, path, torch.device("cpu"))
+    datasets.read(path)
+    next(benchmark.batches(data, 1, torch.Generator(), 0, slice(0, 1)))
     print(f"{path} is ready")
+
+
+@verb(
+    "check",
+    "check in seconds that a benchmark keeps its contract with training; say what to change if not",
+    option("benchmark", help=", ".join(benchmarks.names())),
+    FILE,
+    DATA,
+    SETTINGS,
+    option("--batch-size", type=int, default=8, help="examples of the batches (default: %(default)s)"),
+    option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
+    option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
+    THREADS,
+    option("--out", type=Path, help="a JSON file to write if nothing is wrong"),
+)
+def check(options: argparse.Namespace) -> None:
+    """Check a benchmark; a line for everything that is wrong."""
+    started = time.perf_counter()
+    from sgdnoise.training.cell import use_device
+    from sgdnoise.training.check import problems
+
+    device = use_device(options.device, options.threads)
+    where = (options.benchmark, options.file, options.settings, options.data)
+    if lines := list(problems(*where, device, options.batch_size, options.second_derivative)):
+        raise ValueError("\n  ".join([f"{options.benchmark} cannot be trained as it is:", *lines]))
+    seconds = round(time.perf_counter() - started, 1)
+    if options.out:
+        publish(options.out, f"{json.dumps({'benchmark': options.benchmark, 'seconds': seconds})}\n".encode())
+    print(f"{options.benchmark} can be trained: checked in {seconds} s")
 
 
 @verb(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgdnoise import benchmarks
-from sgdnoise.machine.files import publish
+from sgdnoise.machine.files import check_writable, publish
 from sgdnoise.study import grid
 from sgdnoise.study.optimizers import OPTIMIZERS
 
@@ -39,10 +39,22 @@ def option(*names: str, **details: Any) -> Option:
     return names, details
 
 
+def run(options: argparse.Namespace) -> None:
+    """Run the verb of a command line, after a look at where its results will go: nothing that is computed shall be lost."""
+    out: Path | list[Path] | None = getattr(options, "out", None)
+    for path in [out] if isinstance(out, Path) else out or []:
+        check_writable(path)
+    if folder := getattr(options, "out_folder", None):
+        check_writable(folder, folder=True)
+    options.run(options)
+
+
 CONFIG = option("--config", default="config.yaml", help="the study (default: %(default)s)")
 STUDY = option("--config", required=True, help="the study")
 FILE = option("--file", help="the Python file of a benchmark of your own")
 DATA = option("--data", type=Path, default="data", help="data folder (default: %(default)s)")
+SETTINGS = option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
+THREADS = option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers")
 CSV = option("--out", required=True, type=Path, help="the CSV file to write")
 JSON = option("--out", required=True, type=Path, help="the JSON file to write")
 CELLS = option("--cells", required=True, type=Path, help="the table of `collect`")
@@ -54,12 +66,12 @@ CELL = (
     option("--batch-size", required=True, type=int, help="examples per update"),
     option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
     option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
-    option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)"),
+    SETTINGS,
     option("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)"),
     FILE,
     DATA,
     option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
-    option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers"),
+    THREADS,
 )
 
 

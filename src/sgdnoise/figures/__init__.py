@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
@@ -33,14 +34,6 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 OTHER_LOOK = {"color": "0.5", "marker": "D", "linestyle": ":"}  # of an optimizer that is not the paper's
 MARKERS = ["o", "s", "^", "D"]
-METRIC_LABELS = {
-    "test_accuracy": "test accuracy",
-    "test_squared_error": "test squared error per image",
-    "train_squared_error": "train squared error per image",
-    "test_perplexity": "test perplexity",
-    "train_perplexity": "train perplexity",
-    "train_objective": "train loss with L2 term",
-}
 SELECTION = "Learning rates selected on the test set, as in the paper."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
@@ -126,11 +119,29 @@ def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans."""
+    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans; not where one is not positive."""
+    lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines):
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+
+
+def metric_words(metric: str, protocol: dict[str, Any]) -> str:
+    """Name a metric in the words of its benchmark, or else in its own.
+
+    >>> metric_words("test_mse", {}), metric_words("test_mse", {"labels": {"test_mse": "test error in kPa²"}})
+    ('test mse', 'test error in kPa²')
+    """
+    known = {"train_objective": "train loss with L2 term"} | protocol.get("labels", {})
+    return known.get(metric, metric.replace("_", " "))
+
+
+def metric_label(metric: str, protocol: dict[str, Any]) -> str:
+    """Name a metric where matplotlib would read dollar signs as mathematics."""
+    return metric_words(metric, protocol).replace("$", r"\$")
 
 
 def optimizer_label(name: str) -> str:

@@ -30,27 +30,27 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
     for axes, metric, y, spread, title in (
-        (test, test_metric, "mean", figures.metric_spread, figures.METRIC_LABELS[test_metric]),
+        (test, test_metric, "mean", figures.metric_spread, figures.metric_label(test_metric, protocol)),
         (
             train,
             test_metric,
             "train_mean",
             figures.train_spread,
-            f"{figures.METRIC_LABELS[train_metric]}\nat the learning rate on the left",
+            f"{figures.metric_label(train_metric, protocol)}\nat the learning rate on the left",
         ),
         (
             test_lr,
             test_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.METRIC_LABELS[test_metric]}",
+            f"effective learning rate optimal for\n{figures.metric_label(test_metric, protocol)}",
         ),
         (
             train_lr,
             train_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.METRIC_LABELS[train_metric]}",
+            f"effective learning rate optimal for\n{figures.metric_label(train_metric, protocol)}",
         ),
     ):
         some, papers = (table[table["metric"] == metric] for table in (points, paper))

@@ -55,7 +55,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     caption = (
         "Bars: 95 % intervals. A triangle stands on the lower limit of a noise scale that is not identifiable: the gradient cannot "
         "be told from 0. Dark lines, grey bands: what the sweep measured, if it did, for "
-        f"{figures.METRIC_LABELS[metric]}."
+        f"{figures.metric_label(metric, protocol)}."
     )
     what = f"{figures.optimizer_label(run['optimizer'])}, batch size {run['batch_size']}, learning rate {run['initial_lr']:.3g}"
     figures.label(figure, f"{protocol['title']}\nnoise and curvature: {what}", caption)

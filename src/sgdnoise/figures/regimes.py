@@ -27,7 +27,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             fit = fit_sweep(sweep(cells[cells["optimizer"] == name], metric, direction), protocol["lr_grid"])
             draw_panel(axes, points.query("metric == @metric and optimizer == @name"), fit, name)
             axes.set_title(f"{figures.optimizer_label(name)}\n{summary(fit)}")
-        row[0].set_ylabel(f"effective learning rate optimal for\n{figures.METRIC_LABELS[metric]}")
+        row[0].set_ylabel(f"effective learning rate optimal for\n{figures.metric_label(metric, protocol)}")
     for which in ("xlim", "ylim"):
         limits = np.array([getattr(axes, f"get_{which}")() for axes in grid.flat])
         for axes in grid.flat:

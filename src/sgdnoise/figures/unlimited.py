@@ -31,7 +31,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )
-            text = f"best {metric.replace('_', ' ')}{suffix}"
+            text = f"best {figures.metric_label(metric, {'labels': {metric: metric.replace('_', ' ')}})}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             papers = paper.query("metric == @metric and optimizer == @name")
             figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
@@ -39,7 +39,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     figures.draw_bound(test, points)
     lr.margins(y=0.15)
     figures.lr_axis(lr, "y", protocol["lr_grid"])
-    titles = [f"best {figures.METRIC_LABELS[metric]}" for metric in metrics] + ["optimal effective learning rate"]
+    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + ["optimal effective learning rate"]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
         axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))

@@ -12,7 +12,7 @@ def publish(path: Path, content: bytes | memoryview) -> None:
 
     An OSError (a full disk, a read-only folder) is passed on; what was at `path` before is then still there.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as handle:
@@ -23,3 +23,25 @@ def publish(path: Path, content: bytes | memoryview) -> None:
     finally:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """Return where a file is written before it gets its name: hidden, beside it."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def check_writable(path: Path, folder: bool = False) -> None:
+    """Show that a file, or a folder, can be written at `path`; its parents are made. A ValueError if not."""
+    kind = "folder" if folder else "file"
+    try:
+        if not folder and path.exists() and not path.is_file():
+            raise OSError("it is a folder" if path.is_dir() else "it is no regular file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_of(path)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        reason = (
+            "a part of it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
+        )
+        raise ValueError(f"cannot write the {kind} {path}: {reason}; choose another place or name, or mend the folder") from error

@@ -120,9 +120,9 @@ def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequen
                 "title": shown.MODE_TITLES[mode],
                 "note": scale_note(points, mode) + figures.runs_caption(runs),
                 "picture": drawn.pop(mode, None),
-                "optima": shown.optimum_table(points, mode),
+                "optima": shown.optimum_table(points, mode, protocol),
                 "grids": [
-                    shown.coverage(runs, points[points["metric"] == metric], mode, list(protocol["metrics"]))
+                    shown.coverage(runs, points[points["metric"] == metric], mode, protocol)
                     for metric in list(protocol["metrics"])[:2]
                 ],
             }
