@@ -93,7 +93,9 @@ def source(name: str, file: str | None = None) -> Path:
     path = Path(file) if file else Path(__file__).parent / f"{name}.py"
     if not path.is_file():
         if file:
-            raise ValueError(f"benchmark {name}: there is no file {file} (`file` in a config is relative to that config)")
+            raise ValueError(
+                f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config)"
+            )
         raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(names())} (or name your own with file:)")
     return path
 
