@@ -5,11 +5,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import made_up_wrn
 
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import read_run, write_run
+from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 
 
@@ -106,6 +108,16 @@ def test_stale_files_do_not_join_in(study):
     _, path = one_cell(study)
     path.with_name("batch9_lr9_seeds0-2.h5").write_text("stale")
     assert len(collect_cells(study)) == 3 * len(grid.cells(study))
+
+
+@pytest.mark.parametrize("name", ["nan", "null", "none", "na", "inf", "infinity", "true", "e1"])
+def test_no_name_is_a_missing_value_or_a_number(tmp_path, name):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"benchmark": [name, name], "metric": ["nan", "NA"], "lr": [1.0, np.nan], "decide": ["", "more"]}).to_csv(path)
+    table = read_table(path)
+    assert table["benchmark"].tolist() == [name, name]
+    assert table["metric"].tolist() == ["nan", "NA"]
+    assert table["lr"].isna().tolist() == table["decide"].isna()[::-1].tolist() == [False, True]
 
 
 # Data files

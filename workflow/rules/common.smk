@@ -6,20 +6,21 @@ import os
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks
 from sgdnoise.study import grid, windows
-from sgdnoise.study.config import grid_part, validate
+from sgdnoise.study.config import grid_part, load_config
 from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
 
 # A config named on the command line replaces the default grid, it never merges with it.
+CONFIGS = list(map(str, workflow.overwrite_configfiles))
 if "benchmarks" not in config:
-
-    configfile: "config.yaml"
-
+    CONFIGS.insert(0, "config.yaml")
+    workflow.configfiles.append("config.yaml")
 
 try:
-    config.update(validate(config))
+    # Snakemake's own reader takes the last of two equal keys, and 032 for 26.
+    config.update(load_config(*CONFIGS, changes=workflow.config_settings.config))
     # Whatever may be trained: the cells of the study, or of its windows at their widest.
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}

@@ -36,5 +36,5 @@ def last_windows(wildcards):
 
 
 def CELLS(wildcards):
-    with open(checkpoints.freeze.get().output[0]) as file:
-        return [f"{RESULTS}/{cell.path}" for cell in grid.cells(json.load(file))]
+    frozen = load_config(checkpoints.freeze.get().output[0])
+    return [f"{RESULTS}/{cell.path}" for cell in grid.cells(frozen)]

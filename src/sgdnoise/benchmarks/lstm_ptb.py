@@ -58,7 +58,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"cannot download {URL}/{name}: {' '.join(str(error).split())}; put {name} (md5 {md5}) into {folder / 'ptb'}"
             ) from error
-        words = (folder / "ptb" / name).read_text().replace("\n", f" {END} ").split()
+        words = (folder / "ptb" / name).read_text(encoding="utf-8").replace("\n", f" {END} ").split()
         made[f"{split}_tokens"] = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int16)
     return made
 

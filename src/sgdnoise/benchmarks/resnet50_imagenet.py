@@ -20,9 +20,13 @@ PROTOCOL = {
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
         "l2_scope": ["weights", "all"],  # not on the scales and shifts of the norms (Goyal et al. sec. 5.1)
-        "label_smoothing": 0.0,  # not stated; Goyal et al. have none. The paper's train loss of 2.25 may include some
-        "norm_decay": 0.9,  # Goyal et al. sec. 5.1
-        "norm_eps": 1e-5,  # not stated
+        "label_smoothing": {
+            "default": 0.0,
+            "from": 0,
+            "below": 1,
+        },  # not stated; Goyal et al. have none. The paper's train loss of 2.25 may include some
+        "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # Goyal et al. sec. 5.1
+        "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
     },
 }
 

@@ -19,8 +19,8 @@ PROTOCOL = {
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
-        "norm_decay": 0.9,  # not stated
-        "norm_eps": 1e-5,  # not stated
+        "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # not stated
+        "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
         "conv_init": ["he", "lecun"],  # not stated: variance 2/fan-in, the natural choice for ReLU, or 1/fan-in (later WRN code)
         "padding": ["reflect", "constant"],  # "reflections" (workshop), 4 pixels (later WRN code); or zeros
     },

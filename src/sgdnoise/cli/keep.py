@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sgdnoise.cli.verbs import option, verb
+from sgdnoise.cli.verbs import option, to_path, verb
 
 
 @verb(
     "reference",
     "keep a finished study: its config, its runs, and what follows from them",
-    option("--config", required=True, type=Path, help="the study"),
-    option("--out", dest="out_folder", required=True, type=Path, help="the folder to make"),
+    option("--config", required=True, type=to_path, help="the study"),
+    option("--out", dest="out_folder", required=True, type=to_path, help="the folder to make"),
 )
 def reference(options: argparse.Namespace) -> None:
     """Make a reference folder."""
@@ -25,7 +24,7 @@ def reference(options: argparse.Namespace) -> None:
 @verb(
     "reference-check",
     "show that the tables and figures of reference folders follow from their runs",
-    option("folders", nargs="+", type=Path, help="made by `reference`"),
+    option("folders", nargs="+", type=to_path, help="made by `reference`"),
 )
 def reference_check(options: argparse.Namespace) -> None:
     """Check reference folders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import logging
 import os
 import sys
@@ -28,6 +29,8 @@ def command() -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what the locale lacks is no reason to fail
     options = parser().parse_args(arguments)
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))

@@ -10,10 +10,24 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELL, CSV, DATA, FILE, SETTINGS, THREADS, cell_of, option, verb, write_csv
+from sgdnoise.cli.verbs import (
+    CELL,
+    CSV,
+    DATA,
+    FILE,
+    PROCESSORS,
+    SECONDS,
+    SETTINGS,
+    THREADS,
+    cell_of,
+    number,
+    option,
+    to_path,
+    verb,
+    write_csv,
+)
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 
@@ -51,7 +65,7 @@ def prepare(options: argparse.Namespace) -> None:
     option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
     option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
     THREADS,
-    option("--out", type=Path, help="a JSON file to write if nothing is wrong"),
+    option("--out", type=to_path, help="a JSON file to write if nothing is wrong"),
 )
 def check(options: argparse.Namespace) -> None:
     """Check a benchmark; a line for everything that is wrong."""
@@ -73,8 +87,8 @@ def check(options: argparse.Namespace) -> None:
     "train",
     "train the seeds of one cell and write its HDF5 file",
     *CELL,
-    option("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)"),
-    option("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)"),
+    option("--processes", type=PROCESSORS, default=1, help="share every batch among so many, one GPU each (torchrun)"),
+    option("--checkpoint-seconds", type=SECONDS, default=300, help="between checkpoints (default: %(default)s)"),
     option(
         "--engine",
         default="auto",
@@ -82,7 +96,7 @@ def check(options: argparse.Namespace) -> None:
         help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
         " yet); default: packed where it can be, else plain",
     ),
-    option("--out", required=True, type=Path, help="the HDF5 file to write"),
+    option("--out", required=True, type=to_path, help="the HDF5 file to write"),
 )
 def train(options: argparse.Namespace) -> None:
     """Train a cell, with a progress bar if a person is watching."""
@@ -144,8 +158,10 @@ def listen_for_signals(rank: int) -> Callable[[], bool]:
     "noise-scale",
     "train a cell and measure its gradient noise scale and stable learning rate",
     *CELL,
-    option("--at", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)"),
-    option("--num-batches", type=int, default=64, help="batches to measure on (default: %(default)s)"),
+    option(
+        "--at", type=number(float, 1e-9, 1), nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)"
+    ),
+    option("--num-batches", type=number(int, 8, 1_000_000), default=64, help="batches to measure on (default: %(default)s)"),
     CSV,
 )
 def noise_scale(options: argparse.Namespace) -> None:

@@ -79,8 +79,8 @@ def address() -> Path:
         [sys.executable, sys.version],
         [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in sources],
         sorted(item for item in os.environ.items() if re.fullmatch(VARIABLES, item[0])),
-        re.findall(STATUS, (process / "status").read_text(), re.MULTILINE),
-        [(process / name).read_text() for name in ("limits", "cgroup")],
+        re.findall(STATUS, (process / "status").read_text(encoding="utf-8", errors="surrogateescape"), re.MULTILINE),
+        [(process / name).read_text(encoding="utf-8", errors="surrogateescape") for name in ("limits", "cgroup")],
         [os.readlink(path) for path in sorted((process / "ns").iterdir())],
         [os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)],
     ]
@@ -90,7 +90,7 @@ def address() -> Path:
 def connect() -> socket.socket:
     """Connect to the server, or start one: its socket listens before it runs, so nobody has to ask twice."""
     path, connection = address(), socket.socket(socket.AF_UNIX)
-    with open(path.parent / "lock", "w") as lock:
+    with open(path.parent / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             connection.connect(str(path))

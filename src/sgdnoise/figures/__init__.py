@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sgdnoise.results.run import MISSING
+from sgdnoise.results.tables import read_table
 from sgdnoise.study.optimizers import OPTIMIZERS
 
 Tables = dict[str, pd.DataFrame]
@@ -49,19 +50,12 @@ def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
     return tables
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one table of results."""
-    if not path.exists():
-        raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
-    return pd.read_csv(path)
-
-
 def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str) -> Tables:
     """Read the noise scales of a benchmark, and what was found in its sweeps as far as that is there."""
     if noise is None:
         raise ValueError("the figure noise_scale needs --noise, the table of `sgdnoise noise-scale`")
     paths = {"noise": noise} | {name: path for name, path in (("optimum", optimum), ("regimes", regimes)) if path.exists()}
-    tables = {name: pd.read_csv(path) for name, path in paths.items()}
+    tables = {name: read_table(path) for name, path in paths.items()}
     tables = {name: table[table["benchmark"] == benchmark] for name, table in tables.items()}
     if tables["noise"].empty:
         raise ValueError(f"{noise} has no benchmark {benchmark!r}")

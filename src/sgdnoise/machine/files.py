@@ -1,4 +1,4 @@
-"""Publish files whole or not at all."""
+"""Publish files whole or not at all; write paths out."""
 
 from __future__ import annotations
 
@@ -45,3 +45,19 @@ def check_writable(path: Path, folder: bool = False) -> None:
             "a part of it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
         )
         raise ValueError(f"cannot write the {kind} {path}: {reason}; choose another place or name, or mend the folder") from error
+
+
+def expanded(path: str) -> str:
+    """Write the ~ of a path out, as a shell does (but no $VARIABLES); a ValueError if it then is no path of this system.
+
+    >>> expanded("results/a~b"), expanded("~/out") == f"{Path.home()}/out"
+    ('results/a~b', True)
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise ValueError(f"{path!r}: there is no such home folder; write ./{path} for a folder of that name")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path!r} cannot be written in this locale; set PYTHONUTF8=1") from error
+    return found

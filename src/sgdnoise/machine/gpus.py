@@ -22,7 +22,7 @@ def least_used(names: list[str]) -> int:
     folder.mkdir(mode=0o700, exist_ok=True)
     for turn in itertools.count():
         for index, name in enumerate(names):
-            lock = open(folder / f"{name}.{turn}", "w")  # noqa: SIM115  # closed by the end of the process
+            lock = open(folder / f"{name}.{turn}", "w", encoding="utf-8")  # noqa: SIM115  # closed by the end of the process
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -64,7 +64,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 def write_down(error: Exception, path: str) -> None:
     """Leave an error where `launch` or torchrun looks for it; of those of all processes, they say the first."""
-    Path(path).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}))
+    Path(path).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}), encoding="utf-8")
 
 
 def join(device: torch.device) -> torch.device:

@@ -34,7 +34,7 @@ def collect_cells(config: Config, roots: list[str] | None = None, workers: int =
     chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
     read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"])
     if workers > 1 and len(chunks) > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
             table = pd.concat(pool.map(read, chunks), ignore_index=True)
     else:
         table = pd.concat(map(read, chunks), ignore_index=True)

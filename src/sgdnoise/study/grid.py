@@ -13,7 +13,9 @@ from typing import Any
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
+from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.settings import read, resolve
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
 CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
@@ -89,9 +91,9 @@ def seed_range(seeds: str) -> range:
     >>> list(seed_range("3-5"))
     [3, 4, 5]
     """
-    match = re.fullmatch(r"(\d+)-(\d+)", seeds)
-    if not match or int(match[1]) > int(match[2]):
-        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2")
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})", seeds)
+    if not match or not int(match[1]) <= int(match[2]) < 2**63:
+        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2, below 2^63")
     return range(int(match[1]), int(match[2]) + 1)
 
 
@@ -107,6 +109,7 @@ def cells(config: Config) -> list[Cell]:
             if key in found and cell.modes[0] not in found[key].modes:
                 cell = replace(cell, modes=found[key].modes + cell.modes)
             found[key] = cell
+    check_shared(config)
     expanded = list(found.values())
     for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}")
@@ -137,20 +140,16 @@ def cell(
     protocol = benchmarks.protocol(benchmark, file)
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
-    if not lr > 0 or not math.isfinite(lr):
-        raise ValueError(f"lr {lr} is not a positive number")
+    if not 1e-30 <= lr <= 1e30:
+        raise ValueError(f"lr {lr} is not a positive number from 1e-30 to 1e30")
     if batch_size < 1 or evaluations < 1:
         raise ValueError("batch-size and evaluations are whole numbers from 1")
-    try:
-        num_seeds = len(seed_range(seeds))
-        resolved = json.dumps(_resolve_settings(json.loads(settings), protocol["settings"], "settings"), sort_keys=True)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f'settings {settings!r} are not JSON ({error}); write for example \'{{"l2_scope": "weights"}}\''
-        ) from None
-    protocol = benchmarks.sized(protocol, json.loads(resolved))
+    num_seeds = len(seed_range(seeds))
+    chosen = resolve(read(settings), protocol["settings"], "settings")
+    protocol = benchmarks.sized(protocol, chosen)
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
+    resolved = json.dumps(chosen, sort_keys=True)
     return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
 
 
@@ -182,8 +181,11 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
         protocol = benchmarks.protocol(name, entry.get("file"))
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None
-    chosen = _resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings")
-    settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
+    try:
+        chosen = resolve(entry.get("settings", {}), protocol["settings"], "settings")
+        settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
+    except ValueError as error:
+        raise ValueError(f"config: {where}.{error}") from None
     seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
     if not any(mode in entry for mode in MODES):
         raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")
@@ -202,22 +204,6 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
                 yield Cell(
                     name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations, entry.get("file")
                 )
-
-
-def _resolve_settings(chosen: dict[str, Any], offered: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fill in defaults; a setting that is offered as a list is a choice whose first item is the default."""
-    if unknown := set(chosen) - set(offered):
-        raise ValueError(f"config: {where}: unknown setting {min(unknown)!r}; known: {', '.join(offered)}")
-    settings = {}
-    for name, default in offered.items():
-        choices = default if isinstance(default, list) else None
-        settings[name] = value = chosen.get(name, choices[0] if choices else default)
-        if choices and value not in choices:
-            raise ValueError(f"config: {where}.{name}: {value!r} is not one of {choices}")
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise ValueError(f"config: {where}.{name}: {value!r} is not a number")
-    later = {name: choices[0] for name, choices in benchmarks.LATER_SETTINGS.items()}
-    return {name: value for name, value in settings.items() if (name, value) not in later.items()}
 
 
 def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:

@@ -66,7 +66,7 @@ def last_window(window: Window, file_of: Callable[[Window], Path | str]) -> Wind
     while True:
         path = file_of(window)
         try:
-            after = Window(**json.loads(Path(path).read_text()))
+            after = Window(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
         if after == window:
