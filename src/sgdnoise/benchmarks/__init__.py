@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from sgdnoise.machine import imports, sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +41,8 @@ PROTOCOL_KEYS = {
     "settings": "what the paper leaves open, besides these below: {name: default}, or {name: [choices, the default first]}",
 }
 # Optional are `unroll`, the tokens of a sequence, which makes the data a text, and `train_flops`, the floating-point operations
-# of training on one example or token (forward and backward), for `sgdnoise plan`.
+# of training on one example or token (forward and backward), for `sgdnoise plan`; `version`, of the package's own benchmarks (see
+# docs/architecture.md); and `reads`, of a user's own, the files beside it that it reads: [paths relative to its folder].
 
 COMMON_SETTINGS = {
     "l2_scope": ["all", "weights"],  # not stated; all parameters is the convention of the authors' library
@@ -96,13 +100,44 @@ def source(name: str, file: str | None = None) -> Path:
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
     path = source(name, file)
-    for node in ast.parse(path.read_text()).body:
+    for node in sources.parse(path).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
             found = ast.literal_eval(node.value)
             if missing := [key for key in PROTOCOL_KEYS if key not in found]:
                 raise ValueError(f"{path}: PROTOCOL lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})")
             return found | {"settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
+
+
+@functools.cache
+def depends_on(name: str, file: str | None = None) -> dict[str, str]:
+    """Say what besides its settings the numbers of a benchmark depend on, as {name: version}; nothing is run.
+
+    Of a user's own file: a digest of it, of each local module that it imports and of each file that it `reads`, by path
+    relative to its folder. Of the package's benchmarks, itself or what a user's file builds on: the version, from 2 on.
+    """
+    built_on, found = {name}, {}
+    if file:
+        trees = sources.trees(source(name, file))
+        found = {path: sources.digest(tree) for path, tree in trees.items()}
+        found |= {path: _read_digest(Path(file), path) for path in protocol(name, file).get("reads", [])}
+        built_on = set().union(*map(sources.words, trees.values()))
+    versions = {one: protocol(one).get("version", 1) for one in names() if one in built_on}
+    return dict(sorted((found | {one: str(version) for one, version in versions.items() if version > 1}).items()))
+
+
+def _read_digest(file: Path, path: str) -> str:
+    try:
+        return sources.content_digest(file.parent / path)
+    except OSError as error:
+        raise ValueError(f"{file}: PROTOCOL reads {path!r}, which cannot be read ({error})") from None
+
+
+def recipe(name: str, file: str | None = None) -> str:
+    """Say in a word what makes the data of a benchmark: the version of a shipped one, a digest of what a user's depends on."""
+    if not file:
+        return str(protocol(name).get("version", 1))
+    return hashlib.sha256(json.dumps(depends_on(name, file)).encode()).hexdigest()[:12]
 
 
 def sized(protocol: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -117,13 +152,14 @@ def default_settings(name: str, file: str | None = None) -> Settings:
 
 
 def module(name: str, file: str | None = None) -> ModuleType:
-    """Import the file of a benchmark."""
-    path = source(name, file)
-    spec = importlib.util.spec_from_file_location(f"sgdnoise.benchmarks.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    """Import the file of a benchmark; of a user's own as it was when `depends_on` was asked, or it is a ValueError."""
+    path, called = source(name, file), f"sgdnoise.benchmarks.{name}"
+    if not file:
+        return imports.run(called, path)
+    local = sources.trees(path)
+    found = imports.run_own(called, path, local)
+    if depends_on.__wrapped__(name, file) != depends_on(name, file):
+        raise ValueError(f"{path}, or what it imports or reads, has changed while this was running; run it again")
     return found
 
 

@@ -18,18 +18,23 @@ from sgdnoise.study import grid
 @verb(
     "prepare",
     "make the data file of a benchmark, downloading what is missing",
-    option("benchmark", help=", ".join(benchmarks.names())),
+    option("benchmarks", nargs="+", metavar="benchmark", help=f"{', '.join(benchmarks.names())}; or NAME=FILE, of your own"),
     FILE,
     DATA,
 )
 def prepare(options: argparse.Namespace) -> None:
-    """Make the data file of a benchmark."""
+    """Make the data files of benchmarks of one study."""
     from sgdnoise.machine import datasets
 
-    protocol = benchmarks.protocol(options.benchmark, options.file)
-    path = options.data / f"{protocol['dataset']}.npz"
-    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
-    print(f"{path} is ready")
+    asked = [(name, file or options.file) for name, _, file in (one.partition("=") for one in options.benchmarks)]
+    recipes: dict[Path, list[str]] = {}
+    for name, file in asked:
+        path = options.data / f"{benchmarks.protocol(name, file)['dataset']}.npz"
+        recipe, beside = benchmarks.recipe(name, file), recipes.setdefault(path, [])
+        datasets.prepare(path, benchmarks.load(name, file).arrays, recipe, beside)
+        beside.append(recipe)
+    for path in recipes:
+        print(f"{path} is ready")
 
 
 @verb(

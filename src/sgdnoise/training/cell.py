@@ -50,7 +50,7 @@ def load_data(cell: Cell, folder: Path, device: torch.device) -> tuple[benchmark
     """Return the benchmark of a cell and its data, prepared if they are not yet."""
     benchmark = benchmarks.load(cell.benchmark, cell.file, cell.spec["settings"])
     path = folder / f"{benchmarks.protocol(cell.benchmark, cell.file)['dataset']}.npz"
-    datasets.prepare(path, benchmark.arrays)
+    datasets.prepare(path, benchmark.arrays, benchmarks.recipe(cell.benchmark, cell.file))
     return benchmark, (benchmark.load or datasets.load)(path, device)
 
 
