@@ -28,7 +28,7 @@ def recipes(path: Path) -> list[str] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.comment) if archive.comment else [FIRST]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, zipfile.BadZipFile):
         return None

@@ -98,6 +98,8 @@ def digest(tree: ast.Module) -> str:
             fields = dict(ast.iter_fields(one))
             if has_docstring(one):
                 fields["body"] = fields["body"][1:]
+            if isinstance(one, ast.JoinedStr):  # to which some versions add empty texts
+                fields["values"] = [part for part in one.values if getattr(part, "value", None) != ""]
             fields = {name: value for name, value in fields.items() if name != "kind" and value not in (None, [])}
             found.update(f"{type(one).__name__}{list(fields)}".encode())
             stack += fields.values()
