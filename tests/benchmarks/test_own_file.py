@@ -69,7 +69,9 @@ def test_results_of_other_versions_are_named(own):
     old = made_up_run(cell(own))
     check_spec(old, cell(own), Path("a.h5"))
     edit(own)
-    with pytest.raises(ValueError, match=r"a.h5 was trained with another version of shape.py than there is now \(shape.py: \w+; now"):
+    with pytest.raises(
+        ValueError, match=r"a.h5 was trained with another version of shape.py than there is now \(shape.py: \w+; now"
+    ):
         check_spec(old, cell(own), Path("a.h5"))
     shipped = grid.cell("autoencoder_digits", "sgd", "steps2", 64, 0.08, "0-0", "{}", 1, None)
     later = made_up_run(shipped)

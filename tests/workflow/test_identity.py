@@ -156,7 +156,9 @@ def test_results_of_an_older_file_are_refused_even_without_snakemakes_records(st
     edit(study / "shape.py", "20", "30")
     (study / "results/cells.csv").unlink()
     output = snakemake(study, "--rerun-triggers=mtime", TABLE, check=False)
-    assert re.search(r"my_net\S+_lr0.08_seeds0-1.h5 was trained with another version of shape.py than there is now \(shape.py: ", output)
+    assert re.search(
+        r"my_net\S+_lr0.08_seeds0-1.h5 was trained with another version of shape.py than there is now \(shape.py: ", output
+    )
     assert "to rebuild this cell: snakemake --cores 1 --force " in output
 
 

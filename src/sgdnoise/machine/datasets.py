@@ -60,7 +60,9 @@ def prepare(
         before = recipes(path) or []
         if before and checksums(path) != checksums(temporary):
             if set(before) & set(beside):
-                raise ValueError(f"{path} is the data of several benchmarks of this study, which make different arrays; give one another dataset")
+                raise ValueError(
+                    f"{path} is the data of several benchmarks of this study, which make different arrays; give one another dataset"
+                )
             before = []
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.comment = json.dumps([*before, recipe][-MANY:]).encode()

@@ -68,7 +68,9 @@ def check_spec(run: Run, cell: Cell, path: Path) -> None:
     then, now = (spec.get("depends_on", {}) for spec in (run.spec, cell.spec))
     if changed := [name for name in sorted(then | now) if then.get(name) != now.get(name)]:
         was, is_now = (", ".join(f"{name}: {made.get(name, FIRST)}" for name in changed) for made in (then, now))
-        raise ValueError(f"{path} was trained with another version of {', '.join(changed)} than there is now ({was}; now {is_now})")
+        raise ValueError(
+            f"{path} was trained with another version of {', '.join(changed)} than there is now ({was}; now {is_now})"
+        )
     for name, wanted in cell.spec.items():
         if run.spec.get(name) != wanted:
             raise ValueError(f"{path} was trained with {name} {run.spec.get(name)!r}, but the config says {wanted!r}")
