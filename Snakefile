@@ -26,7 +26,7 @@ wildcard_constraints:
     high=r"[0-9.e+-]+",
     stage="bracket|full",
     seeds=r"\d+-\d+",
-    dataset="|".join(DATASETS),
+    dataset="|".join(UNPREPARED) or "(?!)",
     figure=r"[a-z_]+",
 
 

@@ -1,10 +1,11 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
-import json
 import os
 
 from snakemake.exceptions import WorkflowError
+from pathlib import Path
 from sgdnoise import benchmarks
+from sgdnoise.machine import datasets
 from sgdnoise.study import grid, windows
 from sgdnoise.study.config import grid_part, load_config
 from sgdnoise.study.figures import caption, figure_arguments, figure_paths
@@ -42,18 +43,53 @@ def dataset_of(benchmark):
     return benchmarks.protocol(benchmark, file_of(benchmark))["dataset"]
 
 
-DATASETS = {dataset_of(benchmark): benchmark for benchmark in config["benchmarks"]}
+def data_of(dataset):
+    return f"{DATA}/{dataset}.npz"
+
+
+# Who reads a data file, by the recipe that makes it; the file says which recipes it is made by.
+READERS = {}
+for name in sorted(config["benchmarks"]):
+    called = "=".join(filter(None, (name, file_of(name))))
+    READERS.setdefault(dataset_of(name), {}).setdefault(benchmarks.recipe(name, file_of(name)), called)
+
+# The data files that are not there, or not what one of their readers asks for. Only these have a rule: to Snakemake, a data file
+# that has to be made again for any reason, its rule's text for example, hides all that is to be done after it. A job that was
+# sent elsewhere sees the files late, and need not decide.
+UNPREPARED = {
+    dataset
+    for dataset, recipes in READERS.items()
+    if workflow.remote_exec or not all(datasets.is_made(Path(data_of(dataset)), recipe) for recipe in recipes)
+}
 
 
 def prepare_arguments(wildcards):
-    benchmark = DATASETS[wildcards.dataset]
-    file = file_of(benchmark)
-    return [benchmark] + [f"--file={file}"] * bool(file)
+    return list(READERS[wildcards.dataset].values())
+
+
+def prepare_versions(wildcards):
+    readers = [name for name in config["benchmarks"] if dataset_of(name) == wildcards.dataset]
+    return sorted({listed(benchmarks.depends_on(name, file_of(name))) for name in readers})
+
+
+def listed(versions):
+    return " ".join(f"{name}:{version}" for name, version in versions.items())
+
+
+def cell_of(wildcards):
+    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"]
 
 
 def cell_arguments(wildcards):
     # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
-    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
+    return cell_of(wildcards).arguments
+
+
+def cell_versions(wildcards):
+    # Apart from the arguments, so that Snakemake's reason for a job names what has changed. If there is nothing, the arguments
+    # again: that adds nothing to the set of params that Snakemake compares.
+    cell = cell_of(wildcards)
+    return listed(cell.depends_on) or cell.arguments
 
 
 def cell_processes(wildcards):
@@ -66,13 +102,20 @@ GPUS = PROCESSES if config["device"] == "cuda" else 0
 
 
 def cell_data(wildcards):
-    return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
+    dataset = dataset_of(wildcards.benchmark)
+    if dataset in UNPREPARED and not workflow.remote_exec:
+        checkpoints.prepare.get(dataset=dataset)  # then Snakemake asks of each cell by itself whether it is to be trained
+    return ancient(data_of(dataset))
 
 
 def noise_arguments(wildcards):
     entry = config["noise_scale"][wildcards.benchmark]
     at = " ".join(map(str, entry["at"]))
     return f"{NOISE_CELLS[wildcards.benchmark].arguments} --at {at} --num-batches={entry['num_batches']}"
+
+
+def noise_versions(wildcards):
+    return listed(NOISE_CELLS[wildcards.benchmark].depends_on) or noise_arguments(wildcards)
 
 
 def noise_table(wildcards):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib.util
+import json
 import math
 import operator
 import re
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from sgdnoise.machine import imports, sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +44,10 @@ PROTOCOL_KEYS = {
     " second the train metric that the figures show (by default train_objective)",
     "settings": "what the paper leaves open, besides these below: {name: OFFER}",
 }
-# Optional are `unroll`, the tokens of a sequence, which makes the data a text, `train_flops`, the floating-point operations
-# of training on one example or token (forward and backward), for `sgdnoise plan`, and `labels`, {metric: words for the figures}.
+# Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
+# training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
+# `version`, of the package's own benchmarks (see docs/architecture.md); and `reads`, of a user's own, the files beside it that it
+# reads: [paths relative to its folder].
 
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
@@ -107,13 +113,7 @@ def source(name: str, file: str | None = None) -> Path:
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
     path = source(name, file)
-    try:
-        body = ast.parse(path.read_bytes()).body
-    except SyntaxError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not Python ({error.msg})") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not Python ({error})") from error
-    for node in body:
+    for node in sources.parse(path).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
             try:
                 found = ast.literal_eval(node.value)
@@ -201,6 +201,37 @@ def default_of(offer: Any) -> Any:
     return offer[0] if isinstance(offer, list) else offer["default"] if isinstance(offer, dict) else offer
 
 
+@functools.cache
+def depends_on(name: str, file: str | None = None) -> dict[str, str]:
+    """Say what besides its settings the numbers of a benchmark depend on, as {name: version}; nothing is run.
+
+    Of a user's own file: a digest of it, of each local module that it imports and of each file that it `reads`, by path
+    relative to its folder. Of the package's benchmarks, itself or what a user's file builds on: the version, from 2 on.
+    """
+    built_on, found = {name}, {}
+    if file:
+        trees = sources.trees(source(name, file))
+        found = {path: sources.digest(tree) for path, tree in trees.items()}
+        found |= {path: _read_digest(Path(file), path) for path in protocol(name, file).get("reads", [])}
+        built_on = set().union(*map(sources.words, trees.values()))
+    versions = {one: protocol(one).get("version", 1) for one in names() if one in built_on}
+    return dict(sorted((found | {one: str(version) for one, version in versions.items() if version > 1}).items()))
+
+
+def _read_digest(file: Path, path: str) -> str:
+    try:
+        return sources.content_digest(file.parent / path)
+    except OSError as error:
+        raise ValueError(f"{file}: PROTOCOL reads {path!r}, which cannot be read ({error})") from None
+
+
+def recipe(name: str, file: str | None = None) -> str:
+    """Say in a word what makes the data of a benchmark: the version of a shipped one, a digest of what a user's depends on."""
+    if not file:
+        return str(protocol(name).get("version", 1))
+    return hashlib.sha256(json.dumps(depends_on(name, file)).encode()).hexdigest()[:12]
+
+
 def sized(protocol: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return a protocol with the number of training examples that the settings choose, if they do."""
     num_train = settings.get("num_train", protocol["num_train"])
@@ -215,13 +246,14 @@ def default_settings(name: str, file: str | None = None) -> Settings:
 
 
 def module(name: str, file: str | None = None) -> ModuleType:
-    """Import the file of a benchmark."""
-    path = source(name, file)
-    spec = importlib.util.spec_from_file_location(f"sgdnoise.benchmarks.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    """Import the file of a benchmark; of a user's own as it was when `depends_on` was asked, or it is a ValueError."""
+    path, called = source(name, file), f"sgdnoise.benchmarks.{name}"
+    if not file:
+        return imports.run(called, path)
+    local = sources.trees(path)
+    found = imports.run_own(called, path, local)
+    if depends_on.__wrapped__(name, file) != depends_on(name, file):
+        raise ValueError(f"{path}, or what it imports or reads, has changed while this was running; run it again")
     return found
 
 

@@ -12,6 +12,7 @@ from sgdnoise.machine import datasets
 from sgdnoise.networks.autoencoder import Autoencoder
 
 PROTOCOL = {
+    "version": 1,
     "title": "Autoencoder 64-100-50-25-8, handwritten digits (1,024 train, 773 test)",
     "sibling_of": "autoencoder_mnist",
     "dataset": "digits",

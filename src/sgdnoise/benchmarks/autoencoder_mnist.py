@@ -16,6 +16,7 @@ from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.tasks import reconstruction
 
 PROTOCOL = {
+    "version": 1,
     "title": "Autoencoder 784-1000-500-250-30, MNIST ({num_train:,} train, 10,000 test)",
     "dataset": "mnist",
     "num_train": 50_000,  # the first: 156,250 updates are 200 epochs at batch size 64 (ICLR v5)

@@ -10,6 +10,7 @@ from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
 
 PROTOCOL = {
+    "version": 1,
     "title": "2-layer LSTM of width 650, Penn Treebank ({num_train:,} train and 82,430 test words)",
     "dataset": "ptb",
     "num_train": 929_589,  # words, with an end-of-sentence word at each line: 414 updates per epoch at batch size 64

@@ -11,6 +11,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks import classification, image_folder
 
 PROTOCOL = {
+    "version": 1,
     "title": "ResNet-50 with ghost batch norm, ImageNet ({num_train:,} train, 50,000 test)",
     "dataset": "imagenet",
     "num_train": 1_281_167,

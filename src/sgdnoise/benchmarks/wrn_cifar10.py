@@ -11,6 +11,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 16-4 with ghost batch norm, CIFAR-10 ({num_train:,} train, 10,000 test)",
     "dataset": "cifar10",
     "num_train": 50_000,  # all: 9,765 updates are 200 epochs at batch size 1,024 (ICLR v5 sec. 4)

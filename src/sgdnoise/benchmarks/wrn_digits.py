@@ -11,6 +11,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 10-1 with ghost batch norm, handwritten digits (1,024 train, 773 test)",
     "sibling_of": "wrn_cifar10",
     "dataset": "digits",

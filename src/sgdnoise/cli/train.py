@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import (
@@ -35,23 +36,28 @@ from sgdnoise.study import grid
 @verb(
     "prepare",
     "make the data file of a benchmark, downloading what is missing",
-    option("benchmark", help=", ".join(benchmarks.names())),
+    option("benchmarks", nargs="+", metavar="benchmark", help=f"{', '.join(benchmarks.names())}; or NAME=FILE, of your own"),
     FILE,
     DATA,
 )
 def prepare(options: argparse.Namespace) -> None:
-    """Make the data file of a benchmark, and look whether it holds what training reads."""
+    """Make the data files of benchmarks of one study, and look whether they hold what training reads."""
     import torch
 
     from sgdnoise.machine import datasets
     from sgdnoise.training.cell import prepared
 
-    protocol, benchmark = benchmarks.protocol(options.benchmark, options.file), benchmarks.load(options.benchmark, options.file)
-    path = options.data / f"{protocol['dataset']}.npz"
-    data = prepared(benchmark, path, torch.device("cpu"))
-    datasets.read(path)
-    next(benchmark.batches(data, 1, torch.Generator(), 0, slice(0, 1)))
-    print(f"{path} is ready")
+    asked = [(name, file or options.file) for name, _, file in (one.partition("=") for one in options.benchmarks)]
+    recipes: dict[Path, list[str]] = {}
+    for name, file in asked:
+        path = options.data / f"{benchmarks.protocol(name, file)['dataset']}.npz"
+        benchmark, recipe, beside = benchmarks.load(name, file), benchmarks.recipe(name, file), recipes.setdefault(path, [])
+        data = prepared(benchmark, path, torch.device("cpu"), recipe, beside)
+        datasets.read(path)
+        next(benchmark.batches(data, 1, torch.Generator(), 0, slice(0, 1)))
+        beside.append(recipe)
+    for path in recipes:
+        print(f"{path} is ready")
 
 
 @verb(

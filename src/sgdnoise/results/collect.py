@@ -17,6 +17,7 @@ from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import Cell, cells, seed_range
 
+FIRST = "the first or unknown"  # version, where a result does not say
 CHUNK = 500  # cells that a process reads at a time
 
 
@@ -63,7 +64,13 @@ def read_cells(
 
 
 def check_spec(run: Run, cell: Cell, path: Path) -> None:
-    """Refuse a file that was not trained as the config says now."""
+    """Refuse a file that was not trained as the config, the user's files and the package say now."""
+    then, now = (spec.get("depends_on", {}) for spec in (run.spec, cell.spec))
+    if changed := [name for name in sorted(then | now) if then.get(name) != now.get(name)]:
+        was, is_now = (", ".join(f"{name}: {made.get(name, FIRST)}" for name in changed) for made in (then, now))
+        raise ValueError(
+            f"{path} was trained with another version of {', '.join(changed)} than there is now ({was}; now {is_now})"
+        )
     for name, wanted in cell.spec.items():
         if run.spec.get(name) != wanted:
             raise ValueError(f"{path} was trained with {name} {run.spec.get(name)!r}, but the config says {wanted!r}")

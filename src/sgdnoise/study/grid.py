@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sgdnoise import benchmarks
-from sgdnoise.study import budgets
+from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
@@ -19,6 +19,7 @@ from sgdnoise.study.settings import read, resolve
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
 CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
+IDENTITY = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds")
 PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
 
 
@@ -51,15 +52,19 @@ class Cell:
     @property
     def spec(self) -> dict[str, Any]:
         """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
-        names = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "num_steps", "evaluations")
-        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)}
+        names = (*IDENTITY, "num_steps", "evaluations")
+        depends_on = {"depends_on": self.depends_on} if self.depends_on else {}
+        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)} | depends_on
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """What else the numbers depend on, as {name: version}: the user's own files, versions, options of an optimizer."""
+        return benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer)
 
     @property
     def arguments(self) -> str:
         """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
-        words = [
-            f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")
-        ]
+        words = [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in (*IDENTITY, "evaluations")]
         words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
         return shlex.join(words)
 
@@ -138,6 +143,7 @@ def cell(
 ) -> Cell:
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
+    benchmarks.depends_on(benchmark, file)  # as it is now
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
     if not 1e-30 <= lr <= 1e30:
@@ -179,6 +185,7 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
     where = f"benchmarks.{name}"
     try:
         protocol = benchmarks.protocol(name, entry.get("file"))
+        benchmarks.depends_on(name, entry.get("file"))  # a file that cannot be read is refused here
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None
     try:
