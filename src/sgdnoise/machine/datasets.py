@@ -37,9 +37,11 @@ def load(path: Path, device: torch.device) -> dict[str, Tensor]:
     import torch
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: torch.from_numpy(archive[name]).to(device) for name in archive.files}
+        file = path.open("rb")  # apart: a file that cannot be opened may well be good
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
+    try:
+        with file, np.load(file, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]).to(device) for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is corrupt ({error}); delete it, it is then prepared anew") from error
