@@ -2,7 +2,10 @@
 import gc
 import json
 import os
+import signal
+import threading
 
+import sgdnoise
 from snakemake.exceptions import WorkflowError
 from sgdnoise import benchmarks
 from sgdnoise.study import grid, windows
@@ -12,10 +15,26 @@ from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
 
-# A config named on the command line replaces the default grid, it never merges with it.
+# Of every process that is started here: a file random.py in the working folder is not the library's.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def hang_up(signum, frame):
+    """The terminal was closed: end as after Ctrl-C, so that no lock stays; the cells, of this process group, write checkpoints."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGHUP)
+    raise KeyboardInterrupt
+
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, hang_up)
+
+# A config named on the command line replaces the default grid, it never merges with it. The default is that of the folder in
+# which snakemake runs, or else the workflow's own.
 if "benchmarks" not in config:
 
-    configfile: "config.yaml"
+    configfile: "config.yaml" if os.path.exists("config.yaml") else str(workflow.current_basedir.join("../../config.yaml"))
 
 
 try:
@@ -29,6 +48,11 @@ except ValueError as error:
 
 SHARD, SHARDS = map(int, config["shard"].split("/"))
 RESULTS, DATA = config["results"], config["data"]
+# Where the results lie if another workflow uses this one as a module with a prefix: Snakemake puts it before inputs and outputs only.
+PLACE = str(workflow.modifier.modify_path(RESULTS))
+PLACED = config | {"results": PLACE}
+# What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
+CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 
 
@@ -81,7 +105,8 @@ def noise_table(wildcards):
 
 
 def arguments_of_figure(wildcards):
-    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), noise_table(wildcards))]
+    paths = [path.replace(RESULTS, PLACE, 1) for path in noise_table(wildcards)]
+    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), paths)]
     return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
 
 

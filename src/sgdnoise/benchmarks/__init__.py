@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +119,10 @@ def default_settings(name: str, file: str | None = None) -> Settings:
 
 
 def module(name: str, file: str | None = None) -> ModuleType:
-    """Import the file of a benchmark."""
+    """Import the file of a benchmark; of a user's own, modules beside it and in the working folder, after all that is installed."""
     path = source(name, file)
+    if file:
+        sys.path += [folder for folder in (str(path.resolve().parent), os.getcwd()) if folder not in sys.path]
     spec = importlib.util.spec_from_file_location(f"sgdnoise.benchmarks.{name}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def validate(config: Any) -> Config:
         config.setdefault(key, value.get("default"))
     for key, value in schema["properties"]["figures"]["properties"].items():
         config["figures"].setdefault(key, value["default"])
+    for entry, key in ((config, "results"), (config, "data"), (config["figures"], "folder")):
+        entry[key] = os.path.normpath(entry[key]) if os.path.normpath(entry[key]) != "." else os.getcwd()  # Snakemake warns of ./
     if unknown := set(config["figures"]["lr_sweep"]) - set(config["benchmarks"]):
         raise ValueError(f"config: figures.lr_sweep.{min(unknown)}: no such benchmark in this study")
     number, shards = map(int, config["shard"].split("/"))
