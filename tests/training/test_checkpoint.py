@@ -135,7 +135,7 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     assert not checkpoint.path_of(out).exists()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_a_closed_terminal_is_heard_unless_it_is_to_be_ignored(data_folder, tmp_path, processes):
     """With `nohup`, which ignores SIGHUP, a cell trains to its end; also in processes that share batches."""
     words = ["--benchmark=wrn_digits", "--batch-size=64", "--budget=steps60", f"--processes={processes}", "--device=cpu"]

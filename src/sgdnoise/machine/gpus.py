@@ -33,7 +33,9 @@ def least_used(names: list[str]) -> int:
                 continue
             except OSError as error:  # a file system without locks
                 lock.close()
-                log.warning("which GPUs are taken cannot be seen: no lock in %s (%s); set TMPDIR to a local folder", folder, error)
+                log.warning(
+                    "which GPUs are taken cannot be seen: no lock in %s (%s); set TMPDIR to a local folder", folder, error
+                )
                 return os.getpid() % len(names)
             HELD.append(lock)
             return index

@@ -21,7 +21,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -45,7 +44,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say themselves what is wrong
-    heard = [one.name for one in STOPS if signal.getsignal(one) != signal.SIG_IGN]  # torch would also listen to what nohup ignores
+    heard = [
+        one.name for one in STOPS if signal.getsignal(one) != signal.SIG_IGN
+    ]  # torch would also listen to what nohup ignores
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

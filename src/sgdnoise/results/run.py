@@ -110,6 +110,7 @@ def parse(file: h5py.File, size: int) -> Run:
 def check(run: Run) -> None:
     """Refuse a record whose parts do not fit each other."""
     num_seeds, num_evaluations = len(run.seed), len(run.step)
+    arrays: dict[str, tuple[np.ndarray, tuple[int, ...]]]
     arrays = {"step": (run.step, (num_evaluations,)), "lr": (run.lr, (num_evaluations,)), "seed": (run.seed, (num_seeds,))}
     arrays |= {f"curves/{metric}": (curve, (num_seeds, num_evaluations)) for metric, curve in run.curves.items()}
     for name, (values, shape) in arrays.items():
