@@ -1,5 +1,8 @@
 """Figures of a made-up study."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,32 @@ def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
         drawn.append([path.read_bytes() for path in paths])
     assert drawn[0][0] == drawn[1][0]
     assert all(len(some) > 5000 for some in drawn[0])
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from sgdnoise import figures
+figures.save(figures.draw("schedule", {}, None, {}, {}), [Path(sys.argv[1])], {"dpi": 40})
+"""
+
+
+def test_a_figure_depends_neither_on_a_backend_nor_on_a_users_own_style(tmp_path):
+    """One of notebooks, and one that does not exist; a matplotlibrc in the working folder, with errors in it."""
+    drawn = {}
+    variables = [None, "module://matplotlib_inline.backend_inline", "nonsense"]
+    for number, variable in enumerate(variables):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if variable:
+            (folder / "matplotlibrc").write_text(
+                "lines.linewidth: 9\nsavefig.dpi: 9\nfont.size: 30\nbackend: nonsense\nno.such: 1\n"
+            )
+        environment = os.environ | ({} if variable is None else {"MPLBACKEND": variable})
+        done = subprocess.run([sys.executable, "-c", DRAW, "a.png"], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (variable, done.stderr)
+        drawn[variable] = (folder / "a.png").read_bytes()
+    assert len(set(drawn.values())) == 1
 
 
 def lines_of(axes):

@@ -106,6 +106,42 @@ def test_every_figure_is_embedded_with_its_caption(page, study):
     assert page.count('alt="Constant epoch budget of wrn_digits"') == 1
 
 
+@pytest.mark.parametrize("markdown", [False, True])
+@pytest.mark.parametrize("missing", [*WHOLE_STUDY, "constant_epoch", "unlimited", "lr_sweep", "all"])
+def test_any_figure_may_be_missing(study, missing, markdown):
+    config, own, pictures = study
+    left = [path for path in pictures if missing not in (path.stem, "all")]
+    page = render(config, own, left, pictures[0].parent if markdown else None)
+    shown = left if not markdown else [path for path in left if path.stem not in WHOLE_STUDY]
+    assert len(re.findall(r"!\[" if markdown else "<img ", page)) == len(shown)
+    assert "Undefined" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "pie.png",
+            "pie.png is no figure of this study: schedule, claims, or NAME in a folder of its benchmark, one of wrn_digits",
+        ),
+        ("wrn_digits/pie.png", "is no figure of this study"),
+        ("no_such/unlimited.png", "is no figure of this study"),
+        ("unlimited.png", "is no figure of this study"),
+        ("claims.pdf", "a page can show .png and .svg figures; add png to figures.formats"),
+        ("wrn_digits/unlimited.pdf", "a page can show .png and .svg figures"),
+        ("wrn_digits/regimes.png", "cannot read the figure .*make it with: snakemake"),
+        ("claims", "a page can show"),
+    ],
+)
+def test_what_is_not_a_figure_for_the_page_is_named(study, tmp_path, name, message):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if "regimes" not in name:
+        path.write_bytes(PIXEL)
+    with pytest.raises(ValueError, match=message):
+        render(study[0], study[1], [path])
+
+
 def test_captions_are_the_docstrings_of_the_figures():
     for path in Path(figures.__file__).parent.glob("[a-z]*.py"):
         assert len(caption(path.stem)) > 20

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -364,3 +365,25 @@ def test_the_papers_optima_are_inside_its_windows():
                 assert low * ratio * 0.97 <= optimum <= high / ratio * 1.03
                 checked += 1
     assert checked == 24 + 24 + 22 + 20
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("./out", "out"),
+        ("out/", "out"),
+        ("out//x", "out/x"),
+        ("./a/./b/../c//", "a/c"),
+        ("../x", "../x"),
+        ("./../x/", "../x"),
+        ("/tmp//x/", "/tmp/x"),
+        ("a b", "a b"),
+        (".", os.getcwd()),
+        ("./", os.getcwd()),
+    ],
+)
+def test_a_folder_is_the_same_however_it_is_written(written, read):
+    """Snakemake warns of every path that begins with ./ or has //."""
+    study = TINY | {"results": written, "data": written, "figures": {"folder": written}}
+    config = validate(study)
+    assert (config["results"], config["data"], config["figures"]["folder"]) == (read, read, read)

@@ -223,7 +223,7 @@ def test_a_killed_run_continues(study):
     (study / "dies/sitecustomize.py").write_text(
         "import os, sys\nif 'train' in sys.orig_argv: os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
     )
-    output = snakemake(study, check=False, PYTHONPATH=str(study / "dies"))
+    output = snakemake(study, check=False, PYTHONPATH=f"{study / 'dies'}:{study / 'src'}")
     assert "Killed" in output
     assert not (study / wanted).exists()
     assert jobs(study)[1] == [wanted]

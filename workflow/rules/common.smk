@@ -1,27 +1,49 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
 import os
+import signal
+import threading
 
+import sgdnoise
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.study import grid, windows
-from sgdnoise.study.config import grid_part, load_config
+from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
 
-# A config named on the command line replaces the default grid, it never merges with it.
+# Of every process that is started here: a file random.py in the working folder is not the library's.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def hang_up(signum, frame):
+    """The terminal was closed: end as after Ctrl-C, so that no lock stays; the cells, of this process group, write checkpoints."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGHUP)
+    raise KeyboardInterrupt
+
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, hang_up)
+
+# A config named on the command line replaces the default grid, it never merges with it. The default is that of the folder in
+# which snakemake runs, or else the workflow's own.
 CONFIGS = list(map(str, workflow.overwrite_configfiles))
+# As a module of another workflow this one has a config that is part of the other's.
+IS_PART = __name__ is not None and "benchmarks" in config
 if "benchmarks" not in config:
-    CONFIGS.insert(0, "config.yaml")
-    workflow.configfiles.append("config.yaml")
+    default = "config.yaml" if os.path.exists("config.yaml") else str(workflow.current_basedir.join("../../config.yaml"))
+    CONFIGS.insert(0, default)
+    workflow.configfiles.append(default)
 
 try:
     # Snakemake's own reader takes the last of two equal keys, and 032 for 26.
-    config.update(load_config(*CONFIGS, changes=workflow.config_settings.config))
+    config.update(validate(config) if IS_PART else load_config(*CONFIGS, changes=workflow.config_settings.config))
     # Whatever may be trained: the cells of the study, or of its windows at their widest.
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
@@ -31,6 +53,11 @@ except ValueError as error:
 
 SHARD, SHARDS = map(int, config["shard"].split("/"))
 RESULTS, DATA = config["results"], config["data"]
+# Where the results lie if another workflow uses this one as a module with a prefix: Snakemake puts it before inputs and outputs only.
+PLACE = str(workflow.modifier.modify_path(RESULTS))
+PLACED = config | {"results": PLACE}
+# What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
+CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 
 
@@ -125,7 +152,8 @@ def noise_table(wildcards):
 
 
 def arguments_of_figure(wildcards):
-    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), noise_table(wildcards))]
+    paths = [path.replace(RESULTS, PLACE, 1) for path in noise_table(wildcards)]
+    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), paths)]
     return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
 
 

@@ -12,7 +12,7 @@ rule study:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        grid=grid_part(config),
+        grid=grid_part(PLACED),
     shell:
         "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
 

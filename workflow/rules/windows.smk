@@ -3,7 +3,7 @@ from snakemake.exceptions import IncompleteCheckpointException
 
 START = windows.starts(config)
 LADDER = windows.ladders(WIDEST)
-STUDY = {point: grid_part(study) for point, study in windows.studies(config).items()}
+STUDY = {point: grid_part(study) for point, study in windows.studies(PLACED).items()}
 
 
 def window_of(wildcards):

@@ -21,7 +21,10 @@ def show(options: argparse.Namespace) -> None:
 
     from sgdnoise.results.run import read_run
 
-    result = read_run(options.file)
+    try:
+        result = read_run(options.file)
+    except ValueError as error:
+        raise ValueError(f"{error}; train its cell again") from error
     for title, record in (("spec", result.spec), ("provenance", result.provenance)):
         print(title)
         for key, value in record.items():

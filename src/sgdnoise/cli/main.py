@@ -21,6 +21,7 @@ KINDS = (plan, train, look, decide, keep)  # a file each, whose docstring is the
 
 def command() -> NoReturn:
     """Run the command line of this process, and end it."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # of processes that it starts: a file random.py in the working folder is not the library's
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

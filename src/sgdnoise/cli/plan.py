@@ -29,7 +29,7 @@ def list_grid(options: argparse.Namespace) -> None:
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
         where = f"--data={config['data']} --device={config['device']} --engine={config['engine']}"
         where += f" --processes={shared}" * (shared > 1)
-        command = f"python -m sgdnoise train {cell.arguments} {where} {out}"
+        command = f"python -P -m sgdnoise train {cell.arguments} {where} {out}"
         print(
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )

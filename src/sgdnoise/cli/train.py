@@ -144,17 +144,19 @@ def train(options: argparse.Namespace) -> None:
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:
-    """Make SIGTERM and the first Ctrl-C ask for a stop after the current update; return whether one came.
+    """Make SIGTERM, SIGHUP and the first Ctrl-C ask for a stop after the current update; return whether one came.
 
+    SIGHUP: the terminal was closed. Under `nohup` it stays ignored, as any signal that was when this process began.
     Of processes that share a batch only number 0 listens: it writes the checkpoint, then torchrun ends the others.
     """
     received: list[int] = []
 
     def receive(signum: int, frame: object) -> None:
         received.append(signum)
-        signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
+        if signum != signal.SIGHUP:  # of which shell and kernel both send one
+            signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, receive if rank == 0 else signal.SIG_IGN)
     return lambda: bool(received)

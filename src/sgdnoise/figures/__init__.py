@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+os.environ["MPLBACKEND"] = "agg"  # figures are files: whatever else it says may need a notebook or a screen, or not exist
 
 import matplotlib as mpl
 import numpy as np
@@ -62,12 +65,16 @@ def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str)
     return tables
 
 
+def names() -> list[str]:
+    """List the figures."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
 def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
     """Draw the figure of the file `name`.py."""
-    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    if name not in known:
-        raise ValueError(f"unknown figure {name!r}; known: {', '.join(known)}")
-    mpl.use("agg")
+    if name not in names():
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join(names())}")
+    mpl.rcdefaults()  # no user's own matplotlibrc
     sns.set_theme(context=style.get("context", "paper"), style="ticks", rc={"axes.grid": True, "grid.color": "0.9"})
     return importlib.import_module(f"sgdnoise.figures.{name}").draw(tables, benchmark, protocol, style)
 

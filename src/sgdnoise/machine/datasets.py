@@ -106,10 +106,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        file = path.open("rb")  # apart: a file that cannot be opened may well be good
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
+    try:
+        with file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy raises many kinds for what is not one of its archives
         raise ValueError(
             f"{path} is corrupt ({' '.join(f'{type(error).__name__}: {error}'.split()).split('. ')[0]}); {REMEDY}"

@@ -102,12 +102,14 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _expand_paths(config: Config) -> None:
-    """Write ~ out in every path of a config."""
+    """Write ~ out in every path of a config, and folders in one way."""
     paths = [(config, "results", "results"), (config, "data", "data"), (config["figures"], "folder", "figures.folder")]
     paths += [(entry, "file", f"benchmarks.{name}.file") for name, entry in config["benchmarks"].items() if "file" in entry]
     for entry, key, where in paths:
         try:
             entry[key] = expanded(entry[key])
+            if key != "file":  # Snakemake warns of ./
+                entry[key] = os.path.normpath(entry[key]) if os.path.normpath(entry[key]) != "." else os.getcwd()
         except ValueError as error:
             raise ValueError(f"config: {where}: {error}") from None
 
