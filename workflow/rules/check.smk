@@ -21,7 +21,7 @@ def check_command(benchmark):
     words = [benchmark, f"--file={entry['file']}", f"--settings={cells[0].settings}"]
     words += [f"--batch-size={min(32, *(cell.batch_size for cell in cells))}"]
     words += ["--second-derivative"] * (benchmark in config["noise_scale"])
-    version = hashlib.sha256(repr(words).encode() + Path(entry["file"]).read_bytes()).hexdigest()[:12]
+    version = hashlib.sha256(repr([words, cells[0].depends_on]).encode()).hexdigest()[:12]
     return ["check", *words, f"--data={DATA}", f"--out={RESULTS}/checked/{benchmark}-{version}.json"]
 
 
