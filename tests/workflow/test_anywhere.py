@@ -23,7 +23,7 @@ benchmarks:
   autoencoder_digits:
     seeds: {num: 1, keep: 1}
     constant_epoch: {epochs: 1, sgd: {256: [0.08, 0.08]}}
-figures: {formats: [png], dpi: 40}
+figures: {formats: [png], dpi: 60}
 """
 )
 NEST = {"results": "./out/", "data": ".//data", "figures": STUDY["figures"] | {"folder": "./figs/"}}
@@ -33,7 +33,8 @@ HERE = f"--snakefile={ROOT / 'Snakefile'}"
 @pytest.fixture
 def elsewhere(tmp_path, data_folder, sgdnoise):
     """A folder outside the repository, with a config that writes its folders in other ways than Snakemake likes."""
-    sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
+    if not (data_folder / "digits.npz").exists():
+        sgdnoise("prepare", "autoencoder_digits", f"--data={data_folder}")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(STUDY | NEST))
     (tmp_path / "data").symlink_to(data_folder)
     return tmp_path
@@ -69,7 +70,7 @@ def test_as_a_module_with_a_prefix(elsewhere, extend_grid):
     study = STUDY | NEST | {"extend_grid": extend_grid, "extend_limit": 1}
     if not extend_grid:
         study["noise_scale"] = {
-            "autoencoder_digits": {"optimizer": "sgd", "budget": "epochs1", "batch_size": 256, "lr": 0.08, "num_batches": 2}
+            "autoencoder_digits": {"optimizer": "sgd", "budget": "epochs1", "batch_size": 256, "lr": 0.08, "num_batches": 8}
         }
     (elsewhere / "config.yaml").write_text(yaml.safe_dump({"study": study, "other": 1}))
     (elsewhere / "sweep").mkdir()
