@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, STUDY, option, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, CSV, OPTIMUM, STUDY, option, verb, write_csv
 from sgdnoise.study.config import load_config
 
 
@@ -59,22 +58,33 @@ def claims(options: argparse.Namespace) -> None:
 
 @verb(
     "recommend",
-    "advise on a batch size from your own sweep under a constant epoch budget",
-    option("--benchmark", required=True, help="of which benchmark"),
-    option("--batch-size", required=True, type=int, help="examples per update"),
-    FILE,
-    option("--cells", type=Path, default="results/cells.csv", help="the table of `collect` (default: %(default)s)"),
+    "advise on batch size and learning rate from your own sweeps under a constant epoch budget",
+    option("--benchmark", help="of which benchmark (default: of each)"),
+    option("--batch-size", type=int, help="at one batch size, interpolated if it was not trained (default: at each)"),
+    option(
+        "--margin",
+        type=float,
+        help="a loss that counts as none: a difference of accuracies (default: 0.005), or a share of other metrics (default: 0.01)",
+    ),
+    option("--cells", type=Path, help="the table of `collect` (default: that of the results folder of config.yaml)"),
+    option("--config", type=Path, help="the grid that it belongs to (default: grid.json beside it)"),
     option("--extrapolate", action="store_true", help="advise beyond the batch sizes measured, too"),
     option("--json", action="store_true", help="print JSON"),
 )
 def recommend(options: argparse.Namespace) -> None:
-    """Print advice on a batch size."""
+    """Print advice on every benchmark of the study."""
     import pandas as pd
 
-    from sgdnoise.analysis.recommend import recommend, text
+    from sgdnoise.analysis.advice import as_json, text
+    from sgdnoise.analysis.recommend import recommend
 
-    if not options.cells.exists():
-        raise ValueError(f"{options.cells} is missing; make it with: snakemake --cores 1 {options.cells}")
-    protocol = benchmarks.protocol(options.benchmark, options.file)
-    advice = recommend(pd.read_csv(options.cells), options.benchmark, options.batch_size, protocol, options.extrapolate)
-    print(json.dumps(advice, indent=2) if options.json else text(advice))
+    cells = options.cells
+    if cells is None:
+        cells = Path(load_config("config.yaml")["results"] if Path("config.yaml").exists() else "results") / "cells.csv"
+    grid = options.config or cells.with_name("grid.json")
+    for path in (cells, grid):
+        if not path.exists():
+            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+    chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
+    advice = recommend(pd.read_csv(cells), load_config(str(grid)), **chosen)
+    print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))
