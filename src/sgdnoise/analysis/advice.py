@@ -105,7 +105,7 @@ def text(advice: Advice) -> str:
             )
         if one.asked and not rows:
             blocks.append(f"{OPTIMIZERS[one.optimizer].label} at batch size {one.asked.batch_size}: {asked(one)}")
-        blocks.append("\n".join(sentences(one, advice)))
+        blocks.append("\n".join([*sentences(one, advice), *(f"    {row.widen}" for row in widening(one))]))
     return "\n\n".join([*blocks, basis(advice)])
 
 
@@ -188,7 +188,7 @@ def word(row: Row, advice: Advice) -> str:
     will = f"no number of seeds up to {MOST_SEEDS} would decide it at the loss and noise measured"
     if row.more_seeds:
         minutes = f", about {duration(row.minutes)}" if row.minutes is not None and math.isfinite(row.minutes) else ""
-        will = f"{row.more_seeds} more seeds would probably decide{minutes}"
+        will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{minutes}"
     elif row.widen:
         will = "a wider window of learning rates comes first"
     return f"not decided: may cost up to {amount(row.loss_high, advice)}{unit}; {will}"
@@ -210,14 +210,17 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
     found = [action(one, advice)]
     if gains := [gain for gain in one.gains if one.asked is None or gain.batch_size == one.asked.batch_size]:
         found.append(over_sgd(gains, one, advice))
-    shown = [row for row in one.rows if row.widen and one.asked in (None, row)]
-    if shown:
-        sizes = ", ".join(str(row.batch_size) for row in shown)
+    if edges := [str(row.batch_size) for row in widening(one)]:
         found.append(
-            f"At batch size {sizes} the optimum may lie beyond the learning rates trained: it may cost less than shown, not more. To see, "
-            f"widen {'; '.join(row.widen for row in shown)}."
+            f"At batch size {', '.join(edges)} with {OPTIMIZERS[one.optimizer].label} the optimum may lie beyond the learning rates "
+            "trained: it may cost less than shown, not more. To see, widen its window in the config."
         )
     return found
+
+
+def widening(one: OptimizerAdvice) -> list[Row]:
+    """List the rows shown whose optimum may lie beyond the learning rates trained."""
+    return [row for row in one.rows if row.widen and one.asked in (None, row)]
 
 
 def action(one: OptimizerAdvice, advice: Advice) -> str:
