@@ -74,7 +74,9 @@ def simultaneous(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.n
     All ends are the same quantile, so that one number that is badly known widens no other's interval (Besag et al. 1995,
     doi:10.1214/ss/1177010123).
     """
-    below, above = (np.argsort(np.argsort(draws, axis=0), axis=0) / len(draws) for draws in (lower, upper))
+    below, above = (np.empty(lower.shape) for _ in range(2))
+    for draws, share in ((lower, below), (upper, above)):
+        np.put_along_axis(share, np.argsort(draws, axis=0), np.arange(len(draws))[:, None] / len(draws), axis=0)
     tail = np.quantile(np.minimum(below, 1 - above).min(axis=1), 1 - LEVEL)
     return np.quantile(lower, tail, axis=0), np.quantile(upper, 1 - tail, axis=0)
 
