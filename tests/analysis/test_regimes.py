@@ -12,8 +12,6 @@ from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.bootstrap import NUM_DRAWS, redraw, sweep
 from sgdnoise.analysis.curves import MODELS, draw_curves, likelihood, predict
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.analysis.recommend import advise as advise_on
-from sgdnoise.analysis.recommend import recommend, text
 from sgdnoise.analysis.regimes import estimates, expected_log_lr, fit_sweep, regimes_table, summary
 from sgdnoise.cli.main import main
 
@@ -296,9 +294,6 @@ def test_the_papers_own_optima(name, model, log_break, slope):
         assert found["slope_above_high"] < 0
 
 
-# Advice
-
-
 @pytest.fixture(scope="module")
 def advised_cells():
     """SGD breaks at 64 and loses from 128 on; momentum breaks at 256 and loses from 512 on."""
@@ -314,80 +309,6 @@ def advised_cells():
     return pd.concat([sgd, momentum])
 
 
-def advise(cells, batch_size, extrapolate=False):
-    return recommend(cells, "wrn_digits", batch_size, WRN, extrapolate)
-
-
-def test_advice_in_the_noise_regime(advised_cells):
-    advice = advise(advised_cells, 16)
-    for one in advice["optimizers"].values():
-        assert one["regime"] == "noise-dominated"
-        assert one["lr_low"] < 0.5 < one["lr_high"] < 1
-        assert one["lr"] == pytest.approx(0.5, rel=0.25)
-    sgd, momentum = (advice["optimizers"][name] for name in ("sgd", "momentum"))
-    assert momentum["torch"] == {"lr": pytest.approx(momentum["lr"] / 10), "momentum": 0.9}
-    for one, free in ((sgd, 64), (momentum, 256)):
-        assert (one["free_batch_size"]["batch_size"], one["free_batch_size"]["next"]) == (free, 2 * free)
-        assert one["free_batch_size"]["loss"]["value"] == pytest.approx(0.02, abs=0.003)
-    assert momentum["over_sgd"]["gain"]["low"] < 0 < momentum["over_sgd"]["gain"]["high"] < 0.01
-    assert "nothing that the seeds show" in text(advice)
-    assert momentum["over_sgd"]["lr_ratio"] == pytest.approx(1, abs=0.3)
-
-
-def test_advice_in_the_curvature_regime_says_what_momentum_buys(advised_cells):
-    advice = advise(advised_cells, 384)  # between measured batch sizes
-    sgd, momentum = (advice["optimizers"][name] for name in ("sgd", "momentum"))
-    assert sgd["regime"] == "curvature-dominated"
-    assert sgd["lr_low"] < 2 < sgd["lr_high"]
-    bought = momentum["over_sgd"]["gain"]
-    lost = (np.log2(384) - 8) * 0.02, 0.04 + (np.log2(384) - 8) * 0.02
-    assert bought["value"] == pytest.approx(lost[1] - lost[0], abs=0.002)
-    assert 0 < bought["low"] < bought["value"] < bought["high"]
-    assert momentum["over_sgd"]["lr_ratio"] > 2
-    assert f"test accuracy better by {bought['value']:.3g}" in text(advice)
-
-
-def test_no_advice_beyond_what_was_measured(advised_cells):
-    with pytest.raises(ValueError, match="sgd: measured at batch sizes 8 to 512 only; train more, or allow --extrapolate"):
-        advise(advised_cells, 1024)
-    one_sided = advise(advised_cells, 8)
-    assert "measured at batch sizes 16 to 512 only" in one_sided["optimizers"]["momentum"]["refused"]
-    assert one_sided["optimizers"]["sgd"]["extrapolated"] is False
-    beyond = advise(advised_cells, 1024, extrapolate=True)
-    assert all(one["extrapolated"] for one in beyond["optimizers"].values())
-    assert beyond["optimizers"]["momentum"]["over_sgd"] is None
-    assert text(beyond).count("EXTRAPOLATED, measured at batch sizes") == 2
-
-
-def test_advice_from_an_optimum_at_the_edge_says_so(advised_cells):
-    cut = advised_cells[(advised_cells["batch_size"] != 64) | (advised_cells["lr"] <= 1)]
-    for batch_size, edge_at in ((64, [64]), (48, [64]), (100, [64]), (16, [])):
-        advice = advise(cut, batch_size)
-        assert advice["optimizers"]["sgd"]["edge_at"] == edge_at
-        assert ("EXTRAPOLATED: at batch size 64 the optimum is at the edge" in text(advice)) == bool(edge_at)
-    assert advise(advised_cells, 64)["optimizers"]["sgd"]["edge_at"] == []
-
-
-def test_a_line_says_nothing_of_the_regime_beyond_it():
-    cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 20))
-    assert advise(cells, 128)["optimizers"]["sgd"]["regime"] == "noise-dominated"
-    assert advise(cells, 4096, extrapolate=True)["optimizers"]["sgd"]["regime"] == "regime not decided"
-
-
-@pytest.mark.parametrize(
-    ("cells", "batch_size", "message"),
-    [
-        (made_up([32, 64], [0, 1.0]), 32, "it takes 3 batch sizes with two learning rates each, not 2"),
-        (made_up([32, 64], [0, 1.0]), 0, "batch size 0: give a positive whole number"),
-        (made_up([32, 64], [0, 1.0], benchmark="lstm_synthetic"), 32, "no constant_epoch runs of 'wrn_digits'"),
-        (made_up([32, 64, 128], [0, 1.0, 1], reach=0), 64, "fewer than two learning rates"),
-    ],
-)
-def test_impossible_advice_is_refused(cells, batch_size, message):
-    with pytest.raises(ValueError, match=message):
-        advise(cells, batch_size)
-
-
 # Command line and figure
 
 
@@ -400,18 +321,6 @@ def test_command_line(advised_cells, tmp_path, capsys, monkeypatch):
     assert main(["regimes", "--config=config.yaml", "--cells=cells.csv", "--out=regimes.csv"]) == 0
     assert "wrn_digits, sgd, test_accuracy: broken" in capsys.readouterr().out
     assert pd.read_csv("regimes.csv")["model"].tolist()[:2] == ["broken"] * 2
-    ask = ["recommend", "--benchmark=wrn_digits", "--cells=cells.csv"]
-    assert main([*ask, "--batch-size=64"]) == 0
-    assert "SGD: learning rate" in capsys.readouterr().out
-    assert main([*ask, "--batch-size=64", "--json"]) == 0
-    advice = json.loads(capsys.readouterr().out)
-    assert advice["optimizers"]["momentum"]["over_sgd"]["gain"]["low"] < 0.01
-    assert main([*ask, "--batch-size=2048"]) == 1
-    done = capsys.readouterr()
-    assert (done.out, len(done.err.splitlines())) == ("", 1)
-    assert "no advice for batch size 2048" in done.err
-    assert main(["recommend", "--benchmark=wrn_digits", "--batch-size=64", "--cells=none.csv"]) == 1
-    assert "none.csv is missing; make it with: snakemake" in capsys.readouterr().err
 
 
 def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
@@ -455,35 +364,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
         optima = sweep(cells, "test_accuracy", "max")
         fit = fit_sweep(optima, OCTAVES)
         found = estimates(fit_as(fit, "broken"))
-        lr = advise_on("sgd", optima, fit, 64, "max", False)
+        low, _, high = expected_log_lr(fit_as(fit, "broken"), "broken", 6)
         held += [
             found["break_low"] <= 2**log_break <= found["break_high"],
             found["slope_below_low"] <= truth <= found["slope_below_high"],
             found["slope_above_low"] <= 0 <= found["slope_above_high"],
-            lr["lr_low"] <= 2 ** broken_line(64, log_break, truth, level) <= lr["lr_high"],
+            low <= broken_line(64, log_break, truth, level) <= high,
         ]
     print(f"slope {slope}, noise {noise}: break, slope below, slope above, learning rate held in {held / num}")  # pytest -s
     assert (held >= 107).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.1, 1.0])
-def test_momentum_buys_nothing_where_there_is_nothing_to_buy(noise):
-    """Of 120 studies in which both optimizers reach the same, 95 % intervals hold a gain of 0 in 107, as above."""
-    held, free = 0, 0
-    log_lr = broken_line(BATCH_SIZES[:6], 6.3)
-    for study in range(120):
-        sgd, momentum = (
-            made_up(BATCH_SIZES[:6], log_lr, optimizer=name, noise=noise, seed=2 * study + index, reach=3)
-            for index, name in enumerate(("sgd", "momentum"))
-        )
-        advice = advise(pd.concat([sgd, momentum]), 32)["optimizers"]
-        gain = advice["momentum"]["over_sgd"]["gain"]
-        held += gain["low"] <= 0 <= gain["high"]
-        free += advice["sgd"]["free_batch_size"]["next"] is None
-    print(f"noise {noise}: a gain of 0 held in {held} of 120 studies, every batch size free in {free}")
-    assert held >= 107
-    assert free >= 107
 
 
 def fit_as(fit, model):

@@ -9,7 +9,7 @@ rule report:
         figures=SHOWN,
         code=[
             local(f"{CODE}/report/{name}")
-            for name in ("render.py", "tables.py", "page/report.html", "page/style.css", "page/sort.js")
+            for name in ("advice.py", "render.py", "tables.py", "page/report.html", "page/style.css", "page/sort.js")
         ],
     output:
         f"{RESULTS}/report.html",

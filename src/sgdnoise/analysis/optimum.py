@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,18 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
     warnings = []
     for key, (metrics, edges) in wider.items():
         _, benchmark, mode, optimizer, swept = key.split(".")
-        entry = config["benchmarks"][benchmark]
-        low, high = entry[mode][optimizer][swept]
-        ratio = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]["ratio"]
-        new_low = low / ratio if "low" in edges else low
-        new_high = high * ratio if "high" in edges else high
+        low, high = config["benchmarks"][benchmark][mode][optimizer][swept]
         warnings.append(
             f"{', '.join(metrics)}: the optimum or its error bar ends at the {' and '.join(sorted(edges))} end of the grid; "
-            f"in the config, widen {key}: [{lr_string(low)}, {lr_string(high)}] to [{lr_string(new_low)}, {lr_string(new_high)}]"
+            f"in the config, widen {key}: [{lr_string(low)}, {lr_string(high)}] to {wider_window(key, low, high, edges, config)}"
             + ", or raise extend_limit, which ended its extension"
             * config["extend_grid"]
         )
     return warnings
+
+
+def wider_window(key: str, low: float, high: float, edges: Collection[str], config: Config) -> str:
+    """Write the window that goes one learning rate of the grid beyond the ends named; `key` is that of a window of the config."""
+    benchmark = key.split(".")[1]
+    ratio = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["lr_grid"]["ratio"]
+    return f"[{lr_string(low / ratio if 'low' in edges else low)}, {lr_string(high * ratio if 'high' in edges else high)}]"

@@ -1,196 +1,209 @@
-"""Advise on a batch size from one's own sweep: learning rate, regime, what momentum buys, the largest free batch size."""
+"""Advise on batch size and learning rate from one's own sweep under a constant epoch budget."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from sgdnoise.analysis.bootstrap import LEVEL, Sweep, quantiles, sweep
-from sgdnoise.analysis.curves import predict
-from sgdnoise.analysis.regimes import FAMILIES, MIN_POINTS, ODDS, Fit, constant_epoch_runs, fit_sweep, summary
+from sgdnoise import benchmarks
+from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
+from sgdnoise.analysis.estimate import interval
+from sgdnoise.analysis.losses import LEVEL, OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
+from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
+from sgdnoise.analysis.regimes import constant_epoch_runs
+from sgdnoise.results.run import COMPLETED, MISSING
+from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import OPTIMIZERS
 
-Advice = dict[str, Any]
-UNKNOWN = "regime not decided"
+MARGIN = {True: 0.005, False: 0.01}  # our choices, by: is it an accuracy? Half a point, or 1 % of the best value
+UNKNOWN = "the noise is unknown: one run counts per cell"
 
 
-def recommend(cells: pd.DataFrame, benchmark: str, batch_size: int, protocol: dict[str, Any], extrapolate: bool) -> Advice:
-    """Return the advice for a batch size under the constant epoch budget of `cells`, ready for JSON.
+class Known(NamedTuple):
+    """The runs of one optimizer by batch size, and what is known of those of which anything is."""
 
-    The learning rates, effective ones, are those of all models by their probability, optimal for the test metric; their
-    intervals hold 95 %. Beyond the batch sizes measured there is no advice unless `extrapolate`, and then it says so; `edge_at`
-    names the batch sizes, of those measured next to this one, at which the optimum is beyond the learning rates measured.
+    runs: dict[int, pd.DataFrame]
+    points: dict[int, Point]
+
+
+def recommend(
+    cells: pd.DataFrame,
+    config: Config,
+    benchmark: str | None = None,
+    batch_size: int | None = None,
+    margin: float | None = None,
+    extrapolate: bool = False,
+    plan: bool = True,
+) -> list[Advice]:
+    """Return the advice on every benchmark, or one, of a study; `plan` looks for the seeds that would decide what is not.
+
+    With a batch size, learning rates are interpolated between those measured; beyond them that is an error unless `extrapolate`.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch size {batch_size}: give a positive whole number")
-    runs = constant_epoch_runs(cells)
-    runs = runs[runs["benchmark"] == benchmark]
-    if runs.empty:
-        raise ValueError(f"the table has no constant_epoch runs of {benchmark!r}; add the mode to its entry in the config")
-    metric, direction = next(iter(protocol["metrics"].items()))
-    optima = {name: sweep(runs[runs["optimizer"] == name], metric, direction) for name in OPTIMIZERS}
-    optima = {name: found for name, found in optima.items() if len(found.batch_sizes)}
-    fits = {name: fit_sweep(found, protocol["lr_grid"]) for name, found in optima.items()}
-    advice = {name: advise(name, optima[name], fits[name], batch_size, direction, extrapolate) for name in optima}
-    if all("refused" in one for one in advice.values()):
-        reasons = "; ".join(f"{name}: {one['refused']}" for name, one in advice.items())
-        raise ValueError(f"no advice for batch size {batch_size} of {benchmark}: {reasons or 'fewer than two learning rates'}")
-    for name, one in advice.items():
-        if name != "sgd" and "sgd" in optima:
-            one["over_sgd"] = over_sgd(one, advice["sgd"], optima[name], optima["sgd"], batch_size, direction)
-    return {
-        "benchmark": benchmark,
-        "batch_size": batch_size,
-        "num_epochs": float(runs["num_epochs"].iloc[0]),
-        "metric": metric,
-        "optimizers": advice,
-    }
-
-
-def advise(name: str, optima: Sweep, fit: Fit | None, batch_size: int, direction: str, extrapolate: bool) -> Advice:
-    """Return the advice on one optimizer, or why it is refused."""
-    smallest, largest = int(optima.batch_sizes[0]), int(optima.batch_sizes[-1])
-    outside = not smallest <= batch_size <= largest
-    if fit is None:
-        return {"refused": f"it takes {MIN_POINTS} batch sizes with two learning rates each, not {len(optima.batch_sizes)}"}
-    if outside and not extrapolate:
-        return {"refused": f"measured at batch sizes {smallest} to {largest} only; train more, or allow --extrapolate"}
-    x = np.log2(batch_size)
-    shares = {model: curves.weight / max(curves.weight.sum(), 1e-300) for model, curves in fit.curves.items()}
-    weight = np.concatenate([fit.probability[model] * share for model, share in shares.items()])
-    low, lr, high = (2**end for end in quantiles(np.concatenate([predict(one, x) for one in fit.curves.values()]), weight))
-    noise = sum(fit.probability[m] * shares[m][fit.curves[m].log_break > x].sum() for m in FAMILIES["break"])
-    curvature = sum(fit.probability[model] for model in FAMILIES["break"]) - noise
-    noise += fit.probability["power"] * (batch_size <= largest)  # beyond, a line says nothing of the regime
-    curvature += fit.probability["constant"] * (batch_size >= smallest)
-    momentum = OPTIMIZERS[name].momentum
-    beside = [int(np.searchsorted(optima.batch_sizes, batch_size, side)) - (side == "right") for side in ("left", "right")]
-    beside = sorted({min(max(point, 0), len(optima.batch_sizes) - 1) for point in beside})
-    return {
-        "lr": lr,
-        "lr_low": low,
-        "lr_high": high,
-        "torch": {"lr": lr * (1 - momentum), "momentum": momentum},
-        "regime": regime(noise, curvature),
-        "probability_noise": float(noise),
-        "probability_curvature": float(curvature),
-        "sweep": summary(fit),
-        "measured": [smallest, largest],
-        "extrapolated": outside,
-        "edge_at": [int(optima.batch_sizes[point]) for point in beside if optima.edge[0, point]],
-        "free_batch_size": free_batch_size(optima, direction),
-    }
-
-
-def regime(noise: float, curvature: float) -> str:
-    """Name the regime that is ODDS times as likely as all else.
-
-    >>> regime(0.9, 0.1), regime(0.5, 0.5)
-    ('noise-dominated', 'regime not decided')
-    """
-    if noise >= ODDS * (1 - noise):
-        return "noise-dominated"
-    return "curvature-dominated" if curvature >= ODDS * (1 - curvature) else UNKNOWN
-
-
-def standard_errors(optima: Sweep) -> np.ndarray:
-    """Return the spread of the metric over redraws of the seeds, (P,), nowhere below its median over the batch sizes.
-
-    A few runs agree by chance, and then their own spread says nothing.
-    """
-    spread = np.array([drawn[np.isfinite(drawn)].std() if np.isfinite(drawn).any() else np.nan for drawn in optima.mean[1:].T])
-    return np.maximum(spread, np.nanmedian(spread))
-
-
-def difference(value: float, errors: tuple[float, float], num_runs: int, num_compared: int = 1) -> Advice | None:
-    """Return a difference with its interval; None if it is not known, since too few runs completed.
-
-    The interval is Student's for the `num_runs` runs at both optima; it allows for the choice of the largest of
-    `num_compared` differences (Bonferroni).
-    """
-    if num_runs <= 2 or not np.isfinite([value, *errors]).all():
-        return None
-    half = stats.t.ppf(1 - (1 - LEVEL) / 2 / num_compared, num_runs - 2) * np.hypot(*errors)
-    return {"value": float(value), "low": float(value - half), "high": float(value + half)}
-
-
-def free_batch_size(optima: Sweep, direction: str) -> Advice:
-    """Return the largest measured batch size that loses nothing, the next one, and what that loses.
-
-    A batch size loses if its metric is worse than the best of the smaller ones by more than the runs at one learning rate
-    differ (one s.d., the median over the batch sizes), and if the interval of that loss excludes none; or if too few of its
-    runs completed. `next` is None if the largest batch size measured does not lose.
-    """
-    metric = optima.mean[0] * (1 if direction == "max" else -1)
-    error = standard_errors(optima)
-    free, loss = len(metric) - 1, None
-    while free > 0:
-        best = int(np.where(np.isnan(metric[:free]), -np.inf, metric[:free]).argmax())
-        num_runs = optima.num_runs[best] + optima.num_runs[free]
-        lost = difference(metric[best] - metric[free], (error[best], error[free]), num_runs, free)
-        shown = lost and lost["low"] > 0 and lost["value"] > np.nanmedian(optima.sd)
-        if np.isfinite(metric[free]) and not shown:
-            break
-        free, loss = free - 1, lost
-    following = int(optima.batch_sizes[free + 1]) if free + 1 < len(metric) else None
-    return {"batch_size": int(optima.batch_sizes[free]), "next": following, "loss": loss}
-
-
-def over_sgd(own: Advice, sgd: Advice, optima: Sweep, sgd_optima: Sweep, batch_size: int, direction: str) -> Advice | None:
-    """Return what an optimizer buys over SGD: gain in the metric, ratio of learning rates; None where one is not measured.
-
-    The metric between two measured batch sizes is that of a line through both; it is never extrapolated.
-    """
-    if any("refused" in one or one["extrapolated"] for one in (own, sgd)):
-        return None
-    (better, error), (worse, sgd_error) = (
-        [float(np.interp(np.log2(batch_size), np.log2(one.batch_sizes), value)) for value in (one.mean[0], standard_errors(one))]
-        for one in (optima, sgd_optima)
-    )
-    num_runs = min(optima.num_runs) + min(sgd_optima.num_runs)
-    gain = difference((better - worse) * (1 if direction == "max" else -1), (error, sgd_error), num_runs)
-    return {"gain": gain, "lr_ratio": own["lr"] / sgd["lr"]}
-
-
-def text(advice: Advice) -> str:
-    """Write advice for a person to read."""
-    metric = advice["metric"].replace("_", " ")
-    lines = [
-        f"{advice['benchmark']}, batch size {advice['batch_size']}, {advice['num_epochs']:g} epochs; optimal for {metric}.",
-        "Learning rates are effective ones, eps / (1 - momentum); intervals hold 95 %.",
-    ]
-    for name, one in advice["optimizers"].items():
-        label = OPTIMIZERS[name].label
-        if "refused" in one:
-            lines.append(f"{label}: no advice: {one['refused']}")
-            continue
-        if one["extrapolated"]:
-            lines.append(f"{label}: EXTRAPOLATED, measured at batch sizes {one['measured'][0]} to {one['measured'][1]} only:")
-        lines.append(f"{label}: learning rate {one['lr']:.3g} ({one['lr_low']:.3g} to {one['lr_high']:.3g})")
-        if one["edge_at"]:
-            sizes = " and ".join(map(str, one["edge_at"]))
-            lines.append(f"    EXTRAPOLATED: at batch size {sizes} the optimum is at the edge of the learning rates measured")
-        lines.append(f"    in torch: lr={one['torch']['lr']:.3g}, momentum={one['torch']['momentum']:g}")
-        lines.append(
-            f"    {one['regime']} (noise {one['probability_noise']:.0%}, curvature {one['probability_curvature']:.0%}); "
-            f"the sweep: {one['sweep']}"
+    if margin is not None and not 0 < margin < 1:
+        raise ValueError(
+            f"margin {margin:g}: give a number between 0 and 1: a difference of accuracies, or a share of other metrics"
         )
-        free = one["free_batch_size"]
-        lost = f"; {free['next']} loses {interval(free['loss'])}" if free["next"] else ", the largest measured"
-        lines.append(f"    largest batch size that loses nothing: {free['batch_size']}{lost}")
-        if bought := one.get("over_sgd"):
-            lines.append(
-                f"    over SGD: {metric} better by {interval(bought['gain'])}; learning rate {bought['lr_ratio']:.2g} times SGD's"
-            )
-    return "\n".join(lines)
+    if benchmark is not None and benchmark not in config["benchmarks"]:
+        raise ValueError(f"{benchmark!r} is not in this study; it has: {', '.join(config['benchmarks'])}")
+    runs = constant_epoch_runs(cells)
+    if benchmark is not None:
+        runs = runs[runs["benchmark"] == benchmark]
+    if runs.empty:
+        where = f"benchmarks.{benchmark}" if benchmark else "a benchmark"
+        raise ValueError(f"no runs under a constant epoch budget to advise from; add constant_epoch to {where} of the config")
+    found = [advise(some, str(name), config, margin, plan) for name, some in runs.groupby("benchmark", sort=False)]
+    if batch_size is None:
+        return [advice for advice, _ in found]
+    refused = [reason for advice, known in found for reason in ask(advice, known, batch_size, extrapolate)]
+    answered = [advice for advice, _ in found if any(one.asked and one.asked.lr for one in advice.optimizers)]
+    if not answered:
+        raise ValueError(f"no advice for batch size {batch_size}: {'; '.join(refused)}")
+    return answered
 
 
-def interval(value: Advice | None) -> str:
-    """Write a difference with its interval."""
-    if value is None:
-        return "an unknown amount, since too few runs completed"
-    shown = "" if value["low"] > 0 or value["high"] < 0 else ": nothing that the seeds show"
-    return f"{value['value']:.3g} ({value['low']:.3g} to {value['high']:.3g}){shown}"
+def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, plan: bool) -> tuple[Advice, dict[str, Known]]:
+    """Return the advice on one benchmark from its runs, and what is known of each optimizer."""
+    metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
+    share = MARGIN[metric.endswith("accuracy")] if margin is None else margin
+    known = {}
+    for optimizer in (one for one in OPTIMIZERS if one in set(runs["optimizer"])):
+        by_size = {int(str(size)): some for size, some in runs[runs["optimizer"] == optimizer].groupby("batch_size")}
+        points = {size: point(some, metric, direction) for size, some in by_size.items()}
+        known[optimizer] = Known(by_size, {size: one for size, one in points.items() if one})
+    optimizers = []
+    for optimizer, own in known.items():
+        rows = [row_of(size, some, own.points.get(size), metric, direction, config) for size, some in own.runs.items()]
+        best = min((np.median(one.trained) for one in own.points.values()), default=math.nan)
+        absolute = share if metric.endswith("accuracy") else share * abs(float(best))
+        judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, plan)
+        gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
+        optimizers.append(OptimizerAdvice(optimizer, OPTIMIZERS[optimizer].momentum, absolute, rows, free_up_to(rows), gains))
+    trained = runs[runs["status"] != MISSING]
+    devices = sorted(map(str, trained["device"].dropna().unique()))
+    return Advice(name, metric, float(runs["num_epochs"].iloc[0]), share, devices, optimizers), known
+
+
+def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:
+    """Return what is known of a batch size by itself: by the estimate, or without one by the paper's rule."""
+    trained = runs[runs["status"] != MISSING]
+    completed = trained[trained["status"] == COMPLETED]
+    by_lr = completed.groupby("lr")
+    usable = by_lr["seed"].size()[by_lr["seed"].size() >= by_lr["keep"].first()].index
+    row = Row(size, num_seeds=int(trained.groupby("lr").size().median()) if len(trained) else 0, num_lrs=trained["lr"].nunique())
+    for name, column, middle in (
+        ("examples_per_second", "examples_per_second", "median"),
+        ("seconds_per_run", "device_seconds", "mean"),
+    ):
+        if math.isfinite(value := float(trained[column].agg(middle))):
+            setattr(row, name, value)
+    if known is None:
+        chosen = select(lr_statistics(runs, metric, direction, metric), direction)
+        row.lr, row.metric = (value if math.isfinite(value) else None for value in (float(chosen["lr"]), float(chosen["mean"])))
+        row.note = (
+            "not trained"
+            if trained.empty
+            else f"too few runs completed, {len(completed)} of {len(trained)}"
+            if usable.empty
+            else UNKNOWN
+            if len(usable) > 1 or completed["keep"].max() == 1
+            else "only one learning rate at which enough runs completed: where the optimum is, is unknown"
+        )
+        return row
+    low, high = (float(np.clip(2**end, usable.min(), usable.max())) for end in interval(known.known.log_lr, LEVEL))
+    row.lr, row.lr_low, row.lr_high = float(np.clip(2 ** np.median(known.known.log_lr), low, high)), low, high
+    row.metric = float(np.median(known.trained)) * (1 if direction == "min" else -1)
+    if edge := known.known.edge:
+        name, optimizer = runs["benchmark"].iloc[0], runs["optimizer"].iloc[0]
+        start, end = config["benchmarks"][name]["constant_epoch"][optimizer][str(size)]
+        key = f"benchmarks.{name}.constant_epoch.{optimizer}.{size}"
+        window = wider_window(key, min(start, trained["lr"].min()), max(end, trained["lr"].max()), edge.split(), config)
+        row.widen = f"{key}: {window}"
+    return row
+
+
+def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: float, plan: bool) -> None:
+    """Add losses and words to the rows of one optimizer of which something is known, and what would decide those that are open."""
+    if len(rows) < 2:
+        for row in rows:
+            row.note = "no other batch size to compare it with"
+        return
+    found = losses([own.points[row.batch_size] for row in rows], margin)
+    for row, one in zip(rows, found, strict=True):
+        row.loss, row.loss_low, row.loss_high, row.word = one.loss, one.low, one.high, one.word
+    if not plan or all(one.word != OPEN for one in found):
+        return
+    num_seeds = max(row.num_seeds for row in rows)
+    seeds = deciding_seeds([own.runs[row.batch_size] for row in rows], metric, direction, margin, num_seeds)
+    for row, one, more in zip(rows, found, seeds, strict=True):
+        if one.word == OPEN and more:
+            where = [other for other, its in zip(rows, found, strict=True) if its.best or other is row]
+            row.more_seeds = more
+            row.minutes = more / 60 * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
+
+
+def num_used(row: Row, own: Known) -> int:
+    """Return how many learning rates an estimate rests on: more seeds are foreseen at these."""
+    low, high = own.points[row.batch_size].known.used
+    return int(own.runs[row.batch_size]["lr"].drop_duplicates().between(low, high).sum())
+
+
+def free_up_to(rows: list[Row]) -> int | None:
+    """Return the largest batch size up to which all, from the smallest, are free."""
+    found = None
+    for row in rows:
+        if row.word != "free":
+            break
+        found = row.batch_size
+    return found
+
+
+def gains_over(sgd: Known, own: Known) -> Iterator[Gain]:
+    """Compare an optimizer with SGD at every batch size that both have."""
+    shared = [size for size in own.points if size in sgd.points]
+    if not shared:
+        return
+    (value, trained), (sgd_value, sgd_trained) = (stacked([one.points[size] for size in shared]) for one in (own, sgd))
+    low, high = simultaneous(sgd_value - trained, sgd_trained - value)
+    middle = np.median(sgd_trained - trained, axis=0)
+    for size, *numbers in zip(shared, middle, low, high, strict=True):
+        yield Gain(size, *map(float, numbers))
+
+
+def ask(advice: Advice, known: dict[str, Known], batch_size: int, extrapolate: bool) -> Iterator[str]:
+    """Answer for one batch size: its own row, or a learning rate on the line between its neighbours; yield why there is none."""
+    for one in advice.optimizers:
+        own = known[one.optimizer]
+        one.asked = next((row for row in one.rows if row.batch_size == batch_size), None)
+        if one.asked is None:
+            try:
+                one.asked = between(batch_size, own.points, extrapolate)
+            except ValueError as error:
+                yield f"{advice.benchmark}, {one.optimizer}: {error}"
+        elif one.asked.lr is None:
+            yield f"{advice.benchmark}, {one.optimizer}: {one.asked.note}"
+
+
+def between(batch_size: int, points: dict[int, Point], extrapolate: bool) -> Row:
+    """Return a row whose learning rate is on the line, in logarithms, through the two batch sizes measured next to it."""
+    sizes = sorted(points)
+    if len(sizes) < 2:
+        raise ValueError(f"{len(sizes)} batch sizes with a known optimum, it takes two")
+    inside = sizes[0] <= batch_size <= sizes[-1]
+    if not inside and not extrapolate:
+        raise ValueError(f"measured at batch sizes {sizes[0]} to {sizes[-1]} only; train more, or allow --extrapolate")
+    first = int(np.clip(np.searchsorted(sizes, batch_size) - 1, 0, len(sizes) - 2))
+    left, right = sizes[first], sizes[first + 1]
+    share = math.log(batch_size / left) / math.log(right / left)
+    log_lr = (1 - share) * points[left].known.log_lr + share * points[right].known.log_lr
+    low, high = interval(log_lr, LEVEL)
+    how = "interpolated between" if inside else "EXTRAPOLATED beyond what was measured, by a line through"
+    note = f"nothing was trained here: learning rate {how} batch sizes {left} and {right}"
+    if edges := [str(size) for size in (left, right) if points[size].known.edge]:
+        note += f"; at {' and '.join(edges)} the optimum may lie beyond the learning rates trained"
+    return Row(batch_size, 2.0 ** float(np.median(log_lr)), 2.0**low, 2.0**high, note=note)

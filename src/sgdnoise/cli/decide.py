@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, STUDY, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.study.config import load_config
 
 
@@ -55,19 +54,32 @@ def claims(options: argparse.Namespace) -> None:
 
 @verb(
     "recommend",
-    "advise on a batch size from your own sweep under a constant epoch budget",
-    option("--benchmark", required=True, help="of which benchmark"),
-    option("--batch-size", required=True, type=COUNT, help="examples per update"),
-    FILE,
-    option("--cells", type=to_path, default="results/cells.csv", help="the table of `collect` (default: %(default)s)"),
+    "advise on batch size and learning rate from your own sweeps under a constant epoch budget",
+    option("--benchmark", help="of which benchmark (default: of each)"),
+    option("--batch-size", type=COUNT, help="at one batch size, interpolated if it was not trained (default: at each)"),
+    option(
+        "--margin",
+        type=number(float, 1e-12, 1e12),
+        help="a loss that counts as none: a difference of accuracies (default: 0.005), or a share of other metrics (default: 0.01)",
+    ),
+    option("--cells", type=to_path, help="the table of `collect` (default: that of the results folder of config.yaml)"),
+    option("--config", type=to_path, help="the grid that it belongs to (default: grid.json beside it)"),
     option("--extrapolate", action="store_true", help="advise beyond the batch sizes measured, too"),
     option("--json", action="store_true", help="print JSON"),
 )
 def recommend(options: argparse.Namespace) -> None:
-    """Print advice on a batch size."""
-    from sgdnoise.analysis.recommend import recommend, text
+    """Print advice on every benchmark of the study."""
+    from sgdnoise.analysis.advice import as_json, text
+    from sgdnoise.analysis.recommend import recommend
     from sgdnoise.results.tables import read_table
 
-    protocol = benchmarks.protocol(options.benchmark, options.file)
-    advice = recommend(read_table(options.cells), options.benchmark, options.batch_size, protocol, options.extrapolate)
-    print(json.dumps(advice, indent=2) if options.json else text(advice))
+    cells = options.cells
+    if cells is None:
+        cells = Path(load_config("config.yaml")["results"] if Path("config.yaml").exists() else "results") / "cells.csv"
+    grid = options.config or cells.with_name("grid.json")
+    for path in (cells, grid):
+        if not path.exists():
+            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+    chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
+    advice = recommend(read_table(cells), load_config(grid), **chosen)
+    print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

@@ -24,6 +24,7 @@ from sgdnoise.claims.paper import scale_note
 from sgdnoise.claims.verdicts import WORDS
 from sgdnoise.figures.claims import SECTIONS
 from sgdnoise.report import tables as shown
+from sgdnoise.report.advice import advice
 from sgdnoise.results.run import DIVERGED, MISSING
 from sgdnoise.study.config import Config
 from sgdnoise.study.figures import WHOLE_STUDY, caption
@@ -59,6 +60,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_runs=len(cells),
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
+        advice=advice(cells, config),
         roles=verdicts(tables["claims"].fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
