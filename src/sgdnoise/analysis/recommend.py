@@ -33,7 +33,7 @@ def recommend(cells: pd.DataFrame, benchmark: str, batch_size: int, protocol: di
     metric, direction = next(iter(protocol["metrics"].items()))
     optima = {name: sweep(runs[runs["optimizer"] == name], metric, direction) for name in OPTIMIZERS}
     optima = {name: found for name, found in optima.items() if len(found.batch_sizes)}
-    fits = {name: fit_sweep(found, protocol["lr_grid"]) for name, found in optima.items()}
+    fits = {name: fit_sweep(found) for name, found in optima.items()}
     advice = {name: advise(name, optima[name], fits[name], batch_size, direction, extrapolate) for name in optima}
     if all("refused" in one for one in advice.values()):
         reasons = "; ".join(f"{name}: {one['refused']}" for name, one in advice.items())
