@@ -78,7 +78,7 @@ def likelihood(x: np.ndarray, known: list[Estimate], windows: np.ndarray) -> Lik
     span = x[-1] - x[0]
     low, high = (np.round(end * STEPS) / STEPS for end in (windows.min() - span, windows.max() + span))
     ends = low + np.arange(round((high - low) * STEPS) + 1) / STEPS
-    table = np.stack([_density(one, *window, ends) for one, window in zip(known, windows, strict=True)])
+    table = np.stack([_density(one, first, last, ends) for one, (first, last) in zip(known, windows.tolist(), strict=True)])
     return Likelihood(x, FLOOR + table, float(ends[0] + 0.5 / STEPS), 1 / STEPS)
 
 

@@ -4,10 +4,11 @@ Below the break, the critical batch size, the optimal learning rate grows with t
 level (ICLR v5 sec. 3). `curves.py` has the models, `estimate.py` what is known of each optimum.
 
 Three families, equally likely before the data are seen, are compared by their evidence: `constant`, `power`, and a break
-(`broken`, `smooth`, `bent` alike). One is chosen if it is ODDS times as likely as the next and an interval agrees: the slope of a
-line through all batch sizes excludes LEAST_SLOPE (`constant`), or excludes 0 (`power`). A break must be BREAK_ODDS times as likely
-as the next. Otherwise the sweep is `undecided`: not identifiable. A break is called `smooth` or `bent` only if that is ODDS times
-as likely as `broken`. Intervals hold 95 % of the curves by weight; an end that no batch size bounds is 0 or infinite.
+(`broken`, `smooth`, `bent` alike). One is chosen if it is ODDS times as likely as the next, and if the slope of a line through all
+batch sizes excludes LEAST_SLOPE (`constant`), or 0 (`power`); otherwise the sweep is `undecided`: not identifiable. Evidence alone
+calls a quarter of the slopes of one half level where few batch sizes tell little. A break is called `smooth` or `bent` only if
+that is ODDS times as likely as `broken`. Intervals hold 95 % of the curves by weight; an end that no batch size bounds is 0 or
+infinite.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from sgdnoise.study.grid import lr_window
 FAMILIES = {"constant": ("constant",), "power": ("power",), "break": ("broken", "smooth", "bent")}
 UNDECIDED = "undecided"
 ODDS = 3  # our choice: "positive" evidence on the scale of Kass and Raftery (1995)
-BREAK_ODDS = 10  # our choice, by simulation (docs/statistics.md): what a break that is none reaches in fewer than 5 % of studies
 MIN_POINTS = 3  # two batch sizes have a line through them whatever the truth
 FACTORS = (2, 4, 8)  # our choice: how far beyond the batch sizes measured to look for those that would decide
 LEAST_SLOPE = 0.5  # of a noise regime in the paper: the LSTM's (ICLR v5 fig. 7c); elsewhere it is 1
@@ -83,9 +83,8 @@ def choose(probability: dict[str, float], low: float, high: float) -> str:
     'undecided'
     """
     first, second = ranked_families(probability)[:2]
-    odds = BREAK_ODDS if first == "break" else ODDS
     agrees = {"constant": low > -LEAST_SLOPE and high < LEAST_SLOPE, "power": low > 0 or high < 0, "break": True}
-    if not agrees[first] or probability_of(probability, first) < odds * probability_of(probability, second):
+    if not agrees[first] or probability_of(probability, first) < ODDS * probability_of(probability, second):
         return UNDECIDED
     best = max(FAMILIES[first], key=probability.__getitem__)
     return "broken" if first == "break" and probability[best] < ODDS * probability["broken"] else best

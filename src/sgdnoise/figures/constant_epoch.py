@@ -95,5 +95,5 @@ def slope_guide(axes: Axes, points: pd.DataFrame, shown: pd.DataFrame) -> None:
         label=GUIDE,
         zorder=0,
     )
-    lows, highs = (shown.filter(regex=f"lr_{end}$") for end in ("low", "high"))  # of the estimates too, if they are there
-    axes.set_ylim(lows.min(axis=None) / 1.5, highs.max(axis=None) * 1.8)
+    lows, highs = (shown.filter(regex=f"lr_{end}$").to_numpy(float) for end in ("low", "high"))  # the estimates' too, if there
+    axes.set_ylim(float(np.nanmin(lows)) / 1.5, float(np.nanmax(highs)) * 1.8)
