@@ -176,7 +176,7 @@ def test_a_level_sweep_is_above_its_break():
     assert "no lower limit of the break: add benchmarks.wrn_digits.constant_epoch.sgd." in row["decide"]
 
 
-@pytest.mark.parametrize(("num_points", "text"), [(3, "level, a break is not excluded"), (4, "level, no break above 28")])
+@pytest.mark.parametrize(("num_points", "text"), [(3, "level, a break is not excluded"), (4, "level, no break above 23")])
 def test_a_level_sweep_says_what_it_excludes(num_points, text):
     assert summary(fitted(made_up(BATCH_SIZES[:num_points], np.zeros(num_points), noise=0.01))) == text
 
@@ -206,8 +206,8 @@ def test_three_batch_sizes_are_undecided_and_the_cells_named_would_decide():
     for model, models in (("power", ["power"]), ("smooth", ["broken", "smooth", "bent"])):
         truth = {size: expected_log_lr(fit, model, np.log2(size))[1] for size in added}
         assert all(json.loads(window)[0] < 2 ** truth[int(size)] < json.loads(window)[1] for size, window in lines.items())
-        both = dict(zip(sizes, log_lr, strict=True)) | {size: round(optimum) for size, optimum in truth.items()}
-        assert decided(sorted(both), [both[size] for size in sorted(both)])["model"] in models
+        both = dict(zip(sizes, log_lr, strict=True)) | truth
+        assert fitted(made_up(sorted(both), [both[size] for size in sorted(both)])).model in models
 
 
 def test_too_few_batch_sizes_are_undecided_and_have_every_column():
@@ -280,10 +280,12 @@ PAPER = {
 
 
 def paper_fit(name):
-    """Fit optima that are known to half a step of the grid."""
+    """Fit optima that are known to half a step of the grid, but for 1 in 12: of 6 that the authors publish twice 1 differs, by a step."""
     batch_sizes, lrs, lr_grid = PAPER[name]
     half = np.log2(lr_grid["ratio"]) / 2
-    places, nothing = np.log2(lrs)[:, None] + np.linspace(-half, half, NUM_DRAWS), np.zeros(NUM_DRAWS)
+    within, nothing = np.linspace(-half, half, 12 * 100), np.zeros(12 * 100)
+    within[::12] *= 3
+    places = np.log2(lrs)[:, None] + within
     known = [Estimate(log_lr, nothing, nothing, 0.0, 0.0, 0.0) for log_lr in places]
     return fit_models(likelihood(np.log2(batch_sizes), known, np.log2(lrs)[:, None] + [-2, 2]))
 
@@ -294,7 +296,7 @@ def paper_fit(name):
         (("WRN", "sgd"), "broken", 9, 1),  # slope 1 up to 512
         (("WRN", "warmup"), "broken", 11, 1),  # up to 2048
         (("LSTM", "sgd"), "bent", 6, 0.5),  # square root up to 64, then falling
-        (("LSTM", "momentum"), "power", None, 0.5),  # up to 256; one level step at the end does not show a break
+        (("LSTM", "momentum"), "undecided", None, 0.5),  # up to 256; one level step at the end: a line, or a break
         (("autoencoder", "sgd"), "smooth", 5, 1),  # 16 to 64
     ],
 )
@@ -433,12 +435,8 @@ def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
     cells = pd.concat([advised_cells, made_up([64, 128], [1.0, 2], optimizer="momentum_warmup")])
     tables = {"cells": cells, "optimum": optimum_table(cells, STUDY)}
     tables["optimum"]["at_edge"] = tables["optimum"]["batch_size"] == 512
-    drawn = []
-    for run in "ab":
-        figure = figures.draw("regimes", tables, "wrn_digits", WRN, {"dpi": 60})
-        figures.save(figure, [tmp_path / f"{run}.png"], {"dpi": 60})
-        drawn.append((tmp_path / f"{run}.png").read_bytes())
-    assert drawn[0] == drawn[1]
+    figure = figures.draw("regimes", tables, "wrn_digits", WRN, {"dpi": 60})
+    figures.save(figure, [tmp_path / "regimes.png"], {"dpi": 60})
     sgd, momentum, warmup = figure.axes[:3]
     assert sgd.get_title().startswith("SGD\nbroken at ")
     low, high = sgd.patches[0].get_x(), sgd.patches[0].get_x() + sgd.patches[0].get_width()

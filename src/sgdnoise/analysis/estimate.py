@@ -175,11 +175,15 @@ def _draw(
     flat = shape.reshape(-1, len(x)).T
     to_grid = (len(scale), *shape.shape[:2])
     mean_shape = (weight @ flat).reshape(to_grid) / total
-    square = (weight @ flat**2).reshape(to_grid) - total * mean_shape**2
+    second = (weight @ flat**2).reshape(to_grid)
+    square = second - total * mean_shape**2
+    alike = square <= 1e-9 * second  # a shape with the same value at every learning rate says nothing: two, and a parabola midway
+    square = np.where(alike, second, square)
     size = (((weight * mean) @ flat).reshape(to_grid) - total * mean_shape * mean_y) / square
     residual = (weight * mean**2).sum(axis=1)[:, None, None] - total * mean_y**2 - size**2 * square
     log_weight = np.log(weight).sum(axis=1)[:, None, None] / 2 - np.log(total) / 2
     log_posterior = special.log_ndtr(size * np.sqrt(square)) - residual / 2 + log_weight
+    log_posterior = np.where(alike, -np.inf, log_posterior)
     posterior = np.exp(log_posterior - log_posterior.max()).ravel()
 
     cumulated = np.cumsum(posterior)

@@ -102,7 +102,7 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 def label(figure: Figure, title: str, caption: str) -> None:
     """Put a title above and a caption below a figure, wrapped to its width."""
-    width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
+    width = int(figure.get_figwidth() * 15)  # characters of the caption; the title's are larger
     lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")

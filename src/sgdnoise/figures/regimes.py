@@ -55,7 +55,7 @@ def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, name: str) -> None:
     look = figures.look(name)
     if fit and fit.model != UNDECIDED:
         found = estimates(fit)
-        x = np.linspace(fit.known.x[0], fit.known.x[-1], 60)
+        x = np.linspace(fit.known.x[0], fit.known.x[-1], 30)
         if fit.model in FAMILIES["break"]:
             low, high = max(found["break_low"], 2 ** x[0]), min(found["break_high"], 2 ** x[-1])
             axes.axvspan(low, high, color="0.85", zorder=0)
