@@ -457,10 +457,10 @@ def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
 def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
     """95 % intervals of break, both slopes and learning rate, over breaks and levels anywhere between the grid's steps.
 
-    Slope 1 on two grids of factor 2 is the hard case: all quantisation errors below the break are the same. Of 120
-    studies 95 % intervals hold 114; fewer than 107 have a probability of 1 %. None: any slope from 0.4 to 1.2.
+    Slope 1 on two grids of factor 2 is the hard case: all quantisation errors below the break are the same. Of 40
+    studies 95 % intervals hold 38; fewer than 35 have a probability of 1 %. None: any slope from 0.4 to 1.2.
     """
-    random, num = np.random.default_rng(0), 120
+    random, num = np.random.default_rng(0), 40
     held = np.zeros(4)
     for study in range(num):
         truth = slope or random.uniform(0.4, 1.2)
@@ -477,7 +477,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
             lr["lr_low"] <= 2 ** broken_line(64, log_break, truth, level) <= lr["lr_high"],
         ]
     print(f"slope {slope}, noise {noise}: break, slope below, slope above, learning rate held in {held / num}")  # pytest -s
-    assert (held >= 107).all()
+    assert (held >= 35).all()
 
 
 @pytest.mark.slow
