@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv

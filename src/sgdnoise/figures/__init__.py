@@ -36,10 +36,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     "momentum": {"color": "#d9772b", "marker": "s", "linestyle": "--"},
     "momentum_warmup": {"color": "#5fae8b", "marker": "^", "linestyle": "-."},
 }
-OTHER_LOOK = {"color": "0.5", "marker": "D", "linestyle": ":"}  # of an optimizer that is not the paper's
+OTHER_LOOK = {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))}  # of an optimizer that is not the paper's
 MARKERS = ["o", "s", "^", "D"]
 SELECTION = "Learning rates selected on the test set, as in the paper."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
+ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
@@ -95,7 +96,7 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 def label(figure: Figure, title: str, caption: str) -> None:
     """Put a title above and a caption below a figure, wrapped to its width."""
-    width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
+    width = int(figure.get_figwidth() * 15)  # characters of the caption; the title's are larger
     lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
@@ -158,15 +159,31 @@ def look(name: str) -> dict[str, Any]:
 def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:
     """Draw a line through points with error bars; hollow markers where `at_edge`.
 
-    Each look is moved sideways by a few percent, so that lines which coincide are all seen.
+    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen.
     """
     points = points.sort_values(x)
-    moved = points[x] * 2.0 ** (0.06 * MARKERS.index(look["marker"]) - 0.03)
+    moved = points[x] * sideways(look)
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
     hollow = (points["at_edge"] | (points["num_missing"] > 0)).to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
     if hollow.any():
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
+
+
+def sideways(look: dict[str, Any]) -> float:
+    """Return the factor by which the points of an optimizer are moved."""
+    return 2.0 ** (0.03 * MARKERS.index(look["marker"]) - 0.045)
+
+
+def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any]) -> str:
+    """Draw the estimated optimal learning rates with their 95 % intervals, if the table has them; return what the caption says."""
+    points = points.dropna(subset="fit_lr") if "fit_lr" in points else points.head(0)
+    if points.empty:
+        return ""
+    moved = points[x] * sideways(look)
+    axes.vlines(moved, points["fit_lr_low"], points["fit_lr_high"], color=look["color"], alpha=0.25, linewidth=4, zorder=1)
+    axes.plot(moved, points["fit_lr"], color=look["color"], marker="_", markersize=9, alpha=0.6, linestyle="none", zorder=1)
+    return f" {ESTIMATES}"
 
 
 def plot_paper(axes: Axes, points: pd.DataFrame, x: str, y: str, linestyle: str) -> None:
