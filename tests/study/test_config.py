@@ -425,7 +425,7 @@ def test_settings_of_ones_own_have_the_type_of_their_default(tmp_path, setting, 
         ),
         ('{"default": 1, "to": 4}', "[]", r"PROTOCOL\['settings'\]\['part'\]: \[\] is not a list of choices"),
         ('"Mine"', "TITLE", "PROTOCOL is read without running the file"),
-        ('"Mine",', '"Mine"', "not Python"),
+        ('"Mine",', '"Mine"', "cannot be read as Python|line"),
         ("PROTOCOL = {", "PROTOCOL = 3\nOTHER = {", "PROTOCOL is not a dictionary"),
     ],
 )

@@ -91,7 +91,6 @@ FAILS = {
     ),
     "start": ([("order, start):", "order, 0):")], ["runs: an interrupted run ends elsewhere: let `batches` begin"]),
     "error": ([("x, y = batch\n", "x, y = batc\n")], [r"loss: NameError: name 'batc' .*own.py, line 40\)"]),
-    "import": ([("import numpy as np", "import numpy as np, nowhere")], ["load: ModuleNotFoundError.*line 3"]),
     "attention": (
         [("    return network", "    return Attention()"), ("def loss", "ATTENTION\n\n\ndef loss")],
         [r"second derivative: torch has no .*sdpa_kernel\(torch.nn.attention.SDPBackend.MATH\)"],
@@ -111,6 +110,11 @@ def test_every_fault_is_one_line_that_says_what_to_change(kind, tmp_path):
     assert all("\n" not in line for line in found)
     for line, pattern in zip(found[-len(wanted) :], wanted[-len(found) :], strict=True):
         assert re.match(pattern, line), line
+
+
+def test_a_module_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"own\.py: No module named 'nowhere'; a module of your own belongs into the folder"):
+        check(tmp_path, [("import numpy as np", "import numpy as np, nowhere")])
 
 
 def test_all_faults_are_listed(tmp_path):
@@ -155,8 +159,11 @@ def test_the_loop_names_a_parameter_without_a_gradient(tmp_path):
         ([('{"test_mse": "min"}', '["test_mse"]')], "the first has to be a test metric"),
         ([('"test_mse": "min"', '"test_a/b": "min"')], "'test_a/b': write test_ or train_"),
         ([('"test_mse": "min"', '"test_mse": "min", "mse": "min"')], "'mse': write test_ or train_"),
-        ([('"settings": {}', '"settings": {}, "labels": {"test_ms": "x"}')], "labels: 'test_ms' is none of its metrics test_mse"),
-        ([('a table"', 'a {table}"')], "title: only {num_train} may stand in braces"),
+        (
+            [('"settings": {}', '"settings": {}, "labels": {"test_ms": "x"}')],
+            "'labels'.: 'test_ms' is none of its metrics test_mse",
+        ),
+        ([('a table"', 'a {table}"')], "'title'.: only {num_train} may stand in braces"),
         ([("def build():", "def build(:")], "own.py, line 34: invalid syntax"),
         ([('"num_train": 342', '"num_train": len(range(342))')], "own.py, line 11: PROTOCOL is read without running the file"),
     ],

@@ -109,6 +109,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
         file = path.open("rb")  # apart: a file that cannot be opened may well be good
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is corrupt (a folder); {REMEDY}") from error
     try:
         with file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
