@@ -46,7 +46,8 @@ class Estimate:
     """Draws from what is known of one point's optimum, (NUM_DRAWS,) each.
 
     `log_lr` is log2 of the optimal learning rate, `value` the metric there and `train` the train metric there. `below` and `above`
-    are the shares of the posterior beyond the learning rates trained. `sd` is that of a run.
+    are the shares of the posterior beyond the learning rates trained. `sd` is that of a run. `used` are the lowest and the highest
+    of the learning rates that it rests on.
     """
 
     log_lr: np.ndarray
@@ -55,6 +56,7 @@ class Estimate:
     below: float
     above: float
     sd: float
+    used: tuple[float, float]
 
     @property
     def edge(self) -> str:
@@ -68,8 +70,11 @@ def interval(draws: np.ndarray, level: float = 0.9) -> tuple[float, float]:
     return low, high
 
 
-def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str) -> Estimate | None:
+def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str, more: int = 0) -> Estimate | None:
     """Estimate the optimum of a metric at one point of the grid from its `runs`, rows of cells.csv.
+
+    With `more`, foresee the estimate that so many further runs at each learning rate `used` would lead to, were their means, their
+    spread and the share of them that completes as measured.
 
     A learning rate counts if enough of its runs completed; one beside them at which they diverged bounds the optimum. None where
     nothing can be said: fewer than two learning rates count, or none with two runs, so that the noise of a run is unknown.
@@ -90,6 +95,8 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str)
     if df == 0:
         return None
     variance, train_variance = (float(swept[name].to_numpy(float)[near].sum() / df) for name in ("squares", "train_squares"))
+    count = count * np.where(near, 1 + more / swept["num"].to_numpy(float), 1)
+    df = float((count[near] - 1).sum())
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
     low, high = max(ends[0], x[near][0] - REACH), min(ends[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
@@ -105,6 +112,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str)
         0.0 if diverged_below else float((log_lr < x[0]).mean()),
         0.0 if diverged_above else float((log_lr > x[-1]).mean()),
         float(np.sqrt(variance)),
+        (float(swept.index[near][0]), float(swept.index[near][-1])),
     )
 
 
@@ -138,6 +146,7 @@ def _swept(runs: pd.DataFrame, metric: str, train_metric: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "keep": by_lr["keep"].first(),
+            "num": by_lr.size(),
             "count": count,
             "mean": values.mean(),
             "squares": (values.var() * (count - 1)).fillna(0),

@@ -297,7 +297,9 @@ def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
         raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
     if "seeds" in override:
         seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
-        return [replace(cell, seeds=seeds, keep=keep, added=()) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
+        return [
+            replace(cell, seeds=seeds, keep=keep, added=()) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)
+        ]
     return [_with_more(cell, override["add_seeds"]) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
 
 
