@@ -185,10 +185,12 @@ def _draw(
     to_grid = (len(scale), *shape.shape[:2])
     mean_shape = (weight @ flat).reshape(to_grid) / total
     square = (weight @ flat**2).reshape(to_grid) - total * mean_shape**2
+    level = square <= 1e-9 * total * mean_shape**2  # as of two learning rates with the optimum midway: says nothing of the size
+    square = np.where(level, 1, square)
     size = (((weight * mean) @ flat).reshape(to_grid) - total * mean_shape * mean_y) / square
     residual = (weight * mean**2).sum(axis=1)[:, None, None] - total * mean_y**2 - size**2 * square
     log_weight = np.log(weight).sum(axis=1)[:, None, None] / 2 - np.log(total) / 2
-    log_posterior = special.log_ndtr(size * np.sqrt(square)) - residual / 2 + log_weight
+    log_posterior = np.where(level, -np.inf, special.log_ndtr(size * np.sqrt(square)) - residual / 2 + log_weight)
     posterior = np.exp(log_posterior - log_posterior.max()).ravel()
 
     cumulated = np.cumsum(posterior)

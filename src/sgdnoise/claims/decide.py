@@ -19,7 +19,7 @@ from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import lr_string, window_key
+from sgdnoise.study.grid import lr_string, lr_window, window_key
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
 
@@ -78,7 +78,7 @@ def open_keys(decided: Decided, *states: str) -> list[Key]:
 
 def rows_of(key: Key, study: Study) -> pd.DataFrame:
     """Return the rows of optimum.csv of a quantity's point in its budget mode."""
-    rows = study.optimum[(study.optimum[["benchmark", "mode", "optimizer"]] == key[:3]).all(axis=1)]
+    rows = study.optimum[(study.optimum[["benchmark", "mode", "optimizer"]] == list(key[:3])).all(axis=1)]
     return rows[[swept_of(row) == key[3] for row in rows.to_dict("records")]]
 
 
@@ -94,19 +94,18 @@ def runs_of(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
 def more_seeds(decided: Decided, study: Study) -> Advice:
     """Say how many seeds more would decide a claim that noise leaves open."""
     keys = open_keys(decided, NOISE)
-    ahead = (
-        study.found | {name: one for key in keys for name, one in foresee(key, more, study).items()} for more in foresight.LADDER
-    )
+    tried = (*foresight.LADDER, foresight.ALL)
+    ahead = (study.found | {name: one for key in keys for name, one in foresee(key, more, study).items()} for more in tried)
     more, low, high, chance, coarse = foresight.foresight(decided, study.found, ahead)
     if np.isinf(more):
         labels = "; ".join(one.contrast.label for one in decided.outcomes if one.state == NOISE)
         why = (
-            "hardly narrow that: its learning rates are too far apart, or too few"
+            "learning rates are too far apart, or too few"
             if coarse
-            else "find it at the end of what agrees"
+            else "value lies too near the end of what agrees for its noise"
         )
         return Advice(
-            f"{foresight.LADDER[-1]} seeds more would decide with a probability of {chance:.2f} only: {labels}: they {why}"
+            f"{foresight.LADDER[-1]} seeds more would decide with a probability of {chance:.2f} only: {labels}: its {why}"
         )
     last = f"over {foresight.LADDER[-1]}" if np.isinf(high) else f"{high:.0f}"
     return seeds_advice(keys, int(more), f" ({low:.0f} to {last}, as the effect is uncertain)", study)
@@ -197,11 +196,12 @@ def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> t
     runs = runs_of(rows, study)
     entry = study.config["benchmarks"][benchmark]
     key = window_key(mode, rows["budget"].iloc[0], rows["batch_size"].iloc[0])
+    lr_grid = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]
     low, high = entry[mode][optimizer][key]
-    ratio = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]["ratio"]
-    low, high = (low / ratio if "low" in ends else low), (high * ratio if "high" in ends else high)
+    lrs = lr_window(low / lr_grid["ratio"], high * lr_grid["ratio"], **lr_grid)
+    first, last = (lrs[0] if "low" in ends else lr_string(low)), (lrs[-1] if "high" in ends else lr_string(high))
     seconds = len(ends) * entry["seeds"]["num"] * runs.loc[runs["status"] == COMPLETED, "device_seconds"].mean()
-    return f"benchmarks.{benchmark}.{mode}.{optimizer}.{key}: [{lr_string(low)}, {lr_string(high)}]", seconds
+    return f"benchmarks.{benchmark}.{mode}.{optimizer}.{key}: [{first}, {last}]", seconds
 
 
 def duration(seconds: float) -> str:
@@ -218,12 +218,12 @@ def duration(seconds: float) -> str:
 
 
 def listed(claims: pd.DataFrame, regimes: pd.DataFrame) -> list[str]:
-    """Write what the tables say would decide what they leave open: the cheapest first, then what has no time."""
-    advised = claims[claims["decide"].fillna("") != ""].sort_values("decide_seconds", kind="stable", na_position="last")
+    """Write what claims.csv and regimes.csv say would decide what they leave open: the cheapest first, then what has no time."""
     found = []
-    for one in advised.to_dict("records"):
-        found += [f"claim {one['claim']} ({one['role']}), {one['benchmark']}: {one['decide']}"]
-        found += [f"    {line}" for line in str(one["decide_lines"]).split("; ") if one["decide_lines"]]
-    for one in regimes[regimes["decide"].fillna("") != ""].to_dict("records"):
-        found += [f"regimes, {one['benchmark']}, {one['optimizer']}, {one['metric']}: {one['decide']}"]
+    for one in claims.dropna(subset="decide").sort_values("decide_seconds", kind="stable").to_dict("records"):
+        found.append(f"claim {one['claim']} ({one['role']}), {one['benchmark']}: {one['decide']}")
+        if isinstance(one["decide_lines"], str):
+            found += [f"    {line}" for line in one["decide_lines"].split("; ")]
+    for one in regimes.dropna(subset="decide").to_dict("records"):
+        found.append(f"regimes, {one['benchmark']}, {one['optimizer']}, {one['metric']}: {one['decide']}")
     return found or ["everything is decided, or lacks cells that `needs` in claims.csv names"]

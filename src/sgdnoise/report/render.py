@@ -55,7 +55,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_runs=len(cells),
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
-        roles=verdicts(tables["claims"].fillna("")),
+        roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
         warnings=edge_warnings(optimum, config),
