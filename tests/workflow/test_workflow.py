@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, changed
@@ -89,6 +90,18 @@ def test_changing_the_seeds_of_one_cell_runs_that_cell(study):
     counts, trained = jobs(study)
     assert trained == [CELL.format("sgd", 256, "0.08").replace("0-1", "0-2")]
     assert counts == {"train": 1, "freeze": 1, **AFTER_CELLS}
+
+
+def test_adding_seeds_runs_these_alone(study):
+    override = {"benchmark": "autoencoder_digits", "optimizer": "sgd", "batch_size": 256, "add_seeds": 2}
+    write_config(study, overrides=[override])
+    added = CELL.format("sgd", 256, "0.08").replace("0-1", "2-3")
+    counts, trained = jobs(study)
+    assert trained == [added]
+    assert counts == {"train": 1, "freeze": 1, **AFTER_CELLS}
+    snakemake(study, "results/cells.csv")
+    cells = pd.read_csv(study / "results/cells.csv").query("optimizer == 'sgd' and batch_size == 256")
+    assert cells["seed"].tolist() == [0, 1, 2, 3]
 
 
 def test_changing_the_style_draws_and_does_not_train(study):

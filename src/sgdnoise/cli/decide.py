@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.study.config import load_config
 
 
@@ -40,17 +40,40 @@ def regimes(options: argparse.Namespace) -> None:
 @verb("claims", "decide the paper's claims from the optima", STUDY, CELLS, OPTIMUM, CSV)
 def claims(options: argparse.Namespace) -> None:
     """Write claims.csv, and say how many verdicts there are of each kind."""
-    from sgdnoise.claims.verdicts import claims_table
+    import pandas as pd
+
+    from sgdnoise.claims.decide import Study, advice_columns
+    from sgdnoise.claims.measurements import measure
+    from sgdnoise.claims.verdicts import decide_claims, row
     from sgdnoise.results.tables import read_table
 
-    entries = load_config(options.config)["benchmarks"]
+    config, cells, optimum = load_config(options.config), read_table(options.cells), read_table(options.optimum)
+    entries = config["benchmarks"]
     protocols = {name: benchmarks.protocol(name, entry.get("file")) for name, entry in entries.items()}
     sibling_of = {name: protocol["sibling_of"] for name, protocol in protocols.items() if "sibling_of" in protocol}
-    table = claims_table(read_table(options.optimum), sibling_of, read_table(options.cells))
+    found = measure(optimum, cells)
+    decided = decide_claims(optimum, sibling_of, found)
+    table = pd.DataFrame(map(row, decided)).join(advice_columns(decided, Study(config, cells, optimum, found)))
     write_csv(table, options.out)
     for role, rows in table.groupby("role", sort=False):
         counts = rows["verdict"].value_counts()
         print(f"{role}: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}")
+
+
+@verb("decide", "list what would decide what a study leaves open, the cheapest first, as lines for its config", CONFIG)
+def decide(options: argparse.Namespace) -> None:
+    """Print what would decide the claims, with the time it takes, and the regimes."""
+    import pandas as pd
+
+    from sgdnoise.claims.decide import listed
+    from sgdnoise.results.tables import read_table
+
+    results, tables = Path(load_config(options.config)["results"]), []
+    for path in (results / "claims.csv", results / "regimes.csv"):
+        tables.append(read_table(path) if path.exists() else pd.DataFrame())
+        if "decide" not in tables[-1]:
+            raise ValueError(f"{path} is missing, or of an earlier version; make it with: snakemake --cores all --force {path}")
+    print("\n".join(listed(*tables)))
 
 
 @verb(

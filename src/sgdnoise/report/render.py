@@ -61,7 +61,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
         advice=advice(cells, config),
-        roles=verdicts(tables["claims"].fillna("")),
+        roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
         warnings=edge_warnings(optimum, config),

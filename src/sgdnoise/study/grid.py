@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -28,7 +29,8 @@ class Cell:
     """One point of the grid with a block of seeds: one process, one HDF5 file.
 
     The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
-    string, `seeds` is "first-last".
+    string, `seeds` is "first-last". Before it is `split`, a cell has all seeds of its learning rate: its own block, of which
+    `keep` count, and then blocks `added` by overrides, so many seeds each.
     """
 
     benchmark: str
@@ -43,6 +45,7 @@ class Cell:
     settings: str
     evaluations: int
     file: str | None = None
+    added: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:
@@ -105,8 +108,14 @@ def seed_range(seeds: str) -> range:
 def cells(config: Config) -> list[Cell]:
     """Expand a validated config into its cells; a cell that several modes or windows share is listed once.
 
-    Where optima are bracketed with few seeds first, these are a cell and the others are a second one.
+    Seeds that an override adds are a cell of their own; where optima are bracketed with few seeds first, so are these.
     """
+    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
+    return [part for cell in whole_cells(config) for part in split(cell, num_first)]
+
+
+def whole_cells(config: Config) -> list[Cell]:
+    """Expand a validated config into its learning rates, each with all of its seeds."""
     found: dict[tuple, Cell] = {}
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"]):
@@ -118,16 +127,27 @@ def cells(config: Config) -> list[Cell]:
     expanded = list(found.values())
     for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}")
-    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
-    return [part for cell in expanded for part in split(cell, num_first)]
+    return expanded
+
+
+def own_seeds(cell: Cell) -> int:
+    """Count the seeds of a whole cell that no override has added."""
+    return len(seed_range(cell.seeds)) - sum(cell.added)
 
 
 def split(cell: Cell, num_first: int) -> list[Cell]:
-    """Cut the block of seeds of a cell after its first `num_first`, if that leaves seeds on both sides."""
-    seeds = seed_range(cell.seeds)
-    if not 0 < num_first < len(seeds):
+    """Cut a whole cell where overrides have added seeds, and its own block after the first `num_first`, if that cuts it.
+
+    Of all its runs the same share counts as of its own, rounded down.
+    """
+    num_own = own_seeds(cell)
+    firsts = [num_first, num_own - num_first] if 0 < num_first < num_own else [num_own]
+    if len(sizes := [*firsts, *cell.added]) == 1:
         return [cell]
-    return [replace(cell, seeds=f"{block[0]}-{block[-1]}") for block in (seeds[:num_first], seeds[num_first:])]
+    seeds = seed_range(cell.seeds)
+    keep = cell.keep * len(seeds) // num_own
+    blocks = [seeds[end - size : end] for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
+    return [replace(cell, seeds=f"{block[0]}-{block[-1]}", keep=keep, added=()) for block in blocks]
 
 
 def cell(
@@ -249,15 +269,33 @@ def window_key(mode: str, budget: str, batch_size: int) -> str:
 
 def matches(cell: Cell, override: Config) -> bool:
     """Say whether an override of the config is about a cell."""
-    wanted = {key: lr_string(value) if key == "lr" else value for key, value in override.items() if key != "seeds"}
-    return all(getattr(cell, key) == value for key, value in wanted.items())
+    wanted = {key: value for key, value in override.items() if key not in ("seeds", "add_seeds", "lr")}
+    low, high = _lr_range(override["lr"]) if "lr" in override else (0, math.inf)
+    return low <= float(cell.lr) <= high and all(getattr(cell, key) == value for key, value in wanted.items())
+
+
+def _lr_range(wanted: float | list[float]) -> tuple[float, float]:
+    """Read a learning rate, or the lowest and the highest, as the paths of cells have them."""
+    low, high = wanted if isinstance(wanted, list) else (wanted, wanted)
+    return float(lr_string(low)), float(lr_string(high))
 
 
 def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
-    """Give the cells that an override names its block of seeds."""
-    seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+    """Give the cells that an override names its block of seeds, or so many seeds more."""
+    if ("seeds" in override) == ("add_seeds" in override):
+        raise ValueError(f"config: {where}: give either seeds, in place of the benchmark's, or add_seeds, so many more")
     chosen = [matches(cell, override) for cell in expanded]
     if not any(chosen):
-        wanted = {key: value for key, value in override.items() if key != "seeds"}
+        wanted = {key: value for key, value in override.items() if key not in ("seeds", "add_seeds")}
         raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
-    return [replace(cell, seeds=seeds, keep=keep) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
+    if "seeds" in override:
+        seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+        return [
+            replace(cell, seeds=seeds, keep=keep, added=()) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)
+        ]
+    return [_with_more(cell, override["add_seeds"]) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
+
+
+def _with_more(cell: Cell, num: int) -> Cell:
+    seeds = seed_range(cell.seeds)
+    return replace(cell, seeds=f"{seeds[0]}-{seeds[-1] + num}", added=(*cell.added, num))
