@@ -9,8 +9,9 @@ import yaml
 from conftest import own_benchmark
 
 from sgdnoise import benchmarks, figures
+from sgdnoise.analysis.advice import text
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.analysis.recommend import recommend, text
+from sgdnoise.analysis.recommend import recommend
 from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.report.render import render
@@ -87,7 +88,8 @@ def test_any_metrics_are_shown_everywhere(kind, tmp_path):
         assert all(figures.metric_label(metric, protocol) in words for metric in (test, train))
     claims = claims_table(tables["optimum"], {"own": "wrn_cifar10"}, cells)
     assert figures.metric_words(test, protocol) in render(config, tables | {"claims": claims}, pictures)
-    assert test.replace("_", " ") in text(recommend(cells, "own", 16, protocol, False))
+    (advice,) = recommend(cells, config)
+    assert test.replace("_", " ") in text(advice)
 
 
 def test_a_label_is_its_benchmarks_own_business():
