@@ -17,7 +17,7 @@ from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 gc.set_threshold(100_000, 50, 100)
 
 # Of every process that is started here: a file random.py in the working folder is not the library's.
-os.environ["PYTHONSAFEPATH"] = "1"
+os.environ.update(PYTHONSAFEPATH="1")
 
 
 def hang_up(signum, frame):
