@@ -75,8 +75,8 @@ def recommend(options: argparse.Namespace) -> None:
     """Print advice on every benchmark of the study."""
     import pandas as pd
 
-    from sgdnoise.analysis.advice import as_json, text
     from sgdnoise.analysis.recommend import recommend
+    from sgdnoise.analysis.wording import as_json, text
 
     cells = options.cells
     if cells is None:
