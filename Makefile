@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu bench-sweeps scale clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu bench-sweeps scale calibration power clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -108,6 +108,14 @@ bench-gpu: $(VENV)/.ready
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready
 	python performance/scale.py
+
+# How often the intervals and verdicts are wrong, on studies whose truth is known (about an hour); whether the full study can decide
+# what the paper states (ten minutes).
+calibration: $(VENV)/.ready
+	python performance/calibration.py
+
+power: $(VENV)/.ready
+	python performance/power.py
 
 clean:
 	rm -rf $(filter-out results/reference,$(wildcard results/*)) figures logs .snakemake

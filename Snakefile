@@ -5,6 +5,12 @@
 #     snakemake --cores 8 figures/all report                               and as one HTML page
 #
 # What is computed, and how, lives in src/sgdnoise; here is only when and where.
+import os
+import sys
+
+# Last, not first, where Snakemake has put them: a file random.py in the folder of a Snakefile is not the library's.
+sys.path.sort(key=lambda folder: os.path.abspath(folder) in (workflow.basedir, str(workflow.current_basedir)))
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -26,11 +32,12 @@ wildcard_constraints:
     high=r"[0-9.e+-]+",
     stage="bracket|full",
     seeds=r"\d+-\d+",
-    dataset="|".join(DATASETS),
+    dataset="|".join(UNPREPARED) or "(?!)",
     figure=r"[a-z_]+",
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/check.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/noise.smk"

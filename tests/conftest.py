@@ -1,4 +1,5 @@
 import copy
+import io
 import os
 import subprocess
 import sys
@@ -30,9 +31,46 @@ def curves(path):
     return {metric: curve.tobytes() for metric, curve in read_run(path).curves.items()}
 
 
+def without_seal(path):
+    """Make a result one that was written before results began with a digest."""
+    import h5py
+
+    old = io.BytesIO()
+    with h5py.File(path, "r") as file, h5py.File(old, "w") as plain:
+        plain.attrs.update(file.attrs)
+        for name in file:
+            file.copy(name, plain)
+    path.write_bytes(old.getvalue())
+
+
 def lrs(paths, seeds):
     """List the learning rates of the cells with a block of seeds, in the order of their paths."""
     return [path.split("_lr")[1].split("_seeds")[0] for path in paths if path.endswith(f"seeds{seeds}.h5")]
+
+
+ATTENTION = """class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        h = self.a(x[:, :, None])[:, None]
+        return self.b(F.scaled_dot_product_attention(h, h, h)[:, 0].mean(dim=1))"""
+
+
+def own_benchmark(folder, *changes):
+    """Write the benchmark of own_table.py with changes of its text, (old, new), into a folder; return the file."""
+    from sgdnoise import benchmarks
+
+    text = (Path(__file__).parent / "own_table.py").read_text()
+    for old, new in changes:
+        new = new.replace("ATTENTION", ATTENTION)
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "own.py").write_text(text)
+    for known in (benchmarks.protocol, benchmarks.depends_on):  # of the file as a test before had it
+        known.cache_clear()
+    return folder / "own.py"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The rooms of the package: what stands in them, and that an import which they forbid is noticed."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -66,3 +67,14 @@ def test_a_forbidden_import_is_noticed(tmp_path, file, line, broken):
 def test_no_import_is_forbidden():
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def test_text_is_read_and_written_in_utf8_whatever_the_locale():
+    """Streams that a process was given are as the locale has them."""
+    missing = []
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "workflow").rglob("*.smk"), ROOT / "Snakefile"]:
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            calls = re.findall(r"\b(?:read_text|write_text|(?<!os\.)(?<!Image\.)(?<!h5f\.)open|TextIOWrapper)\((?!\d).*", text)
+            if any("encoding=" not in call and not re.search(r'"[rwa]b"', call) for call in calls) or "text=True" in text:
+                missing.append(f"{path.relative_to(ROOT)}:{line}")
+    assert missing == []

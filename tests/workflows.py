@@ -26,7 +26,8 @@ def copy_workflow(folder):
 
 def snakemake(folder, *arguments, check=True, cores=2, **variables):
     """Run snakemake in a folder with the workflow, whose folder `shim` comes before all other programs; return what it says."""
-    environment = os.environ | variables
+    # The package of the folder, as if it were installed from there.
+    environment = os.environ | ({"PYTHONPATH": str(folder / "src")} if (folder / "src").exists() else {}) | variables
     environment["PATH"] = f"{folder / 'shim'}:{Path(sys.executable).parent}:{environment['PATH']}"
     command = [sys.executable, "-m", "snakemake", *([f"--cores={cores}"] if cores else []), *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)

@@ -102,3 +102,23 @@ def test_estimates_stand_beside_the_optima_of_the_papers_rule():
     assert row["fit_lr"] == pytest.approx(2**0.4, rel=0.2)
     assert row["fit_mean_low"] < 0.9 < row["fit_mean_high"]
     assert with_estimates(optimum, cells[cells["seed"] == 0])[["fit_lr", "fit_mean"]].isna().all(axis=None)
+
+
+def test_what_more_seeds_would_lead_to_is_foreseen():
+    """The part that is noise shrinks; the misfit of the curve, the spread and the learning rates used stay."""
+    runs = runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, num=4, keep=4, noise=0.015)
+    now, same, more, all_ = (estimate(runs, "test_accuracy", "max", "train_objective", more) for more in (0, 0, 12, 1000))
+    assert (now.log_lr == same.log_lr).all()
+    for draws in ("value", "log_lr"):
+        wide = [np.ptp(interval(getattr(one, draws))) for one in (now, more, all_)]
+        assert 0 < wide[2] < 1.02 * wide[1]
+        assert wide[1] < 0.85 * wide[0]
+    assert more.sd == now.sd
+    assert more.used == now.used
+
+
+def test_two_learning_rates_may_have_the_optimum_midway():
+    """A shape that is equal at both says nothing of the size; seen with a third learning rate that diverged."""
+    runs = runs_of(lambda x: np.nan if x > 0 else 0.1 + 0.01 * x, [0.5, 1, 2], noise=0.003)
+    found = known(runs)
+    assert np.isfinite([found.log_lr, found.value, found.train]).all()

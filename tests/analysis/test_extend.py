@@ -175,6 +175,17 @@ def test_overrides_keep_their_seeds_and_go_with_their_learning_rate(extended):
     assert config["overrides"] == [every]
 
 
+@pytest.mark.parametrize("bracket_seeds", [0, 2])
+def test_seeds_that_are_added_move_no_bracket_and_train_nothing_again(extended, bracket_seeds):
+    _, before = extended({"bracket_seeds": bracket_seeds})
+    more = {"benchmark": "autoencoder_digits", "lr": [0.64, 1.28], "add_seeds": 3}
+    config, after = extended({"bracket_seeds": bracket_seeds, f"{KEY}.64": [0.08, 0.64], "overrides": [more]})
+    assert set(before) < set(after)
+    assert sorted(lrs(sorted(set(after) - set(before)), "4-6")) == ["0.64", "1.28"]
+    assert config["overrides"] == [more]
+    assert {len(runs) for lr, runs in collect_cells(config).groupby("lr") if lr in (0.64, 1.28)} == {7}
+
+
 # Configs
 
 

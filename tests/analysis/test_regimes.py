@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import regimes_calibration
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.bootstrap import NUM_DRAWS, redraw, sweep
 from sgdnoise.analysis.curves import MODELS, draw_curves, likelihood, predict
+from sgdnoise.analysis.estimate import Estimate
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.analysis.regimes import estimates, expected_log_lr, fit_sweep, regimes_table, summary
+from sgdnoise.analysis.regimes import estimates, expected_log_lr, fit_models, fit_sweep, obstacle, regimes_table, summary
 from sgdnoise.cli.main import main
+from sgdnoise.figures.regimes import BESIDE
 
 WRN = benchmarks.protocol("wrn_digits")
 STUDY = {"benchmarks": {"wrn_digits": {}, "lstm_synthetic": {}}}
@@ -62,8 +65,8 @@ def made_up(batch_sizes, log_lr, benchmark="wrn_digits", optimizer="sgd", noise=
     return cells
 
 
-def fitted(cells, metric="test_accuracy", direction="max", lr_grid=OCTAVES):
-    return fit_sweep(sweep(cells, metric, direction), lr_grid)
+def fitted(cells, metric="test_accuracy", direction="max"):
+    return fit_sweep(sweep(cells, metric, direction))
 
 
 # Redrawing the seeds
@@ -171,7 +174,7 @@ def test_a_level_sweep_is_above_its_break():
     assert "no lower limit of the break: add benchmarks.wrn_digits.constant_epoch.sgd." in row["decide"]
 
 
-@pytest.mark.parametrize(("num_points", "text"), [(3, "level, a break is not excluded"), (4, "level, no break above 28")])
+@pytest.mark.parametrize(("num_points", "text"), [(3, "level, a break is not excluded"), (4, "level, no break above 23")])
 def test_a_level_sweep_says_what_it_excludes(num_points, text):
     assert summary(fitted(made_up(BATCH_SIZES[:num_points], np.zeros(num_points), noise=0.01))) == text
 
@@ -201,8 +204,8 @@ def test_three_batch_sizes_are_undecided_and_the_cells_named_would_decide():
     for model, models in (("power", ["power"]), ("smooth", ["broken", "smooth", "bent"])):
         truth = {size: expected_log_lr(fit, model, np.log2(size))[1] for size in added}
         assert all(json.loads(window)[0] < 2 ** truth[int(size)] < json.loads(window)[1] for size, window in lines.items())
-        both = dict(zip(sizes, log_lr, strict=True)) | {size: round(optimum) for size, optimum in truth.items()}
-        assert decided(sorted(both), [both[size] for size in sorted(both)])["model"] in models
+        both = dict(zip(sizes, log_lr, strict=True)) | truth
+        assert fitted(made_up(sorted(both), [both[size] for size in sorted(both)])).model in models
 
 
 def test_too_few_batch_sizes_are_undecided_and_have_every_column():
@@ -211,6 +214,19 @@ def test_too_few_batch_sizes_are_undecided_and_have_every_column():
     assert few.columns.tolist() == many.columns.tolist()
     assert few["model"].tolist() == ["undecided"] * 2
     assert "add batch sizes to benchmarks.wrn_digits.constant_epoch.sgd" in few["decide"].iloc[0]
+
+
+def test_the_noise_of_single_runs_is_unknown():
+    cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 6), num=1, keep=1)
+    row = regimes_table(cells, STUDY).iloc[0]
+    assert (row["model"], row["num_points"]) == ("undecided", 8)
+    assert row[["break", "break_low", "slope_below", "slope_above", "probability_power"]].isna().all()
+    assert row["decide"].startswith(
+        "not identifiable: one run counts per cell, so the noise is unknown; add more seeds to benchmarks."
+    )
+    optima = sweep(cells, "test_accuracy", "max")
+    assert fit_sweep(optima) is None
+    assert obstacle(optima) == row["decide"].split(";")[0]
 
 
 def test_an_optimum_at_the_end_of_its_window_is_censored():
@@ -235,7 +251,7 @@ def test_the_table_repeats_whatever_else_is_in_the_study():
 
 
 def test_curves_agree_with_their_parameters():
-    known = likelihood(sweep(made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 6)), "test_accuracy", "max"), OCTAVES)
+    known = fitted(made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 6))).known
     for model in MODELS:
         curves = draw_curves(model, known)
         likely = curves.weight > 0
@@ -262,13 +278,14 @@ PAPER = {
 
 
 def paper_fit(name):
+    """Fit optima that are known to half a step of the grid, but for 1 in 12: of 6 that the authors publish twice 1 differs, by a step."""
     batch_sizes, lrs, lr_grid = PAPER[name]
-    rows = [
-        {"batch_size": size, "lr": lr * factor, "keep": 1, "status": "completed", "accuracy": float(factor == 1)}
-        for size, lr in zip(batch_sizes, lrs, strict=True)
-        for factor in (0.5, 1, 2)
-    ]
-    return fitted(pd.DataFrame(rows), "accuracy", lr_grid=lr_grid)
+    half = np.log2(lr_grid["ratio"]) / 2
+    within, nothing = np.linspace(-half, half, 12 * 100), np.zeros(12 * 100)
+    within[::12] *= 3
+    places = np.log2(lrs)[:, None] + within
+    known = [Estimate(log_lr, nothing, nothing, 0.0, 0.0, 0.0, (0.0, 0.0)) for log_lr in places]
+    return fit_models(likelihood(np.log2(batch_sizes), known, np.log2(lrs)[:, None] + [-2, 2]))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +294,7 @@ def paper_fit(name):
         (("WRN", "sgd"), "broken", 9, 1),  # slope 1 up to 512
         (("WRN", "warmup"), "broken", 11, 1),  # up to 2048
         (("LSTM", "sgd"), "bent", 6, 0.5),  # square root up to 64, then falling
-        (("LSTM", "momentum"), "power", None, 0.5),  # up to 256; one level step at the end does not show a break
+        (("LSTM", "momentum"), "undecided", None, 0.5),  # up to 256; one level step at the end: a line, or a break
         (("autoencoder", "sgd"), "smooth", 5, 1),  # 16 to 64
     ],
 )
@@ -327,20 +344,29 @@ def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
     cells = pd.concat([advised_cells, made_up([64, 128], [1.0, 2], optimizer="momentum_warmup")])
     tables = {"cells": cells, "optimum": optimum_table(cells, STUDY)}
     tables["optimum"]["at_edge"] = tables["optimum"]["batch_size"] == 512
-    drawn = []
-    for run in "ab":
-        figure = figures.draw("regimes", tables, "wrn_digits", WRN, {"dpi": 60})
-        figures.save(figure, [tmp_path / f"{run}.png"], {"dpi": 60})
-        drawn.append((tmp_path / f"{run}.png").read_bytes())
-    assert drawn[0] == drawn[1]
+    figure = figures.draw("regimes", tables, "wrn_digits", WRN, {"dpi": 60})
+    figures.save(figure, [tmp_path / "regimes.png"], {"dpi": 60})
     sgd, momentum, warmup = figure.axes[:3]
     assert sgd.get_title().startswith("SGD\nbroken at ")
     low, high = sgd.patches[0].get_x(), sgd.patches[0].get_x() + sgd.patches[0].get_width()
     assert low < 64 < high
-    assert [len(line.get_xdata()) for line in sgd.lines if line.get_markerfacecolor() == "white"] == [1]
+    beside = [line.get_xdata() for line in sgd.lines if line.get_markerfacecolor() == "white"]  # the paper's rule
+    np.testing.assert_allclose(beside, [np.sort(advised_cells.query("optimizer == 'sgd'")["batch_size"].unique()) * BESIDE])
     assert "fewer than 3 batch sizes" in warmup.get_title()
     assert not warmup.patches
     assert momentum.get_xlim() == warmup.get_xlim()
+
+
+def test_a_panel_shows_no_curve_and_no_break_where_nothing_was_found():
+    cells = made_up([32, 64, 128], [0.0, 1, 1], noise=1)
+    single = made_up([32, 64, 128], [0.0, 1, 1], optimizer="momentum", num=1, keep=1)
+    tables = {"cells": pd.concat([cells, single]), "optimum": optimum_table(pd.concat([cells, single]), STUDY)}
+    undecided, unknown = figures.draw("regimes", tables, "wrn_digits", WRN, {}).axes[:2]
+    assert "not identifiable from these runs" in undecided.get_title()
+    assert "one run counts per cell" in unknown.get_title().replace("\n", " ")
+    for axes in (undecided, unknown):
+        assert not axes.patches
+        assert not axes.get_legend()
 
 
 # Coverage
@@ -352,17 +378,17 @@ def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
 def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
     """95 % intervals of break, both slopes and learning rate, over breaks and levels anywhere between the grid's steps.
 
-    Slope 1 on two grids of factor 2 is the hard case: all quantisation errors below the break are the same. Of 120
-    studies 95 % intervals hold 114; fewer than 107 have a probability of 1 %. None: any slope from 0.4 to 1.2.
+    Slope 1 on two grids of factor 2 is the hard case: all quantisation errors below the break are the same. Of 40
+    studies 95 % intervals hold 38; fewer than 35 have a probability of 1 %. None: any slope from 0.4 to 1.2.
     """
-    random, num = np.random.default_rng(0), 120
+    random, num = np.random.default_rng(0), 40
     held = np.zeros(4)
     for study in range(num):
         truth = slope or random.uniform(0.4, 1.2)
         log_break, level = random.uniform(5.5, 7.5), random.uniform(-0.5, 0.5)
         cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, log_break, truth, level), noise=noise, seed=study, reach=3)
         optima = sweep(cells, "test_accuracy", "max")
-        fit = fit_sweep(optima, OCTAVES)
+        fit = fit_sweep(optima)
         found = estimates(fit_as(fit, "broken"))
         low, _, high = expected_log_lr(fit_as(fit, "broken"), "broken", 6)
         held += [
@@ -372,7 +398,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(slope, noise):
             low <= broken_line(64, log_break, truth, level) <= high,
         ]
     print(f"slope {slope}, noise {noise}: break, slope below, slope above, learning rate held in {held / num}")  # pytest -s
-    assert (held >= 107).all()
+    assert (held >= 35).all()
 
 
 def fit_as(fit, model):
@@ -381,15 +407,17 @@ def fit_as(fit, model):
 
 
 @pytest.mark.slow
-def test_breaks_are_not_found_where_there_are_none():
-    """Of 100 lines at most 5 are said to break, and of 100 level sweeps at most 5 not to be level."""
-    random, models = np.random.default_rng(0), {"line": [], "level": []}
-    for study in range(100):
-        noise = random.choice([0.1, 0.5, 1.0])
-        for kind, slope in (("line", random.uniform(0.4, 1.2)), ("level", 0.0)):
-            log_lr = slope * (np.log2(BATCH_SIZES) - 6) + random.uniform(-0.5, 0.5)
-            models[kind].append(fitted(made_up(BATCH_SIZES, log_lr, noise=noise, seed=study, reach=3)).model)
-    print({kind: {model: found.count(model) for model in set(found)} for kind, found in models.items()})
-    assert sum(model in ("broken", "smooth", "bent") for model in models["line"]) <= 5
-    assert sum(model != "constant" and model != "undecided" for model in models["level"]) <= 5
-    assert models["line"].count("power") >= 60
+def test_what_a_sweep_is_called_is_wrong_in_few_studies():
+    """Of 144 studies of each truth 5 % are 7; more than 13 have a probability of 1 %. Of broken ones with seven sizes half show it."""
+    found = regimes_calibration.regimes_calibration(4, regimes_calibration.scenarios(), 2)
+    by_truth = regimes_calibration.rates(found, ["truth"])
+    print(by_truth.to_string())  # pytest -s
+    for truth, wrong in (
+        ("level", ["power", "break"]),
+        ("slope 1/2", ["constant", "break"]),
+        ("slope 1", ["constant", "break"]),
+        ("break from 1 to 0", ["constant"]),
+    ):
+        assert (by_truth.loc[truth, wrong] * 144 <= 13).all()
+    assert found.query("truth == 'break from 1 to 0' and sizes == 7")["break"].mean() > 0.5
+    assert (found.filter(regex="holds$").mean() > 0.9).all()

@@ -2,7 +2,7 @@
 
 SGDNOISE_DATA names a data folder with any of MNIST/raw, cifar-10-batches-py, ptb and imagenet_subset; tests whose files are
 not there are skipped. `python tests/benchmarks/test_data.py` (with SGDNOISE_DATA) makes golden_losses.json anew, for when a benchmark
-is changed on purpose.
+is changed on purpose; its version then rises, too (see test_protocols.py).
 """
 
 import json

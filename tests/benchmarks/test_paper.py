@@ -166,12 +166,6 @@ def test_label_smoothing_raises_the_smallest_loss_that_can_be_reached():
     assert smoothed == pytest.approx(2 * 0.1 * 50 * 999 / 1000, rel=1e-4)
 
 
-@pytest.mark.parametrize("number", [0, 60_001, 0.5])
-def test_the_number_of_training_images_is_checked(number):
-    with pytest.raises(ValueError, match="not a whole number from 1 to 60000"):
-        benchmarks.load("autoencoder_mnist", settings={"num_train": number})
-
-
 def test_fewer_training_images_make_shorter_epochs():
     settings = {"num_train": 5000}
     assert budgets.num_steps("epochs10", 100, benchmarks.sized(benchmarks.protocol("autoencoder_mnist"), settings)) == 500

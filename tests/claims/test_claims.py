@@ -365,8 +365,9 @@ def tables(tmp_path):
     cells = cells.assign(benchmark="autoencoder_mnist", modes="constant_step", num_steps=15_625, num_epochs=20.0)
     cells = cells.assign(test_squared_error=4 - cells["test_accuracy"], train_squared_error=3 - cells["test_accuracy"])
     cells["num_epochs"] = cells["batch_size"] * 15_625 / 50_000
-    seeds = {"num": 3, "keep": 2}
-    config = {"autoencoder_mnist": {"seeds": seeds, "constant_step": {"steps": 15625, "momentum": {"64": [0.04, 0.16]}}}}
+    cells["device_seconds"] = 10.0
+    seeds, windows = {"num": 3, "keep": 2}, {"64": [0.04, 0.16], "256": [0.04, 0.16]}
+    config = {"autoencoder_mnist": {"seeds": seeds, "constant_step": {"steps": 15625, "momentum": windows}}}
     (tmp_path / "grid.json").write_text(json.dumps({"benchmarks": config}))
     cells.to_csv(tmp_path / "cells.csv", index=False)
     optimum_table(cells, {"benchmarks": config}).to_csv(tmp_path / "optimum.csv", index=False)

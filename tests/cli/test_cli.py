@@ -83,7 +83,7 @@ def test_bad_data_folders_are_one_line(sgdnoise, tmp_path):
     (tmp_path / "file").write_text("")
     unwritable = sgdnoise("prepare", "wrn_digits", f"--data={tmp_path / 'file'}", check=False)
     assert (unwritable.returncode, len(unwritable.stderr.splitlines())) == (1, 1)
-    assert "choose a data folder that you can write to" in unwritable.stderr
+    assert "a part of it is a file; choose another place" in unwritable.stderr
     (tmp_path / "digits.npz").write_bytes(b"PK damaged")
     corrupt = sgdnoise("train", *AUTOENCODER, "--budget=steps1", f"--data={tmp_path}", f"--out={tmp_path / 'a.h5'}", check=False)
     assert (corrupt.returncode, len(corrupt.stderr.splitlines())) == (1, 1)

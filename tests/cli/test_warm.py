@@ -121,7 +121,7 @@ def test_two_commands_at_once_share_one_server(place, tmp_path):
     assert len(place.processes()[0]) == 1
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_asks_for_a_checkpoint_from_which_any_command_goes_on(place, tmp_path, signum):
     out, cell = tmp_path / "a.h5", ("--budget=steps2500", "--seeds=0-1", "--checkpoint-seconds=0.05")
     process = place.start(out, *cell)
@@ -190,7 +190,7 @@ def test_other_sources_or_variables_need_another_server(place, tmp_path):
     assert len(place.processes()[0]) == 3
 
 
-@pytest.mark.parametrize("obstacle", ["folder of others", "no folder", "no server"])
+@pytest.mark.parametrize("obstacle", ["folder of others", "no folder", "no server", "no locks", "lock of a stopped process"])
 def test_without_a_usable_server_the_command_trains_itself(place, tmp_path, obstacle):
     folder = place.folder / f"sgdnoise-warm-{os.getuid()}"
     variables = {}
@@ -198,6 +198,13 @@ def test_without_a_usable_server_the_command_trains_itself(place, tmp_path, obst
         folder.mkdir(mode=0o755)
     elif obstacle == "no folder":
         folder.write_text("")
+    elif "lock" in obstacle:
+        kind = "OSError(37, 'No locks available')" if obstacle == "no locks" else "BlockingIOError(11, 'held')"
+        (tmp_path / "sitecustomize.py").write_text(
+            f"import fcntl, time\ndef flock(*_): raise {kind}\nfcntl.flock, time.sleep = flock, lambda _: None\n"
+            "now = time.monotonic\ntime.monotonic = lambda: 100 * now()\n"
+        )
+        variables = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
     else:  # it listens, but ends
         package = tmp_path / "src" / "sgdnoise"
         shutil.copytree(ROOT / "src" / "sgdnoise", package)

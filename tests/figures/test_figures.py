@@ -1,9 +1,14 @@
 """Figures of a made-up study."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
@@ -29,6 +34,32 @@ def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
         drawn.append([path.read_bytes() for path in paths])
     assert drawn[0][0] == drawn[1][0]
     assert all(len(some) > 5000 for some in drawn[0])
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from sgdnoise import figures
+figures.save(figures.draw("schedule", {}, None, {}, {}), [Path(sys.argv[1])], {"dpi": 40})
+"""
+
+
+def test_a_figure_depends_neither_on_a_backend_nor_on_a_users_own_style(tmp_path):
+    """One of notebooks, and one that does not exist; a matplotlibrc in the working folder, with errors in it."""
+    drawn = {}
+    variables = [None, "module://matplotlib_inline.backend_inline", "nonsense"]
+    for number, variable in enumerate(variables):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if variable:
+            (folder / "matplotlibrc").write_text(
+                "lines.linewidth: 9\nsavefig.dpi: 9\nfont.size: 30\nbackend: nonsense\nno.such: 1\n"
+            )
+        environment = os.environ | ({} if variable is None else {"MPLBACKEND": variable})
+        done = subprocess.run([sys.executable, "-c", DRAW, "a.png"], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (variable, done.stderr)
+        drawn[variable] = (folder / "a.png").read_bytes()
+    assert len(set(drawn.values())) == 1
 
 
 def lines_of(axes):
@@ -81,3 +112,22 @@ def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
         figures.draw("pie", tables, "wrn_digits", {}, {})
     with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
         figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")
+
+
+def test_points_stay_within_three_percent_of_their_batch_size_and_no_line_looks_like_the_guide():
+    looks = [*figures.LOOKS.values(), figures.OTHER_LOOK]
+    moved = [figures.sideways(look) for look in looks]
+    assert len(set(moved)) == len(looks)
+    assert max(abs(np.array(moved) - 1)) < 0.035
+    assert all(look["linestyle"] != ":" and look["color"] != "0.6" for look in looks)
+
+
+def test_estimates_are_drawn_where_the_table_has_them():
+    axes, look = Figure().subplots(), figures.LOOKS["sgd"]
+    table = pd.DataFrame({"batch_size": [8, 16], "lr": [1.0, 2.0]})
+    assert figures.plot_estimates(axes, table, "batch_size", look) == ""
+    assert not axes.collections
+    table = table.assign(fit_lr=[1.1, np.nan], fit_lr_low=[0.8, np.nan], fit_lr_high=[1.5, np.nan])
+    assert "95 % intervals" in figures.plot_estimates(axes, table, "batch_size", look)
+    np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 1], [0.8, 1.5])
+    assert len(axes.collections[0].get_segments()) == len(axes.lines[0].get_ydata()) == 1

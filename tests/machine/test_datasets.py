@@ -1,10 +1,13 @@
 """Data files."""
 
+import io
+import pickle
 import zipfile
 
 import numpy as np
 import pytest
 
+from sgdnoise.cli.main import main
 from sgdnoise.machine import datasets
 
 
@@ -30,7 +33,51 @@ def test_prepared_data_is_made_once_and_checked(tmp_path):
         datasets.load(path, torch.device("cpu"))
 
 
+def archive(content):
+    """Return the bytes of an archive with an array."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **content)
+    return buffer.getvalue()
+
+
+def npy():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(100))
+    return buffer.getvalue()
+
+
+WHOLE = archive({"train_images": np.zeros((100, 1, 8, 8), np.uint8)})
+DAMAGED = {
+    "empty": b"",
+    "other arrays": archive({"x": np.zeros(3)}),
+    "text": b"404: not found",
+    "cut": WHOLE[: len(WHOLE) // 2],
+    "one array": npy(),
+    "pickle": pickle.dumps([1]),
+    "objects": archive({"train_images": np.array([{}, None])}),
+    "flipped": bytes([*WHOLE[:300], WHOLE[300] ^ 1, *WHOLE[301:]]),
+}
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "check"])
+@pytest.mark.parametrize("kind", [*DAMAGED, "folder"])
+def test_a_damaged_data_file_is_one_error_with_the_remedy(kind, verb, tmp_path, capsys):
+    path = tmp_path / "digits.npz"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(DAMAGED[kind])
+    cell = [f"--out={tmp_path / 'out.h5'}", "--optimizer=sgd", "--budget=steps1", "--batch-size=8", "--lr=0.1", "--device=cpu"]
+    where = ["--benchmark=wrn_digits", *cell] if verb == "train" else ["wrn_digits"]
+    assert main([verb, *where, f"--data={tmp_path}"]) == 1
+    said = capsys.readouterr()
+    assert "is ready" not in said.out
+    assert "digits.npz" in said.err
+    assert "delete it, it is then prepared anew" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_an_unwritable_data_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ValueError, match="choose a data folder that you can write to"):
+    with pytest.raises(ValueError, match="cannot write the file .*data.npz: a part of it is a file"):
         datasets.prepare(tmp_path / "file" / "data.npz", lambda folder: {"a": np.zeros(1)})

@@ -1,8 +1,16 @@
 """Cells of one machine spread over its GPUs."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+
+import pytest
+
+from sgdnoise.machine import gpus
 
 TAKE = "from sgdnoise.machine.gpus import least_used; print(least_used(['a', 'b']), flush=True); input()"
 
@@ -32,3 +40,15 @@ def test_cells_spread_over_the_gpus(tmp_path):
         for process in processes:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_a_cell_takes_any_gpu_and_says_so(tmp_path, monkeypatch, caplog, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert gpus.least_used(["a", "b"]) == os.getpid() % 2
+    assert os.strerror(number) in caplog.text
+    assert "set TMPDIR to a local folder" in caplog.text

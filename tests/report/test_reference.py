@@ -9,7 +9,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import yaml
@@ -132,8 +131,9 @@ def test_a_changed_value_is_found(copy, name, old, new, words, capsys):
 
 def test_a_changed_run_is_found_even_where_no_table_shows_it(copy, capsys):
     path = max(copy.rglob("*.h5"))
-    with h5py.File(path, "r+") as file:
-        file["curves/test_squared_error"][0, 0] += 1e-6
+    run = read_run(path)
+    run.curves["test_squared_error"][0, 0] += 1e-6
+    write_run(path, run)
     fails(copy, capsys, "sha256sums", path.name)
 
 

@@ -107,6 +107,42 @@ def test_every_figure_is_embedded_with_its_caption(page, study):
     assert page.count('alt="Constant epoch budget of wrn_digits"') == 1
 
 
+@pytest.mark.parametrize("markdown", [False, True])
+@pytest.mark.parametrize("missing", [*WHOLE_STUDY, "constant_epoch", "unlimited", "lr_sweep", "all"])
+def test_any_figure_may_be_missing(study, missing, markdown):
+    config, own, pictures = study
+    left = [path for path in pictures if missing not in (path.stem, "all")]
+    page = render(config, own, left, pictures[0].parent if markdown else None)
+    shown = left if not markdown else [path for path in left if path.stem not in WHOLE_STUDY]
+    assert len(re.findall(r"!\[" if markdown else "<img ", page)) == len(shown)
+    assert "Undefined" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "pie.png",
+            "pie.png is no figure of this study: schedule, claims, or NAME in a folder of its benchmark, one of wrn_digits",
+        ),
+        ("wrn_digits/pie.png", "is no figure of this study"),
+        ("no_such/unlimited.png", "is no figure of this study"),
+        ("unlimited.png", "is no figure of this study"),
+        ("claims.pdf", "a page can show .png and .svg figures; add png to figures.formats"),
+        ("wrn_digits/unlimited.pdf", "a page can show .png and .svg figures"),
+        ("wrn_digits/regimes.png", "cannot read the figure .*make it with: snakemake"),
+        ("claims", "a page can show"),
+    ],
+)
+def test_what_is_not_a_figure_for_the_page_is_named(study, tmp_path, name, message):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if "regimes" not in name:
+        path.write_bytes(PIXEL)
+    with pytest.raises(ValueError, match=message):
+        render(study[0], study[1], [path])
+
+
 def test_captions_are_the_docstrings_of_the_figures():
     for path in Path(figures.__file__).parent.glob("[a-z]*.py"):
         assert len(caption(path.stem)) > 20
@@ -144,13 +180,13 @@ def texts(table):
 def test_optimum_table_shows_edges_divergence_and_the_papers_value(study):
     own = study[1]
     points = own["optimum"].query("mode == 'constant_epoch' and metric == 'test_accuracy' and benchmark == 'wrn_digits'")
-    edge, inside, _ = texts(tables.optimum_table(points, "constant_epoch"))
+    edge, inside, _ = texts(tables.optimum_table(points, "constant_epoch", {}))
     assert (edge["batch size"], edge["optimal lr"], edge["its error bar"], edge["diverged runs"]) == ("32", "4", "high edge", "0")
     assert (inside["optimal lr"], inside["its error bar"], inside["diverged runs"]) == ("1", "", "2")
     assert inside["value"] == "0.9015 ± 0.00071"
     assert "paper's lr" not in inside
     points = own["optimum"].query("benchmark == 'wrn_cifar10' and metric == 'test_accuracy'")
-    (row,) = texts(tables.optimum_table(points, "constant_step"))
+    (row,) = texts(tables.optimum_table(points, "constant_step", {}))
     assert (row["paper's lr"], row["paper's value"]) == ("8", "0.946 ± 0.001")
 
 
@@ -158,7 +194,7 @@ def test_grid_marks_optimum_edge_and_lost_cells(study):
     own = study[1]
     runs = figures.cells_of({"cells": own["cells"].query("benchmark == 'wrn_digits'")}, "constant_epoch")
     points = own["optimum"].query("benchmark == 'wrn_digits' and mode == 'constant_epoch' and metric == 'test_accuracy'")
-    found = tables.coverage(runs, points, "constant_epoch", ["test_accuracy", "train_objective"])
+    found = tables.coverage(runs, points, "constant_epoch", benchmarks.protocol("wrn_digits"))
     assert found["lrs"] == ["0.5", "1", "2", "4", "8"]
     at_32, at_64 = found["optimizers"]["SGD"]
     assert [entry and entry["optimum"] for entry in at_32["entries"]] == [False, False, False, True, None]
@@ -238,9 +274,8 @@ def test_markdown_has_the_tables_and_links_the_figures(study):
     page = render(config, own, pictures, folder)
     assert "![Constant epoch budget of wrn_digits](figures/wrn_digits/constant_epoch.png)" in page
     assert "![Learning-rate sweeps at chosen batch sizes of wrn_digits](figures/wrn_digits/lr_sweep.png)" in page
-    entries = texts(
-        tables.optimum_table(own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'"), "constant_epoch")
-    )
+    points = own["optimum"].query("mode == 'constant_epoch' and benchmark == 'wrn_digits'")
+    entries = texts(tables.optimum_table(points, "constant_epoch", benchmarks.protocol("wrn_digits")))
     lines = page.splitlines()
     assert all(f"| {' | '.join(entry.values())} |" in lines for entry in entries)
     start = lines.index(f"| {' | '.join(entries[0])} |")

@@ -1,16 +1,27 @@
 """HDF5 files and the table of all runs, on made-up results."""
 
+import errno
+import fcntl
 import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import curves, without_seal
 from made_up import made_up_wrn
 
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import read_run, write_run
+from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
+from sgdnoise.training import checkpoint
 
 
 def one_cell(config, index=0):
@@ -57,15 +68,26 @@ def replace_by_foreign_hdf5(path):
         file["weights"] = [1, 2]
 
 
+def another_layout(path):
+    without_seal(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["layout"] = 2
+
+
 def remove_curves(path):
     with h5py.File(path, "a") as file:
         del file["curves"]
 
 
+def change_a_digit(path):
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+
+
 def other_settings(path):
-    with h5py.File(path, "a") as file:
-        spec = json.loads(file.attrs["spec"])
-        file.attrs["spec"] = json.dumps(spec | {"settings": {"l2_scope": "weights"}})
+    run = read_run(path)
+    write_run(path, replace(run, spec=run.spec | {"settings": {"l2_scope": "weights"}}))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +96,9 @@ def other_settings(path):
         (truncate, "truncated, corrupt or not a result"),
         (replace_by_text, "truncated, corrupt or not a result"),
         (replace_by_foreign_hdf5, "has layout None, not 1"),
+        (another_layout, "has layout 2, not 1"),
         (remove_curves, "truncated, corrupt or not a result"),
+        (change_a_digit, "its bytes are not those that were written"),
         (other_settings, "was trained with settings"),
         (Path.unlink, "is missing"),
     ],
@@ -86,6 +110,75 @@ def test_a_damaged_result_is_named_with_the_command_that_rebuilds_it(study, dama
         collect_cells(study)
     assert str(path) in str(caught.value)
     assert f"snakemake --cores 1 --force {path}" in str(caught.value)
+
+
+# Locks, and what else keeps a good file from being read
+
+
+@pytest.fixture
+def locked(tmp_path, study):
+    """A result on which another process holds both kinds of lock."""
+    _, path = one_cell(study)
+    code = f"import fcntl; file = open({str(path)!r}, 'r+'); fcntl.flock(file, 2); fcntl.lockf(file, 2); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(BlockingIOError), open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield path
+        process.communicate(b"\n")
+
+
+@pytest.mark.parametrize("variable", [None, "TRUE", "BEST_EFFORT"])
+def test_a_lock_keeps_no_result_from_being_read_or_written(study, locked, sgdnoise, monkeypatch, variable):
+    """Whatever HDF5_USE_FILE_LOCKING says, in a process of its own: HDF5 reads it only once."""
+    if variable:
+        monkeypatch.setenv("HDF5_USE_FILE_LOCKING", variable)
+    assert "seed 0: completed" in sgdnoise("show", locked).stdout
+    write_run(locked, read_run(locked))
+    assert len(collect_cells(study)) == 3 * len(grid.cells(study))
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (errno.ENOLCK, "No locks available, a lock"),
+        (errno.EAGAIN, "Resource temporarily unavailable, a lock"),
+        (errno.EACCES, "Permission denied"),
+        (errno.EIO, "Input/output error"),
+        (errno.ESTALE, "Stale file handle"),
+        (errno.EISDIR, "Is a directory"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_run, lambda path: checkpoint.load(path, {}, "cpu")])
+def test_what_cannot_be_read_is_not_called_corrupt(study, monkeypatch, number, word, read):
+    """Nor is there the advice to train it again, from `collect`, or a new start over a checkpoint."""
+    _, path = one_cell(study)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    for attempt in (lambda: read(path), lambda: collect_cells(study)):
+        with pytest.raises(OSError, match=re.escape(f"cannot read {path} ({word}): mend its folder or file system")) as caught:
+            attempt()
+        assert "corrupt" not in str(caught.value)
+        assert "--force" not in str(caught.value)
+
+
+def test_results_written_before_there_were_digests_are_read(study):
+    cell, path = one_cell(study)
+    new = curves(path)
+    without_seal(path)
+    assert path.read_bytes().startswith(b"\x89HDF")
+    assert curves(path) == new
+    assert read_run(path).spec == cell.spec
+
+
+def test_other_programs_read_a_result_as_before(study):
+    cell, path = one_cell(study)
+    with h5py.File(path, "r", locking=False) as file:
+        assert (file.attrs["layout"], json.loads(file.attrs["spec"])) == (1, cell.spec)
+    assert path.read_bytes().startswith(b"sgdnoise: sha256 of all that follows these 512 bytes: ")
 
 
 # Tables
@@ -106,6 +199,16 @@ def test_stale_files_do_not_join_in(study):
     _, path = one_cell(study)
     path.with_name("batch9_lr9_seeds0-2.h5").write_text("stale")
     assert len(collect_cells(study)) == 3 * len(grid.cells(study))
+
+
+@pytest.mark.parametrize("name", ["nan", "null", "none", "na", "inf", "infinity", "true", "e1"])
+def test_no_name_is_a_missing_value_or_a_number(tmp_path, name):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"benchmark": [name, name], "metric": ["nan", "NA"], "lr": [1.0, np.nan], "decide": ["", "more"]}).to_csv(path)
+    table = read_table(path)
+    assert table["benchmark"].tolist() == [name, name]
+    assert table["metric"].tolist() == ["nan", "NA"]
+    assert table["lr"].isna().tolist() == table["decide"].isna()[::-1].tolist() == [False, True]
 
 
 # Data files

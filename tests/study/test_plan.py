@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -140,6 +141,29 @@ def test_override_changes_the_seeds_of_one_cell():
     assert before - after == {"cells/wrn_digits/sgd/epochs4/batch64_lr1_seeds0-2.h5"}
 
 
+def test_seeds_that_an_override_adds_are_cells_of_their_own():
+    some = {"benchmark": "wrn_digits", "optimizer": "sgd", "batch_size": 64}
+    once = [some | {"lr": [0.5, 1], "add_seeds": 6}]
+    twice = [*once, some | {"lr": 1, "add_seeds": 1}]
+    before, first, second = ({cell.path: cell for cell in cells(overrides=one)} for one in ([], once, twice))
+    name = "cells/wrn_digits/sgd/epochs4/batch64_lr{}_seeds{}.h5"
+    assert first.keys() - before.keys() == {name.format(lr, "3-8") for lr in (0.5, 1)}
+    assert second.keys() - first.keys() == {name.format(1, "9-9")}
+    assert before.keys() <= first.keys() <= second.keys()
+    assert {first[name.format(1, block)].keep for block in ("0-2", "3-8")} == {6}  # 2 of 3, 6 of 9, 6 of 10
+    assert {second[name.format(1, block)].keep for block in ("0-2", "3-8", "9-9")} == {6}
+    assert {cell.added for cell in second.values()} == {()}
+
+
+def test_a_block_of_its_own_starts_anew():
+    own, more = {"seeds": {"first": 5, "num": 2, "keep": 1}}, {"add_seeds": 2}
+    blocks = [
+        {cell.seeds for cell in cells(overrides=[{"benchmark": "wrn_digits"} | one for one in order])}
+        for order in ([own, more], [more, own])
+    ]
+    assert blocks == [{"5-6", "7-8"}, {"5-6"}]
+
+
 def test_train_arguments_name_the_cell():
     """What `grid` prints is parsed by `train` into the same cell."""
     for cell in cells():
@@ -240,6 +264,30 @@ SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
         (
             {"overrides": [{"benchmark": "wrn_digits", "lr": 3, "seeds": {"num": 2, "keep": 1}}]},
             "overrides.0: no cell of the grid matches",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits"}]},
+            "overrides.0: give either seeds, in place of .*, or add_seeds, so many more",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "add_seeds": 0}]},
+            "add_seeds: 0 is less than .* a whole number of seeds more",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "seeds": {"num": 2, "keep": 1}, "add_seeds": 2}]},
+            "overrides.0: give either seeds",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "lr": "1e-3", "add_seeds": 2}]},
+            "overrides.0.lr: '1e-3' is not of type 'number'",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "lr": [3, 3.5], "add_seeds": 2}]},
+            "overrides.0: no cell of the grid matches",
+        ),
+        (
+            {"overrides": [{"benchmark": "wrn_digits", "lr": [1], "add_seeds": 2}]},
+            r"overrides.0.lr: .*expected \[lowest, highest\]",
         ),
         ({"figures": {"lr_sweep": {"lstm": [1]}}}, "lr_sweep.lstm: no such benchmark"),
     ],
@@ -364,3 +412,25 @@ def test_the_papers_optima_are_inside_its_windows():
                 assert low * ratio * 0.97 <= optimum <= high / ratio * 1.03
                 checked += 1
     assert checked == 24 + 24 + 22 + 20
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("./out", "out"),
+        ("out/", "out"),
+        ("out//x", "out/x"),
+        ("./a/./b/../c//", "a/c"),
+        ("../x", "../x"),
+        ("./../x/", "../x"),
+        ("/tmp//x/", "/tmp/x"),
+        ("a b", "a b"),
+        (".", os.getcwd()),
+        ("./", os.getcwd()),
+    ],
+)
+def test_a_folder_is_the_same_however_it_is_written(written, read):
+    """Snakemake warns of every path that begins with ./ or has //."""
+    study = TINY | {"results": written, "data": written, "figures": {"folder": written}}
+    config = validate(study)
+    assert (config["results"], config["data"], config["figures"]["folder"]) == (read, read, read)

@@ -105,12 +105,12 @@ def whole(data_folder, tmp_path_factory):
     return {metric: curve.tobytes() for metric, curve in read_run(out).curves.items()}
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp_path, whole, kill):
     out = tmp_path / "cells" / "a.h5"
     command = command_of(data_folder, out, "--checkpoint-seconds=0.05")
     # A test run in the background of a shell ignores SIGINT, and so would its children.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    listen = partial(signal.signal, signal.SIGINT if kill != signal.SIGHUP else signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         try:
             for _ in range(1200):
@@ -119,6 +119,8 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
                 time.sleep(0.05)
             assert process.poll() is None
             process.send_signal(kill)
+            if kill == signal.SIGHUP:  # as the kernel does after the shell
+                process.send_signal(kill)
             _, stderr = process.communicate(timeout=20)
         finally:
             process.kill()
@@ -131,6 +133,24 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     assert len(run.provenance["continued"]) == 1
     assert {metric: curve.tobytes() for metric, curve in run.curves.items()} == whole
     assert not checkpoint.path_of(out).exists()
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
+def test_a_closed_terminal_is_heard_unless_it_is_to_be_ignored(data_folder, tmp_path, processes):
+    """With `nohup`, which ignores SIGHUP, a cell trains to its end; also in processes that share batches."""
+    words = ["--benchmark=wrn_digits", "--batch-size=64", "--budget=steps60", f"--processes={processes}", "--device=cpu"]
+    for nohup in (False, True)[processes == 1 :]:
+        out = tmp_path / f"{nohup}.h5"
+        command = command_of(data_folder, out, "--checkpoint-seconds=0.05", *words)
+        ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=ignore) as process:
+            while not checkpoint.path_of(out).exists() and process.poll() is None:
+                time.sleep(0.02)
+            assert process.poll() is None
+            process.send_signal(signal.SIGHUP)
+            _, stderr = process.communicate(timeout=100)
+        assert out.exists() == (process.returncode == 0) == nohup
+        assert checkpoint.path_of(out).exists() == ("the same command goes on from there" in stderr) == (not nohup)
 
 
 def test_a_full_disk_loses_neither_the_training_nor_the_checkpoint_before(data_folder, tmp_path, whole):

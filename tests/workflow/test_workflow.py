@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, changed
@@ -91,6 +92,18 @@ def test_changing_the_seeds_of_one_cell_runs_that_cell(study):
     assert counts == {"train": 1, "freeze": 1, **AFTER_CELLS}
 
 
+def test_adding_seeds_runs_these_alone(study):
+    override = {"benchmark": "autoencoder_digits", "optimizer": "sgd", "batch_size": 256, "add_seeds": 2}
+    write_config(study, overrides=[override])
+    added = CELL.format("sgd", 256, "0.08").replace("0-1", "2-3")
+    counts, trained = jobs(study)
+    assert trained == [added]
+    assert counts == {"train": 1, "freeze": 1, **AFTER_CELLS}
+    snakemake(study, "results/cells.csv")
+    cells = pd.read_csv(study / "results/cells.csv").query("optimizer == 'sgd' and batch_size == 256")
+    assert cells["seed"].tolist() == [0, 1, 2, 3]
+
+
 def test_changing_the_style_draws_and_does_not_train(study):
     write_config(study, **{"figures.dpi": 90})
     assert jobs(study) == ({"figure": 5, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
@@ -168,7 +181,7 @@ def test_results_of_other_settings_are_refused_even_without_snakemakes_records(s
     ("changes", "message"),
     [
         ({"benchmark": {}}, "unknown key 'benchmark'; did you mean 'benchmarks'?"),
-        ({"benchmarks.lstm_synthetic.constant_epoch.sgd.64": ["1e-1", 1]}, "'1e-1' is not of type 'number'"),
+        ({"benchmarks.lstm_synthetic.constant_epoch.sgd.64": ["1e-1", 1]}, "the versions of YAML read 1e-1 differently"),
         ({"benchmarks.lstm_synthetic.seeds.keep": 5}, "keep 5 is more than num 2"),
         ({"benchmarks.mlp": STUDY["benchmarks"]["lstm_synthetic"]}, "unknown benchmark 'mlp'"),
     ],
@@ -181,6 +194,40 @@ def test_a_bad_config_stops_before_anything_runs(study, changes, message):
     assert "rule train" not in output
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text.replace("device", "data").encode(), "data is there twice, in lines 1 and 2; keep one of them"),
+        (lambda text: text.replace("128:", "0200:").encode(), "the versions of YAML read 0200 differently"),
+        (lambda text: f"# größer\n{text}".encode("latin-1"), "cannot read the config config.yaml: it is not text in UTF-8"),
+    ],
+)
+def test_a_config_that_is_misread_elsewhere_stops_before_anything_runs(workflow_folder, damage, message):
+    """Snakemake's own reader would take the last of two keys, and 0200 for 128."""
+    text = f"data: data\ndevice: cpu\n{yaml.safe_dump(STUDY)}"
+    (workflow_folder / "config.yaml").write_bytes(damage(text))
+    output = snakemake(workflow_folder, "-n", check=False)
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_paths_and_numbers_mean_the_same_to_snakemake_and_the_cells(workflow_folder):
+    """A file beside the config that names it, ~, a nested number of --config, names that look like missing values."""
+    studies = workflow_folder / "größer"
+    studies.mkdir()
+    (studies / "net.py").write_bytes((ROOT / "src/sgdnoise/benchmarks/autoencoder_digits.py").read_bytes())
+    entry = {"file": "net.py", "seeds": {"num": 1, "keep": 1}, "constant_epoch": {"epochs": 1, "sgd": {512: [0.08, 0.08]}}}
+    study = {"results": "~/out", "evaluations": 1, "benchmarks": {"nan": entry, "null": entry}, "figures": {"formats": ["png"]}}
+    (studies / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    words = ("--configfile=größer/study.yaml", "--config", "figures={dpi: 60}")
+    snakemake(workflow_folder, "figures/nan/constant_epoch.png", *words, HOME=str(workflow_folder))
+    table = (workflow_folder / "out/optimum.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in table} == {"benchmark", "nan", "null"}
+    assert not (workflow_folder / "~").exists()
+    again = snakemake(workflow_folder, "-n", "figures/nan/constant_epoch.png", *words, HOME=str(workflow_folder))
+    assert "Nothing to be done" in again
+
+
 def test_a_killed_run_continues(study):
     """kill -9 of a cell while it publishes its result: no half-written file; the next run trains it and finishes."""
     write_config(study, **{"benchmarks.autoencoder_digits.constant_epoch.momentum.256": [0.08, 0.08]})
@@ -189,7 +236,7 @@ def test_a_killed_run_continues(study):
     (study / "dies/sitecustomize.py").write_text(
         "import os, sys\nif 'train' in sys.orig_argv: os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
     )
-    output = snakemake(study, check=False, PYTHONPATH=str(study / "dies"))
+    output = snakemake(study, check=False, PYTHONPATH=f"{study / 'dies'}:{study / 'src'}")
     assert "Killed" in output
     assert not (study / wanted).exists()
     assert jobs(study)[1] == [wanted]

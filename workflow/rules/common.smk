@@ -1,25 +1,49 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
-import json
 import os
+import signal
+import threading
 
+import sgdnoise
 from snakemake.exceptions import WorkflowError
+from pathlib import Path
 from sgdnoise import benchmarks
+from sgdnoise.machine import datasets
 from sgdnoise.study import grid, windows
-from sgdnoise.study.config import grid_part, validate
+from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
 
-# A config named on the command line replaces the default grid, it never merges with it.
+# Of every process that is started here: a file random.py in the working folder is not the library's.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def hang_up(signum, frame):
+    """The terminal was closed: end as after Ctrl-C, so that no lock stays; the cells, of this process group, write checkpoints."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGHUP)
+    raise KeyboardInterrupt
+
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    signal.signal(signal.SIGHUP, hang_up)
+
+# A config named on the command line replaces the default grid, it never merges with it. The default is that of the folder in
+# which snakemake runs, or else the workflow's own.
+CONFIGS = list(map(str, workflow.overwrite_configfiles))
+# As a module of another workflow this one has a config that is part of the other's.
+IS_PART = __name__ is not None and "benchmarks" in config
 if "benchmarks" not in config:
-
-    configfile: "config.yaml"
-
+    default = "config.yaml" if os.path.exists("config.yaml") else str(workflow.current_basedir.join("../../config.yaml"))
+    CONFIGS.insert(0, default)
+    workflow.configfiles.append(default)
 
 try:
-    config.update(validate(config))
+    # Snakemake's own reader takes the last of two equal keys, and 032 for 26.
+    config.update(validate(config) if IS_PART else load_config(*CONFIGS, changes=workflow.config_settings.config))
     # Whatever may be trained: the cells of the study, or of its windows at their widest.
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
@@ -29,6 +53,11 @@ except ValueError as error:
 
 SHARD, SHARDS = map(int, config["shard"].split("/"))
 RESULTS, DATA = config["results"], config["data"]
+# Where the results lie if another workflow uses this one as a module with a prefix: Snakemake puts it before inputs and outputs only.
+PLACE = str(workflow.modifier.modify_path(RESULTS))
+PLACED = config | {"results": PLACE}
+# What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
+CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 
 
@@ -41,18 +70,53 @@ def dataset_of(benchmark):
     return benchmarks.protocol(benchmark, file_of(benchmark))["dataset"]
 
 
-DATASETS = {dataset_of(benchmark): benchmark for benchmark in config["benchmarks"]}
+def data_of(dataset):
+    return f"{DATA}/{dataset}.npz"
+
+
+# Who reads a data file, by the recipe that makes it; the file says which recipes it is made by.
+READERS = {}
+for name in sorted(config["benchmarks"]):
+    called = "=".join(filter(None, (name, file_of(name))))
+    READERS.setdefault(dataset_of(name), {}).setdefault(benchmarks.recipe(name, file_of(name)), called)
+
+# The data files that are not there, or not what one of their readers asks for. Only these have a rule: to Snakemake, a data file
+# that has to be made again for any reason, its rule's text for example, hides all that is to be done after it. A job that was
+# sent elsewhere sees the files late, and need not decide.
+UNPREPARED = {
+    dataset
+    for dataset, recipes in READERS.items()
+    if workflow.remote_exec or not all(datasets.is_made(Path(data_of(dataset)), recipe) for recipe in recipes)
+}
 
 
 def prepare_arguments(wildcards):
-    benchmark = DATASETS[wildcards.dataset]
-    file = file_of(benchmark)
-    return [benchmark] + [f"--file={file}"] * bool(file)
+    return list(READERS[wildcards.dataset].values())
+
+
+def prepare_versions(wildcards):
+    readers = [name for name in config["benchmarks"] if dataset_of(name) == wildcards.dataset]
+    return sorted({listed(benchmarks.depends_on(name, file_of(name))) for name in readers})
+
+
+def listed(versions):
+    return " ".join(f"{name}:{version}" for name, version in versions.items())
+
+
+def cell_of(wildcards):
+    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"]
 
 
 def cell_arguments(wildcards):
     # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
-    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"].arguments
+    return cell_of(wildcards).arguments
+
+
+def cell_versions(wildcards):
+    # Apart from the arguments, so that Snakemake's reason for a job names what has changed. If there is nothing, the arguments
+    # again: that adds nothing to the set of params that Snakemake compares.
+    cell = cell_of(wildcards)
+    return listed(cell.depends_on) or cell.arguments
 
 
 def cell_processes(wildcards):
@@ -65,13 +129,20 @@ GPUS = PROCESSES if config["device"] == "cuda" else 0
 
 
 def cell_data(wildcards):
-    return ancient(f"{DATA}/{dataset_of(wildcards.benchmark)}.npz")
+    dataset = dataset_of(wildcards.benchmark)
+    if dataset in UNPREPARED and not workflow.remote_exec:
+        checkpoints.prepare.get(dataset=dataset)  # then Snakemake asks of each cell by itself whether it is to be trained
+    return ancient(data_of(dataset))
 
 
 def noise_arguments(wildcards):
     entry = config["noise_scale"][wildcards.benchmark]
     at = " ".join(map(str, entry["at"]))
     return f"{NOISE_CELLS[wildcards.benchmark].arguments} --at {at} --num-batches={entry['num_batches']}"
+
+
+def noise_versions(wildcards):
+    return listed(NOISE_CELLS[wildcards.benchmark].depends_on) or noise_arguments(wildcards)
 
 
 def noise_table(wildcards):
@@ -81,7 +152,8 @@ def noise_table(wildcards):
 
 
 def arguments_of_figure(wildcards):
-    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), noise_table(wildcards))]
+    paths = [path.replace(RESULTS, PLACE, 1) for path in noise_table(wildcards)]
+    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), paths)]
     return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
 
 

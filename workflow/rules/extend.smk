@@ -12,7 +12,7 @@ rule study:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        grid=grid_part(config),
+        grid=grid_part(PLACED),
     shell:
         "printf '%s\\n' {params.grid:q} > {output:q} 2> {log:q}"
 
@@ -35,7 +35,7 @@ checkpoint extend:
 
 
 # A file of its own has the study: Snakemake looks at a change of params too late where the inputs come from checkpoints.
-checkpoint freeze:
+rule freeze:
     input:
         last_windows,
         study=rules.study.output[0],

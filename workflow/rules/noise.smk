@@ -15,6 +15,7 @@ rule noise_scale:
         gpu=int(config["device"] == "cuda"),
     params:
         run=noise_arguments,
+        versions=noise_versions,
     shell:
         'python -m sgdnoise noise-scale {params.run} --data="$(dirname {input:q})" --device={resources.device}'
         " --threads={threads} --out={output:q} 2>&1 | tee {log:q}"

@@ -4,7 +4,7 @@ rule figure:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
         noise=noise_table,
-        code="src/sgdnoise/figures/{figure}.py",
+        code=local(f"{CODE}/figures/{{figure}}.py"),
     output:
         figure_files("{benchmark}/{figure}", category="{benchmark}"),
     log:
@@ -21,7 +21,7 @@ rule figure:
 
 rule schedule:
     input:
-        "src/sgdnoise/figures/schedule.py",
+        local(f"{CODE}/figures/schedule.py"),
     output:
         figure_files("schedule", category="The study"),
     log:
@@ -38,7 +38,7 @@ rule schedule:
 rule draw_claims:
     input:
         claims=rules.claims.output[0],
-        code="src/sgdnoise/figures/claims.py",
+        code=local(f"{CODE}/figures/claims.py"),
     output:
         figure_files("claims", category="The study"),
     log:

@@ -8,7 +8,7 @@ rule report:
         regimes=rules.regimes.output[0],
         figures=SHOWN,
         code=[
-            f"src/sgdnoise/report/{name}"
+            local(f"{CODE}/report/{name}")
             for name in ("advice.py", "render.py", "tables.py", "page/report.html", "page/style.css", "page/sort.js")
         ],
     output:

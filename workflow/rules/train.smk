@@ -20,8 +20,9 @@ rule train:
         # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
         module="sgdnoise" if workflow.remote_exec or config["device"] != "cpu" or PROCESSES != 1 else "sgdnoise.cli.warm",
     params:
-        # The only param: all that the cell's numbers depend on. A change of it re-runs the cell.
+        # All that the cell's numbers depend on. A change of it re-runs the cell.
         cell=cell_arguments,
+        versions=cell_versions,
     shell:
         'python -m {resources.module} train {params.cell} --data="$(dirname {input:q})" --device={resources.device} --threads={threads}'
         " --engine={resources.engine} --processes={resources.processes} --checkpoint-seconds={resources.checkpoint_seconds} --out={output:q}"

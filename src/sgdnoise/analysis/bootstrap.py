@@ -1,4 +1,4 @@
-"""Draw the seeds of a sweep anew, and select its optimal learning rates from each draw."""
+"""Estimate the optima of a sweep; draw its seeds anew, and select its optimal learning rates from each draw."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sgdnoise.analysis.estimate import Estimate, estimate
 from sgdnoise.analysis.optimum import best_k
 from sgdnoise.results.run import MISSING
 
@@ -21,7 +22,8 @@ class Sweep:
 
     `lr` is the selected learning rate and `mean` the metric there; `edge` is -1 at the low end of the window, +1 at the high
     end, else 0: (1 + NUM_DRAWS, P). Where too few runs completed at every learning rate, `lr` is the lowest, `edge` -1 and
-    `mean` NaN. `sd` and `num_runs` (P,) are those at the measured optimum.
+    `mean` NaN. `sd` and `num_runs` (P,) are those at the measured optimum. `known` is what `estimate` says of each batch size,
+    `windows` (P, 2) the log2 learning rates between which it was trained.
     """
 
     batch_sizes: np.ndarray
@@ -30,6 +32,8 @@ class Sweep:
     mean: np.ndarray
     sd: np.ndarray
     num_runs: np.ndarray
+    known: list[Estimate | None]
+    windows: np.ndarray
 
 
 def redraw(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -62,7 +66,9 @@ def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
     )
     batch_sizes = np.array([point["batch_size"].iloc[0] for point in points], int)
     sd, num_runs = (np.array([optimum[row] for optimum in optima]) for row in (3, 4))
-    return Sweep(batch_sizes, lr, edge, mean, sd, num_runs)
+    known = [estimate(point, metric, direction, metric) for point in points]
+    windows = np.log2([[point["lr"].min(), point["lr"].max()] for point in points]).reshape(-1, 2)
+    return Sweep(batch_sizes, lr, edge, mean, sd, num_runs, known, windows)
 
 
 def _select(point: pd.DataFrame, metric: str, direction: str, random: np.random.Generator) -> tuple:
@@ -81,24 +87,6 @@ def _select(point: pd.DataFrame, metric: str, direction: str, random: np.random.
     edge = (chosen == len(means) - 1) * 1 - (chosen == 0) * 1
     best = np.take_along_axis(table, chosen[:, None], axis=-1)[:, 0]
     return np.sort(point["lr"].unique())[chosen], edge, best, sds[chosen[0]], counts[chosen[0]]
-
-
-def with_optima(optima: Sweep, batch_sizes: list[int], lrs: list[float]) -> Sweep:
-    """Add batch sizes as if they had been measured, with certain optima."""
-    order = np.argsort([*optima.batch_sizes, *batch_sizes])
-
-    def add(columns: np.ndarray, values: list[float]) -> np.ndarray:
-        return np.hstack([columns, np.tile(values, (len(columns), 1))])[:, order]
-
-    unknown, inside = [np.nan] * len(lrs), [0.0] * len(lrs)
-    return Sweep(
-        np.append(optima.batch_sizes, batch_sizes)[order],
-        add(optima.lr, lrs),
-        add(optima.edge, inside),
-        add(optima.mean, unknown),
-        np.append(optima.sd, unknown)[order],
-        np.append(optima.num_runs, np.zeros(len(lrs)))[order],
-    )
 
 
 def quantiles(values: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:

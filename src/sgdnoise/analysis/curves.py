@@ -1,13 +1,8 @@
 """Random curves of optimal learning rate against batch size, weighted by how well they agree with a sweep.
 
-Which learning rate is optimal is known to half a step of the grid, and as well as the seeds tell. So a batch size is a
-likelihood of the true optimum, not a point: the share of redraws of the seeds that select this step of the grid, level
-over the step. Quantisation errors need not be independent (where both grids have the same ratio and the slope is 1, all
-are equal), and here they are not taken to be.
-
-A redraw whose optimum is at the end of its window is censored: it supports every learning rate beyond the end equally.
-An optimum inside whose error bar touches the end counts as measured. The grid is taken to go on, beyond every optimum
-selected, for as many octaves as the batch sizes span.
+Which learning rate is optimal is known as `estimate` knows it: a batch size is a likelihood of the true optimum, not a point. Where
+a part of it lies beyond the window, as much as lies in a step of the grid beyond, the optimum is censored: every learning rate
+further out is supported equally.
 
 Models of log lr against log batch size: `constant`, `power` (a line), `broken` (a line, level above the break), `smooth`
 (lr proportional to (1 + break / batch size)^-slope: the same, rounded) and `bent` (two lines).
@@ -20,19 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdnoise.analysis.bootstrap import SEED, Sweep
+from sgdnoise.analysis.bootstrap import SEED
+from sgdnoise.analysis.estimate import Estimate
 
 MODELS = ("constant", "power", "broken", "smooth", "bent")
-NUM_CURVES = 20_000  # our choice: leaves about 2,000 effective draws of 8 batch sizes
-OFF_BY_ONE = 1 / 12  # of 6 optima that the authors publish twice 1 differs, by one step (WRN without norm, batch size 64)
-FLOOR = 0.001  # our choice: of any likelihood
+NUM_CURVES = 20_000  # our choice: leaves hundreds of effective draws of 8 batch sizes
+STEPS = 8  # our choice: of the likelihood, in an octave
+FLOOR = 0.001  # our choice: of the likelihood, per octave: an outlier; one draw in NUM_DRAWS is the least that can be told
 MAX_SLOPE = 3  # our choice: three times the linear rule
 
 
 class Likelihood(NamedTuple):
-    """The likelihood of the true optimum, (P, K): at P log2 batch sizes `x`, in K steps of the learning-rate grid.
+    """The likelihood of the true optimum, (P, K), per octave: at P log2 batch sizes `x`, in K steps of log2 learning rate.
 
-    The steps are `step` octaves wide; the middle of the first is `origin`, a log2 learning rate.
+    The steps are `step` octaves wide; the middle of the first is `origin`.
     """
 
     x: np.ndarray
@@ -74,21 +70,38 @@ def predict(curves: Curves, x: float | np.ndarray) -> np.ndarray:
     return level + below * rise(curves.model, x - log_break) + above * np.maximum(x - log_break, 0)
 
 
-def likelihood(optima: Sweep, lr_grid: dict[str, float]) -> Likelihood:
-    """Turn the redraws of a sweep into likelihoods."""
-    step = float(np.log2(lr_grid["ratio"]))
-    anchor = float(np.log2(lr_grid["anchor"]))
-    chosen = np.rint((np.log2(optima.lr[1:]) - anchor) / step)
-    x = np.log2(optima.batch_sizes)
-    reach = np.ceil((x[-1] - x[0]) / step)
-    steps = np.arange(chosen.min() - reach, chosen.max() + reach + 1)
-    away, edge = steps - chosen[..., None], optima.edge[1:, :, None]
-    supported = np.where(edge == 0, away == 0, away * edge >= 0)
-    share = supported.mean(axis=0)
-    padded = np.pad(share, ((0, 0), (1, 1)), mode="edge")
-    neighbours = (padded[:, :-2] + padded[:, 2:]) / 2
-    table = FLOOR + (1 - FLOOR) * ((1 - OFF_BY_ONE) * share + OFF_BY_ONE * neighbours)
-    return Likelihood(x, table, anchor + step * steps[0], step)
+def likelihood(x: np.ndarray, known: list[Estimate], windows: np.ndarray) -> Likelihood:
+    """Turn the estimates at P log2 batch sizes, and the ends of their windows (P, 2) in log2 learning rates, into likelihoods.
+
+    The steps go on, beyond all that is known of any optimum, for as many octaves as the batch sizes span.
+    """
+    span = x[-1] - x[0]
+    low, high = (np.round(end * STEPS) / STEPS for end in (windows.min() - span, windows.max() + span))
+    ends = low + np.arange(round((high - low) * STEPS) + 1) / STEPS
+    table = np.stack([_density(one, first, last, ends) for one, (first, last) in zip(known, windows.tolist(), strict=True)])
+    return Likelihood(x, FLOOR + table, float(ends[0] + 0.5 / STEPS), 1 / STEPS)
+
+
+def _density(known: Estimate, first: float, last: float, ends: np.ndarray) -> np.ndarray:
+    """Return the density of an optimum in the steps between `ends`; beyond its window, `first` to `last`, level."""
+    middles = (ends[:-1] + ends[1:]) / 2
+    density = np.histogram(known.log_lr, ends)[0] * STEPS / len(known.log_lr)
+    for share, beyond, reach in (
+        (known.below, middles < first, first - known.log_lr.min()),
+        (known.above, middles > last, known.log_lr.max() - last),
+    ):
+        if share:
+            density[beyond] = share / reach
+    return density
+
+
+def with_optima(known: Likelihood, x: list[float], log_lr: list[float], sd: float) -> Likelihood:
+    """Add log2 batch sizes as if they had been measured, each optimum with a standard deviation of `sd` octaves."""
+    places = known.origin + known.step * np.arange(known.table.shape[1])
+    away = (places - np.array(log_lr)[:, None]) / sd
+    table = np.vstack([known.table, FLOOR + np.exp(-(away**2) / 2) / sd / np.sqrt(2 * np.pi)])
+    order = np.argsort([*known.x, *x])
+    return known._replace(x=np.append(known.x, x)[order], table=table[order])
 
 
 def draw_curves(model: str, known: Likelihood) -> Curves:

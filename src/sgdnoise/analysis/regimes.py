@@ -1,12 +1,14 @@
 """Say where gradient noise gives way to curvature: fit the optimal learning rate against the batch size.
 
 Below the break, the critical batch size, the optimal learning rate grows with the batch size; above it, curvature holds it
-level (ICLR v5 sec. 3). `curves.py` has the models and what is taken for the noise of an optimum.
+level (ICLR v5 sec. 3). `curves.py` has the models, `estimate.py` what is known of each optimum.
 
 Three families, equally likely before the data are seen, are compared by their evidence: `constant`, `power`, and a break
-(`broken`, `smooth`, `bent` alike). One is chosen if it is ODDS times as likely as the next, otherwise the sweep is
-`undecided`: not identifiable from this grid. A break is called `smooth` or `bent` only if that is ODDS times as likely as
-`broken`. Intervals hold 95 % of the curves by weight; an end that no batch size bounds is 0 or infinite.
+(`broken`, `smooth`, `bent` alike). One is chosen if it is ODDS times as likely as the next, and if the slope of a line through all
+batch sizes excludes LEAST_SLOPE (`constant`), or 0 (`power`); otherwise the sweep is `undecided`: not identifiable. Evidence alone
+calls a quarter of the slopes of one half level where few batch sizes tell little. A break is called `smooth` or `bent` only if
+that is ODDS times as likely as `broken`. Intervals hold 95 % of the curves by weight; an end that no batch size bounds is 0 or
+infinite.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks
-from sgdnoise.analysis.bootstrap import Sweep, quantiles, sweep, with_optima
-from sgdnoise.analysis.curves import MODELS, Curves, Likelihood, draw_curves, likelihood, predict
+from sgdnoise.analysis.bootstrap import Sweep, quantiles, sweep
+from sgdnoise.analysis.curves import MODELS, Curves, Likelihood, draw_curves, likelihood, predict, with_optima
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_window
@@ -48,34 +50,44 @@ def constant_epoch_runs(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[cells["modes"].str.split().map(lambda modes: "constant_epoch" in modes)]
 
 
-def fit_sweep(optima: Sweep, lr_grid: dict[str, float]) -> Fit | None:
-    """Fit every model; None if there are fewer than MIN_POINTS batch sizes."""
-    if len(optima.batch_sizes) < MIN_POINTS:
+def fit_sweep(optima: Sweep) -> Fit | None:
+    """Fit every model; None if the noise is known at fewer than MIN_POINTS batch sizes."""
+    is_known = np.array([one is not None for one in optima.known], bool)
+    if is_known.sum() < MIN_POINTS:
         return None
-    known = likelihood(optima, lr_grid)
+    return fit_models(
+        likelihood(np.log2(optima.batch_sizes[is_known]), [one for one in optima.known if one], optima.windows[is_known])
+    )
+
+
+def fit_models(known: Likelihood) -> Fit:
+    """Fit every model to what is known of the optima, and choose one."""
     curves = {model: draw_curves(model, known) for model in MODELS}
     evidence = {model: curves[model].evidence / len(models) for models in FAMILIES.values() for model in models}
     probability = {model: evidence[model] / sum(evidence.values()) for model in MODELS}
-    model = choose(probability)
+    line = curves["power"]
+    low, _, high = quantiles(line.below, line.weight)
+    model = choose(probability, low, high)
     if model == "constant":  # a break may hide below the smallest batch sizes, but a slope of nothing is none
         broken = curves["broken"]
         curves["broken"] = replace(broken, weight=broken.weight * (broken.below >= LEAST_SLOPE))
     return Fit(known, curves, probability, model)
 
 
-def choose(probability: dict[str, float]) -> str:
-    """Choose a model from the probabilities of all.
+def choose(probability: dict[str, float], low: float, high: float) -> str:
+    """Choose a model from the probabilities of all and the interval of the slope of a line through all batch sizes.
 
-    >>> choose({"constant": 0.01, "power": 0.09, "broken": 0.5, "smooth": 0.3, "bent": 0.1})
+    >>> choose({"constant": 0.01, "power": 0.04, "broken": 0.6, "smooth": 0.3, "bent": 0.05}, 0.2, 0.6)
     'broken'
-    >>> choose({"constant": 0.01, "power": 0.39, "broken": 0.3, "smooth": 0.2, "bent": 0.1})
+    >>> choose({"constant": 0.8, "power": 0.1, "broken": 0.05, "smooth": 0.03, "bent": 0.02}, -0.2, 0.6)
     'undecided'
     """
-    families = ranked_families(probability)
-    if probability_of(probability, families[0]) < ODDS * probability_of(probability, families[1]):
+    first, second = ranked_families(probability)[:2]
+    agrees = {"constant": low > -LEAST_SLOPE and high < LEAST_SLOPE, "power": low > 0 or high < 0, "break": True}
+    if not agrees[first] or probability_of(probability, first) < ODDS * probability_of(probability, second):
         return UNDECIDED
-    best = max(FAMILIES[families[0]], key=probability.__getitem__)
-    return "broken" if families[0] == "break" and probability[best] < ODDS * probability["broken"] else best
+    best = max(FAMILIES[first], key=probability.__getitem__)
+    return "broken" if first == "break" and probability[best] < ODDS * probability["broken"] else best
 
 
 def probability_of(probability: dict[str, float], family: str) -> float:
@@ -98,8 +110,9 @@ def candidates(fit: Fit) -> list[str]:
 def estimates(fit: Fit | None) -> dict[str, float]:
     """Return the break and the slopes below and above it, each with its interval.
 
-    `power` has no break up to `break_low`, `constant` none of slope LEAST_SLOPE or more above `break_high`; the slope above
-    is that of `bent`, so that it is not level by assumption. What a model does not have is NaN.
+    `power` has no break up to `break_low`, `constant` none of slope LEAST_SLOPE or more above `break_high`, and nothing is known of
+    the break of an undecided sweep. The slope above is that of `bent`, so that it is not level by assumption; so are both of an
+    undecided sweep. What a model does not have is NaN.
     """
     if fit is None:
         names = ("break", "slope_below", "slope_above")
@@ -108,11 +121,11 @@ def estimates(fit: Fit | None) -> dict[str, float]:
     low, middle, high = quantiles(broken.log_break, broken.weight)
     found = {
         "break": 2**middle if fit.model in FAMILIES["break"] else np.nan,
-        "break_low": 2**low if low >= fit.known.x[1] and fit.model != "constant" else 0.0,
-        "break_high": 2**high if high <= fit.known.x[-1] and fit.model != "power" else np.inf,
+        "break_low": 2**low if low >= fit.known.x[1] and fit.model not in ("constant", UNDECIDED) else 0.0,
+        "break_high": 2**high if high <= fit.known.x[-1] and fit.model not in ("power", UNDECIDED) else np.inf,
     }
     missing = (np.nan, np.nan, np.nan)
-    source = fit.curves["power"] if fit.model == "power" else broken
+    source = {"power": fit.curves["power"], UNDECIDED: fit.curves["bent"]}.get(fit.model, broken)
     below = missing if fit.model == "constant" else quantiles(source.below, source.weight)
     source = fit.curves["power" if fit.model == "constant" else "bent"]
     above = missing if fit.model == "power" else quantiles(source.above, source.weight)
@@ -121,13 +134,21 @@ def estimates(fit: Fit | None) -> dict[str, float]:
     return found
 
 
-def summary(fit: Fit | None) -> str:
+def obstacle(optima: Sweep) -> str:
+    """Say why a sweep has no fit; "" if it has one."""
+    num_known = sum(one is not None for one in optima.known)
+    if num_known >= MIN_POINTS:
+        return ""
+    if len(optima.batch_sizes) >= MIN_POINTS and (optima.num_runs <= 1).all():
+        return "not identifiable: one run counts per cell, so the noise is unknown"
+    return f"not identifiable: fewer than {MIN_POINTS} batch sizes with two learning rates and two runs"
+
+
+def summary(fit: Fit) -> str:
     """Say in a few words what a sweep shows."""
-    if fit is None:
-        return f"fewer than {MIN_POINTS} batch sizes"
     found = estimates(fit)
     if fit.model == UNDECIDED:
-        return "not identifiable from this grid"
+        return "not identifiable from these runs"
     if fit.model == "power":
         limit = f"no break up to {found['break_low']:.0f}" if found["break_low"] else "a break is not excluded"
         return f"slope {found['slope_below']:.2f}, {limit}"
@@ -147,7 +168,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
         protocol = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))
         for metric, direction in protocol["metrics"].items():
             optima = sweep(runs, metric, direction)
-            fit = fit_sweep(optima, protocol["lr_grid"])
+            fit = fit_sweep(optima)
             rows.append(
                 {
                     "benchmark": benchmark,
@@ -155,7 +176,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
                     "budget": budget,
                     "metric": metric,
                     "num_points": len(optima.batch_sizes),
-                    "num_censored": int((optima.edge[0] != 0).sum()),
+                    "num_censored": len(censored(optima)),
                     "model": fit.model if fit else UNDECIDED,
                     **estimates(fit),
                     **{f"probability_{model}": fit.probability[model] if fit else np.nan for model in MODELS},
@@ -165,25 +186,30 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def censored(optima: Sweep) -> list[int]:
+    """List the batch sizes whose optimum may lie beyond the learning rates trained, or cannot be told as too few runs completed."""
+    open_ended = [bool(one.edge) if one else edge != 0 for one, edge in zip(optima.known, optima.edge[0], strict=True)]
+    return optima.batch_sizes[np.array(open_ended, bool)].tolist()
+
+
 def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protocol: dict[str, Any]) -> str:
     """Say which cells would decide what the sweep leaves open, as lines of the config; "" if it leaves nothing open.
 
     An undecided sweep is asked for the fewest batch sizes beyond those measured, the nearest first, with which either of the
-    two families that it is between would be chosen, were the optima there as it expects.
+    two families that it is between would be chosen, were the optima there as it expects and known as well as the median of those
+    measured.
     """
-    advice = []
-    if censored := optima.batch_sizes[optima.edge[0] != 0].tolist():
-        advice.append(f"widen {key} at batch size {', '.join(map(str, censored))}, whose optimum is at the edge")
     if fit is None:
-        return "; ".join([f"add batch sizes to {key}, {MIN_POINTS} of them with two learning rates at least", *advice])
+        need = "more seeds" if "one run counts" in obstacle(optima) else "batch sizes"
+        return f"{obstacle(optima)}; add {need} to {key}, {MIN_POINTS} batch sizes with two learning rates and two runs at least"
     found = estimates(fit)
+    advice = []
     smaller, larger = ([size for size in sizes if is_trainable(size, budget, protocol)] for sizes in beyond(optima))
     if fit.model == UNDECIDED:
         models = candidates(fit)
         near = [size for pair in itertools.zip_longest(larger, smaller) for size in pair if size]
-        enough = next(
-            (near[:num] for num in range(1, len(near) + 1) if would_decide(fit, optima, models, near[:num], protocol)), []
-        )
+        sd = float(np.median([one.log_lr.std() for one in optima.known if one]))
+        enough = next((near[:num] for num in range(1, len(near) + 1) if would_decide(fit, models, near[:num], sd)), [])
         lines = [config_line(fit, models, size, protocol) for size in enough]
         added = ", ".join(f"{key}.{line}" for line in lines) if lines else "more seeds, or batch sizes further away"
         advice.append(f"{' or '.join(models)}: add {added}")
@@ -197,6 +223,9 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
             elif is_open:
                 line = config_line(fit, ["broken", fit.model if fit.model != "broken" else "power"], sizes[0], protocol)
                 advice.append(f"no {side} limit of the break: add {key}.{line}")
+    if advice and (at_edge := censored(optima)):
+        sizes_at_edge = ", ".join(map(str, at_edge))
+        advice.insert(0, f"widen {key} at batch size {sizes_at_edge}, whose optimum may lie beyond the edge")
     return "; ".join(advice)
 
 
@@ -214,12 +243,13 @@ def is_trainable(batch_size: int, budget: str, protocol: dict[str, Any]) -> bool
         return False
 
 
-def would_decide(fit: Fit, optima: Sweep, models: list[str], batch_sizes: list[int], protocol: dict[str, Any]) -> bool:
+def would_decide(fit: Fit, models: list[str], batch_sizes: list[int], sd: float) -> bool:
     """Tell whether optima at more batch sizes, as each of the models expects them, would have its family chosen."""
+    x = [float(np.log2(size)) for size in batch_sizes]
     for model in models:
-        lrs = [2 ** expected_log_lr(fit, model, np.log2(size))[1] for size in batch_sizes]
-        then = fit_sweep(with_optima(optima, batch_sizes, lrs), protocol["lr_grid"])
-        if not any(model in family and then and then.model in family for family in FAMILIES.values()):
+        expected = [expected_log_lr(fit, model, one)[1] for one in x]
+        then = fit_models(with_optima(fit.known, x, expected, sd)).model
+        if not any(model in family and then in family for family in FAMILIES.values()):
             return False
     return True
 

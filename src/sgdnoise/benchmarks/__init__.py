@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
+import hashlib
+import json
+import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from sgdnoise.machine import imports, sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,16 +39,25 @@ PROTOCOL_KEYS = {
     "num_train": "number of training examples, or of tokens; a setting of that name overrides it",
     "num_test": "number of test examples, or of tokens",
     "lr_grid": "{anchor, ratio}: the learning rates are anchor * ratio^k",
-    "metrics": "{metric: 'max' or 'min'}: first the test metric, second the train metric that the figures show",
-    "settings": "what the paper leaves open, besides these below: {name: default}, or {name: [choices, the default first]}",
+    "metrics": "{metric: 'max' or 'min'}, of what `evaluate` returns for the splits, such as test_accuracy: first the test metric,"
+    " second the train metric that the figures show (by default train_objective)",
+    "settings": "what the paper leaves open, besides these below: {name: OFFER}",
 }
-# Optional are `unroll`, the tokens of a sequence, which makes the data a text, and `train_flops`, the floating-point operations
-# of training on one example or token (forward and backward), for `sgdnoise plan`.
+# Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
+# training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
+# `version`, of the package's own benchmarks (see docs/architecture.md); and `reads`, of a user's own, the files beside it that it
+# reads: [paths relative to its folder].
+
+METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
+
+# What a PROTOCOL offers as a setting is its default, whose type every value then has; a list of choices, the default first; or
+# {"default": number, bound: number, ...} with the bounds of a number, any of these. So "from": 1 makes a value v such that v >= 1.
+BOUNDS = {"from": operator.ge, "above": operator.gt, "to": operator.le, "below": operator.lt}
 
 COMMON_SETTINGS = {
     "l2_scope": ["all", "weights"],  # not stated; all parameters is the convention of the authors' library
     "l2_convention": ["half", "full"],  # not stated; l2 / 2 ||w||^2 is the convention of the authors' libraries, or l2 ||w||^2
-    "micro_batch": 0,  # examples per forward pass; 0: the whole batch
+    "micro_batch": {"default": 0, "from": 0, "to": 10**9},  # examples per forward pass; 0: the whole batch
 }
 # Offered since results were first shipped: at their defaults they are no part of a cell's identity, so those stay valid.
 LATER_SETTINGS = {
@@ -87,7 +101,9 @@ def source(name: str, file: str | None = None) -> Path:
     path = Path(file) if file else Path(__file__).parent / f"{name}.py"
     if not path.is_file():
         if file:
-            raise ValueError(f"benchmark {name}: there is no file {file}")
+            raise ValueError(
+                f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config)"
+            )
         raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(names())} (or name your own with file:)")
     return path
 
@@ -96,34 +112,147 @@ def source(name: str, file: str | None = None) -> Path:
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
     path = source(name, file)
-    for node in ast.parse(path.read_text()).body:
+    for node in sources.parse(path).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
-            found = ast.literal_eval(node.value)
-            if missing := [key for key in PROTOCOL_KEYS if key not in found]:
-                raise ValueError(f"{path}: PROTOCOL lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})")
-            return found | {"settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
+            try:
+                found = ast.literal_eval(node.value)
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"{path}, line {node.lineno}: PROTOCOL is read without running the file; write it out"
+                ) from error
+            if problem := protocol_problem(found):
+                raise ValueError(f"{path}: PROTOCOL{problem}")
+            metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
+            return found | {"metrics": metrics, "settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
+
+
+def protocol_problem(protocol: Any) -> str:
+    """Say what is wrong with a PROTOCOL; nothing if it is one."""
+    if not isinstance(protocol, dict):
+        return " is not a dictionary"
+    if missing := [key for key in PROTOCOL_KEYS if key not in protocol]:
+        return f" lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})"
+    for key in ("num_train", "num_test", "unroll"):
+        if not is_whole(protocol.get(key, 1)) or not 1 <= protocol.get(key, 1) <= 10**12:
+            return f"[{key!r}]: {protocol[key]!r} is not a whole number from 1 to 10^12"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(protocol["dataset"])):
+        return f"['dataset']: {protocol['dataset']!r} is no name for a file; use letters, digits, _ and -"
+    lrs = protocol["lr_grid"]
+    if not isinstance(lrs, dict) or set(lrs) != {"anchor", "ratio"} or not all(map(is_number, lrs.values())):
+        return f"['lr_grid']: {lrs!r} is not {PROTOCOL_KEYS['lr_grid']}"
+    if not 1e-12 <= lrs["anchor"] <= 1e12 or not 1.01 <= lrs["ratio"] <= 1000:
+        return f"['lr_grid']: {lrs!r}: an anchor is from 1e-12 to 1e12, a ratio from 1.01 to 1000"
+    if problem := metrics_problem(protocol["metrics"], protocol.get("labels", {})):
+        return problem
+    try:
+        str(protocol["title"]).format(num_train=protocol["num_train"])
+    except (ValueError, LookupError, AttributeError) as error:
+        return f"['title']: only {{num_train}} may stand in braces ({error!r}); write {{{{ for a brace"
+    if not isinstance(settings := protocol["settings"], dict):
+        return f"['settings']: {settings!r} is not {PROTOCOL_KEYS['settings']}"
+    problems = {name: offer_problem(offer) for name, offer in settings.items()}
+    return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
+
+
+def metrics_problem(metrics: Any, labels: Any) -> str:
+    """Say what is wrong with the metrics of a PROTOCOL, so that figures and tables could not show them; nothing if they are well."""
+    if not isinstance(metrics, dict) or not str(next(iter(metrics), "")).startswith("test_"):
+        return f"['metrics']: {metrics!r}: the first has to be a test metric, such as test_loss"
+    for metric, direction in metrics.items():
+        if direction not in ("max", "min"):
+            return f"['metrics']: {metric}: {direction!r} is neither 'max' nor 'min'"
+        if not re.fullmatch(METRIC, str(metric)):
+            return f"['metrics']: {metric!r}: write test_ or train_ and the name that `evaluate` returns"
+    if not isinstance(labels, dict) or (unknown := set(labels) - {*metrics, "train_objective"}):
+        return f"['labels']: {labels if not isinstance(labels, dict) else min(unknown)!r} is none of its metrics {', '.join(metrics)}"
+    return ""
+
+
+def offer_problem(offer: Any) -> str:
+    """Say what is wrong with what a PROTOCOL offers as a setting; nothing if it is an offer."""
+    if isinstance(offer, list):
+        return "" if offer and all(map(is_value, offer)) else f"{offer!r} is not a list of choices"
+    if isinstance(offer, dict):
+        words = {"default", *BOUNDS}
+        well = "default" in offer and set(offer) <= words and all(map(is_number, offer.values()))
+        return "" if well else f"{offer!r} has not the form {{'default': number, bound: number}}; bounds: {', '.join(BOUNDS)}"
+    return "" if is_value(offer) else f"{offer!r} is not text, true or false, or a finite number"
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number of at most 64 bits."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number that is finite."""
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def is_value(value: Any) -> bool:
+    """Say whether something can be the value of a setting."""
+    return isinstance(value, bool | str | None) or is_number(value)
+
+
+def default_of(offer: Any) -> Any:
+    """Return the default of a setting that is offered."""
+    return offer[0] if isinstance(offer, list) else offer["default"] if isinstance(offer, dict) else offer
+
+
+@functools.cache
+def depends_on(name: str, file: str | None = None) -> dict[str, str]:
+    """Say what besides its settings the numbers of a benchmark depend on, as {name: version}; nothing is run.
+
+    Of a user's own file: a digest of it, of each local module that it imports and of each file that it `reads`, by path
+    relative to its folder. Of the package's benchmarks, itself or what a user's file builds on: the version, from 2 on.
+    """
+    built_on, found = {name}, {}
+    if file:
+        trees = sources.trees(source(name, file))
+        found = {path: sources.digest(tree) for path, tree in trees.items()}
+        found |= {path: _read_digest(Path(file), path) for path in protocol(name, file).get("reads", [])}
+        built_on = set().union(*map(sources.words, trees.values()))
+    versions = {one: protocol(one).get("version", 1) for one in names() if one in built_on}
+    return dict(sorted((found | {one: str(version) for one, version in versions.items() if version > 1}).items()))
+
+
+def _read_digest(file: Path, path: str) -> str:
+    try:
+        return sources.content_digest(file.parent / path)
+    except OSError as error:
+        raise ValueError(f"{file}: PROTOCOL reads {path!r}, which cannot be read ({error})") from None
+
+
+def recipe(name: str, file: str | None = None) -> str:
+    """Say in a word what makes the data of a benchmark: the version of a shipped one, a digest of what a user's depends on."""
+    if not file:
+        return str(protocol(name).get("version", 1))
+    return hashlib.sha256(json.dumps(depends_on(name, file)).encode()).hexdigest()[:12]
 
 
 def sized(protocol: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return a protocol with the number of training examples that the settings choose, if they do."""
-    return protocol | {"num_train": settings.get("num_train", protocol["num_train"])}
+    num_train = settings.get("num_train", protocol["num_train"])
+    if not is_whole(num_train) or num_train < 1:
+        raise ValueError(f"settings.num_train: {num_train!r} is not a whole number from 1")
+    return protocol | {"num_train": num_train}
 
 
 def default_settings(name: str, file: str | None = None) -> Settings:
     """Return the default of every setting."""
-    offered = protocol(name, file)["settings"]
-    return {key: value[0] if isinstance(value, list) else value for key, value in offered.items()}
+    return {key: default_of(offer) for key, offer in protocol(name, file)["settings"].items()}
 
 
 def module(name: str, file: str | None = None) -> ModuleType:
-    """Import the file of a benchmark."""
-    path = source(name, file)
-    spec = importlib.util.spec_from_file_location(f"sgdnoise.benchmarks.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    """Import the file of a benchmark; of a user's own as it was when `depends_on` was asked, or it is a ValueError."""
+    path, called = source(name, file), f"sgdnoise.benchmarks.{name}"
+    if not file:
+        return imports.run(called, path)
+    local = sources.trees(path)
+    found = imports.run_own(called, path, local)
+    if depends_on.__wrapped__(name, file) != depends_on(name, file):
+        raise ValueError(f"{path}, or what it imports or reads, has changed while this was running; run it again")
     return found
 
 

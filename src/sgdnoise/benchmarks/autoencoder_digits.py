@@ -12,6 +12,7 @@ from sgdnoise.machine import datasets
 from sgdnoise.networks.autoencoder import Autoencoder
 
 PROTOCOL = {
+    "version": 1,
     "title": "Autoencoder 64-100-50-25-8, handwritten digits (1,024 train, 773 test)",
     "sibling_of": "autoencoder_mnist",
     "dataset": "digits",
@@ -20,6 +21,7 @@ PROTOCOL = {
     "train_flops": 141_400,
     "lr_grid": {"anchor": 0.08, "ratio": 2},  # ICLR v5 fig. 6c, table 4
     "metrics": {"test_squared_error": "min", "train_squared_error": "min", "train_objective": "min"},
+    "labels": {"test_squared_error": "test squared error per image", "train_squared_error": "train squared error per image"},
     "settings": {},
 }
 

@@ -10,6 +10,7 @@ from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
 
 PROTOCOL = {
+    "version": 1,
     "title": "2-layer LSTM of width 650, Penn Treebank ({num_train:,} train and 82,430 test words)",
     "dataset": "ptb",
     "num_train": 929_589,  # words, with an end-of-sentence word at each line: 414 updates per epoch at batch size 64
@@ -58,7 +59,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"cannot download {URL}/{name}: {' '.join(str(error).split())}; put {name} (md5 {md5}) into {folder / 'ptb'}"
             ) from error
-        words = (folder / "ptb" / name).read_text().replace("\n", f" {END} ").split()
+        words = (folder / "ptb" / name).read_text(encoding="utf-8").replace("\n", f" {END} ").split()
         made[f"{split}_tokens"] = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int16)
     return made
 

@@ -16,6 +16,7 @@ from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
 
 PROTOCOL = {
+    "version": 1,
     "title": "2-layer LSTM, text of a seeded source (8,192 train and 4,096 test words, 50 distinct)",
     "sibling_of": "lstm_ptb",
     "dataset": "synthetic_text",

@@ -11,6 +11,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks import classification, image_folder
 
 PROTOCOL = {
+    "version": 1,
     "title": "ResNet-50 with ghost batch norm, ImageNet ({num_train:,} train, 50,000 test)",
     "dataset": "imagenet",
     "num_train": 1_281_167,
@@ -20,9 +21,13 @@ PROTOCOL = {
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
         "l2_scope": ["weights", "all"],  # not on the scales and shifts of the norms (Goyal et al. sec. 5.1)
-        "label_smoothing": 0.0,  # not stated; Goyal et al. have none. The paper's train loss of 2.25 may include some
-        "norm_decay": 0.9,  # Goyal et al. sec. 5.1
-        "norm_eps": 1e-5,  # not stated
+        "label_smoothing": {
+            "default": 0.0,
+            "from": 0,
+            "below": 1,
+        },  # not stated; Goyal et al. have none. The paper's train loss of 2.25 may include some
+        "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # Goyal et al. sec. 5.1
+        "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
     },
 }
 

@@ -11,6 +11,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 16-4 with ghost batch norm, CIFAR-10 ({num_train:,} train, 10,000 test)",
     "dataset": "cifar10",
     "num_train": 50_000,  # all: 9,765 updates are 200 epochs at batch size 1,024 (ICLR v5 sec. 4)
@@ -19,8 +20,8 @@ PROTOCOL = {
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
-        "norm_decay": 0.9,  # not stated
-        "norm_eps": 1e-5,  # not stated
+        "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # not stated
+        "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
         "conv_init": ["he", "lecun"],  # not stated: variance 2/fan-in, the natural choice for ReLU, or 1/fan-in (later WRN code)
         "padding": ["reflect", "constant"],  # "reflections" (workshop), 4 pixels (later WRN code); or zeros
     },

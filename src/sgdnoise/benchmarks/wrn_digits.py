@@ -11,6 +11,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 10-1 with ghost batch norm, handwritten digits (1,024 train, 773 test)",
     "sibling_of": "wrn_cifar10",
     "dataset": "digits",
@@ -20,8 +21,8 @@ PROTOCOL = {
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
-        "norm_decay": 0.9,  # not stated
-        "norm_eps": 1e-5,  # not stated
+        "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # not stated
+        "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
     },
 }
 

@@ -7,6 +7,7 @@ from sgdnoise.benchmarks import Benchmark, Settings, default_settings, module
 from sgdnoise.networks.wide_resnet import WideResNet
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 16-4 without norm (SkipInit), CIFAR-10 ({num_train:,} train, 10,000 test)",
     "dataset": "cifar10",
     "num_train": 50_000,  # as wrn_cifar10

@@ -7,6 +7,7 @@ from sgdnoise.benchmarks import Benchmark, Settings, load
 from sgdnoise.networks.wide_resnet import WideResNet
 
 PROTOCOL = {
+    "version": 1,
     "title": "Wide-ResNet 10-1 without norm (SkipInit), handwritten digits (1,024 train, 773 test)",
     "sibling_of": "wrn_skipinit_cifar10",
     "dataset": "digits",

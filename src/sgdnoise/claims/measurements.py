@@ -29,20 +29,20 @@ class Measurement(NamedTuple):
     edge: bool
 
 
-def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None) -> dict[Key, Measurement]:
+def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int = 0) -> dict[Key, Measurement]:
     """Read the quantities that claims are about off the runs `cells`, or without them off a table of optima.
 
     `optimum` has the columns of optimum.csv, as has the paper's own table. A benchmark's first metric is its test metric, the
     second its train metric; learning rates are in octaves. From runs, everything is estimated by `analysis.estimate`. A table
     alone gives means with Student's t by `sd` and `num_kept`, and learning rates anywhere within their error bar or half a step
-    of the grid.
+    of the grid. `more` is that of `estimate`.
     """
     found: dict[Key, Measurement] = {}
     metrics = {benchmark: list(rows["metric"].unique()) for benchmark, rows in optimum.groupby("benchmark")}
     points = {} if cells is None else dict(iter(cells.groupby(POINT)))
     estimates: dict[tuple, Estimate | None] = {}
     for row in optimum.to_dict("records"):
-        key = (row["benchmark"], row["mode"], row["optimizer"], _swept(row))
+        key = (row["benchmark"], row["mode"], row["optimizer"], swept_of(row))
         names = metrics[row["benchmark"]]
         role = names.index(row["metric"])
         point = tuple(row[name] for name in POINT)
@@ -53,7 +53,7 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None) -> dict[Ke
         else:
             if (*point, role) not in estimates:
                 train = names[min(1, len(names) - 1)]
-                estimates[*point, role] = estimate(points[point], row["metric"], row["direction"], train)
+                estimates[*point, role] = estimate(points[point], row["metric"], row["direction"], train, more)
             measured = _of_estimate(row, estimates[*point, role])
         lr, mean, train_mean = measured
         if role == 0:
@@ -65,7 +65,8 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None) -> dict[Ke
     return found
 
 
-def _swept(row: dict) -> int:
+def swept_of(row: dict) -> int:
+    """Return what the claims know a row of optimum.csv by in its budget mode: its batch size, in `unlimited` its epochs."""
     return round(row["num_epochs"]) if row["mode"] == "unlimited" else row["batch_size"]
 
 

@@ -21,7 +21,7 @@ FIXED = {"constant_epoch": "budget", "constant_step": "num_steps", "unlimited": 
 @functools.cache
 def paper_table() -> pd.DataFrame:
     """Read the paper's points, for all callers one table; error bars of learning rates that are not stated have length 0."""
-    with files("sgdnoise.claims").joinpath("paper.csv").open() as file:
+    with files("sgdnoise.claims").joinpath("paper.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
     return table.fillna({"lr_low": table["lr"], "lr_high": table["lr"]})
 

@@ -17,7 +17,7 @@ import pandas as pd
 from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
-from sgdnoise.claims.measurements import Key, Measurement, measure
+from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
 
 CLAIMS = sorted(
@@ -55,15 +55,33 @@ class Outcome(NamedTuple):
         return f"{self.contrast.label}: {number}{known} (agrees: {band})"
 
 
-def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return a row per claim with the verdict on the paper, then the evidence from other budgets and from siblings.
+class Decided(NamedTuple):
+    """A claim with what the measurements say of its contrasts: on the paper itself, or as evidence at a `scale` of its own."""
 
-    `optimum` has the columns of optimum.csv, which the paper's own table has too; `sibling_of` maps a benchmark to the
-    paper's that it stands for. With `cells`, the runs behind `optimum`, quantities are estimated from these.
+    claim: Claim
+    role: str
+    benchmark: str
+    scale: str
+    outcomes: list[Outcome]
+
+
+def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return a row per claim, as `decide_claims` decides them."""
+    return pd.DataFrame(map(row, decide_claims(optimum, sibling_of, measure(optimum, cells))))
+
+
+def decide_claims(optimum: pd.DataFrame, sibling_of: dict[str, str], found: dict[Key, Measurement]) -> list[Decided]:
+    """Decide every claim of the paper, then the evidence from other budgets and from siblings.
+
+    `optimum` has the columns of optimum.csv, which the paper's own table has too, and `found` is what `measure` makes of it;
+    `sibling_of` maps a benchmark to the paper's that it stands for.
     """
     at_budget = same_budget(optimum, paper_table())
-    found, own = measure(optimum, cells), measure(at_budget, cells)
-    verdicts = [_row(claim, "paper", claim.benchmark, claim.contrasts, own) for claim in CLAIMS]
+    points = {(one["benchmark"], one["mode"], one["optimizer"], swept_of(one)) for one in at_budget.to_dict("records")}
+    own = {key: one for key, one in found.items() if key[:4] in points}
+    verdicts = [
+        Decided(claim, "paper", claim.benchmark, "the paper's", judge_all(claim, claim.benchmark, own)) for claim in CLAIMS
+    ]
     evidence = []
     for claim in CLAIMS:
         for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
@@ -71,10 +89,10 @@ def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.Da
             swept = _swept(claim, benchmark, found)
             if role and len(swept) > 1:
                 assert claim.scale_free
-                points = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                row = _row(claim, role, benchmark, claim.scale_free(swept), found)
-                evidence.append(row | {"scale": scale(points, claim.mode)})
-    return pd.DataFrame(verdicts + evidence)
+                here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
+                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept))
+                evidence.append(Decided(claim, role, benchmark, scale(here, claim.mode), outcomes))
+    return verdicts + evidence
 
 
 def _role(claim: Claim, benchmark: str, sibling_of: dict[str, str], at_budget: pd.DataFrame) -> str:
@@ -92,29 +110,23 @@ def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[
     return sorted(set.intersection(*swept))
 
 
-def _row(
-    claim: Claim,
-    role: str,
-    benchmark: str,
-    contrasts: list[Contrast],
-    found: dict[Key, Measurement],
-) -> dict[str, Any]:
-    """Decide one claim; return its row of the table."""
-    outcomes = [judge(contrast, claim, benchmark, found, len(contrasts)) for contrast in contrasts]
+def row(decided: Decided) -> dict[str, Any]:
+    """Return the row of a claim in claims.csv."""
+    claim, role, benchmark, scale, outcomes = decided
     verdict, reason = conclude(outcomes, claim, role)
     return {
         "claim": claim.name,
         "role": role,
         "benchmark": benchmark,
         "mode": claim.mode,
-        "scale": "the paper's",
+        "scale": scale,
         "statement": claim.statement if role == "paper" else claim.evidence,
         "verdict": verdict,
         "reason": reason,
         "source": claim.source,
         "quantity": claim.quantity,
         "paper": claim.paper if role == "paper" else "",
-        "needs": needs(claim, (cell for contrast in contrasts for cell in contrast.terms)) if role == "paper" else "",
+        "needs": needs(claim, (cell for one in outcomes for cell in one.contrast.terms)) if role == "paper" else "",
         "rule": claim.rule if role == "paper" else "scale-free: only the direction, as each contrast says",
         "measured": _headline(outcomes),
         "num_contrasts": len(outcomes),
@@ -122,9 +134,28 @@ def _row(
     }
 
 
+def judge_all(
+    claim: Claim, benchmark: str, found: dict[Key, Measurement], contrasts: list[Contrast] | None = None
+) -> list[Outcome]:
+    """Compare the contrasts of a claim, by default those with the paper's numbers, with their bands."""
+    contrasts = contrasts or claim.contrasts
+    return [judge(contrast, claim, benchmark, found, len(contrasts)) for contrast in contrasts]
+
+
+def keys_of(contrast: Contrast, claim: Claim, benchmark: str) -> dict[Cell, Key]:
+    """Return the keys by which the terms of a contrast are measured."""
+    return {cell: (cell.benchmark or benchmark, claim.mode, cell.optimizer, cell.swept, cell.quantity) for cell in contrast.terms}
+
+
+def draws_of(contrast: Contrast, keys: dict[Cell, Key], found: dict[Key, Measurement]) -> np.ndarray:
+    """Return draws from what is known of a contrast, (NUM_DRAWS,); terms whose noise is not known count as certain."""
+    terms = [(weight, found[keys[cell]]) for cell, weight in contrast.terms.items()]
+    return sum(weight * (one.value if one.draws is None else one.draws) for weight, one in terms) + np.zeros(NUM_DRAWS)
+
+
 def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int) -> Outcome:
     """Compare a contrast, one of `num`, with its band."""
-    keys = {cell: (cell.benchmark or benchmark, claim.mode, cell.optimizer, cell.swept, cell.quantity) for cell in contrast.terms}
+    keys = keys_of(contrast, claim, benchmark)
     if lacks := tuple(
         cell for cell, key in keys.items() if key not in found or (np.isnan(found[key].value) and not found[key].edge)
     ):
@@ -135,7 +166,7 @@ def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Mea
         return Outcome(contrast, EDGE, value)
     if not claim.single_runs and any(one.draws is None for _, one in terms):
         return Outcome(contrast, UNKNOWN, value)
-    draws = sum(weight * (one.value if one.draws is None else one.draws) for weight, one in terms) + np.zeros(NUM_DRAWS)
+    draws = draws_of(contrast, keys, found)
     low, high = interval(draws, 1 - 2 * LEVEL)
     if contrast.low <= low and high <= contrast.high:
         return Outcome(contrast, AGREES, value, low, high)

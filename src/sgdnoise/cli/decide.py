@@ -7,19 +7,18 @@ import sys
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, CSV, OPTIMUM, STUDY, option, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.study.config import load_config
 
 
 @verb("optimum", "select the optimal learning rates by the paper's rule", STUDY, CELLS, CSV)
 def optimum(options: argparse.Namespace) -> None:
     """Write optimum.csv, and warn of every optimum that the grid does not enclose."""
-    import pandas as pd
-
     from sgdnoise.analysis.estimate import with_estimates
     from sgdnoise.analysis.optimum import edge_warnings, optimum_table
+    from sgdnoise.results.tables import read_table
 
-    config, cells = load_config(options.config), pd.read_csv(options.cells)
+    config, cells = load_config(options.config), read_table(options.cells)
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
     for warning in edge_warnings(table, config):
@@ -29,11 +28,10 @@ def optimum(options: argparse.Namespace) -> None:
 @verb("regimes", "fit the optimal learning rate against the batch size: break and slopes", STUDY, CELLS, CSV)
 def regimes(options: argparse.Namespace) -> None:
     """Write regimes.csv, and say of every sweep what would decide it."""
-    import pandas as pd
-
     from sgdnoise.analysis.regimes import regimes_table
+    from sgdnoise.results.tables import read_table
 
-    table = regimes_table(pd.read_csv(options.cells), load_config(options.config))
+    table = regimes_table(read_table(options.cells), load_config(options.config))
     write_csv(table, options.out)
     for row in table.to_dict("records"):
         print(f"{row['benchmark']}, {row['optimizer']}, {row['metric']}: {row['model']}. {row['decide']}".strip())
@@ -44,39 +42,60 @@ def claims(options: argparse.Namespace) -> None:
     """Write claims.csv, and say how many verdicts there are of each kind."""
     import pandas as pd
 
-    from sgdnoise.claims.verdicts import claims_table
+    from sgdnoise.claims.decide import Study, advice_columns
+    from sgdnoise.claims.measurements import measure
+    from sgdnoise.claims.verdicts import decide_claims, row
+    from sgdnoise.results.tables import read_table
 
-    entries = load_config(options.config)["benchmarks"]
+    config, cells, optimum = load_config(options.config), read_table(options.cells), read_table(options.optimum)
+    entries = config["benchmarks"]
     protocols = {name: benchmarks.protocol(name, entry.get("file")) for name, entry in entries.items()}
     sibling_of = {name: protocol["sibling_of"] for name, protocol in protocols.items() if "sibling_of" in protocol}
-    table = claims_table(pd.read_csv(options.optimum), sibling_of, pd.read_csv(options.cells))
+    found = measure(optimum, cells)
+    decided = decide_claims(optimum, sibling_of, found)
+    table = pd.DataFrame(map(row, decided)).join(advice_columns(decided, Study(config, cells, optimum, found)))
     write_csv(table, options.out)
     for role, rows in table.groupby("role", sort=False):
         counts = rows["verdict"].value_counts()
         print(f"{role}: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}")
 
 
+@verb("decide", "list what would decide what a study leaves open, the cheapest first, as lines for its config", CONFIG)
+def decide(options: argparse.Namespace) -> None:
+    """Print what would decide the claims, with the time it takes, and the regimes."""
+    import pandas as pd
+
+    from sgdnoise.claims.decide import listed
+    from sgdnoise.results.tables import read_table
+
+    results, tables = Path(load_config(options.config)["results"]), []
+    for path in (results / "claims.csv", results / "regimes.csv"):
+        tables.append(read_table(path) if path.exists() else pd.DataFrame())
+        if "decide" not in tables[-1]:
+            raise ValueError(f"{path} is missing, or of an earlier version; make it with: snakemake --cores all --force {path}")
+    print("\n".join(listed(*tables)))
+
+
 @verb(
     "recommend",
     "advise on batch size and learning rate from your own sweeps under a constant epoch budget",
     option("--benchmark", help="of which benchmark (default: of each)"),
-    option("--batch-size", type=int, help="at one batch size, interpolated if it was not trained (default: at each)"),
+    option("--batch-size", type=COUNT, help="at one batch size, interpolated if it was not trained (default: at each)"),
     option(
         "--margin",
-        type=float,
+        type=number(float, 1e-12, 1e12),
         help="a loss that counts as none: a difference of accuracies (default: 0.005), or a share of other metrics (default: 0.01)",
     ),
-    option("--cells", type=Path, help="the table of `collect` (default: that of the results folder of config.yaml)"),
-    option("--config", type=Path, help="the grid that it belongs to (default: grid.json beside it)"),
+    option("--cells", type=to_path, help="the table of `collect` (default: that of the results folder of config.yaml)"),
+    option("--config", type=to_path, help="the grid that it belongs to (default: grid.json beside it)"),
     option("--extrapolate", action="store_true", help="advise beyond the batch sizes measured, too"),
     option("--json", action="store_true", help="print JSON"),
 )
 def recommend(options: argparse.Namespace) -> None:
     """Print advice on every benchmark of the study."""
-    import pandas as pd
-
     from sgdnoise.analysis.recommend import recommend
     from sgdnoise.analysis.wording import as_json, text
+    from sgdnoise.results.tables import read_table
 
     cells = options.cells
     if cells is None:
@@ -86,5 +105,5 @@ def recommend(options: argparse.Namespace) -> None:
         if not path.exists():
             raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
-    advice = recommend(pd.read_csv(cells), load_config(str(grid)), **chosen)
+    advice = recommend(read_table(cells), load_config(grid), **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sgdnoise.cli.verbs import option, verb
+from sgdnoise.cli.verbs import option, to_path, verb
 
 
 @verb(
     "reference",
     "keep a finished study: its config, its runs, and what follows from them",
-    option("--config", required=True, type=Path, help="the study"),
-    option("--out", required=True, type=Path, help="the folder to make"),
+    option("--config", required=True, type=to_path, help="the study"),
+    option("--out", dest="out_folder", required=True, type=to_path, help="the folder to make"),
 )
 def reference(options: argparse.Namespace) -> None:
     """Make a reference folder."""
     from sgdnoise.report.reference import keep
 
-    names = keep(options.config, options.out, options.run_verb)
-    print(f"{options.out}: {len(names)} files derived from the runs")
+    names = keep(options.config, options.out_folder, options.run_verb)
+    print(f"{options.out_folder}: {len(names)} files derived from the runs")
 
 
 @verb(
     "reference-check",
     "show that the tables and figures of reference folders follow from their runs",
-    option("folders", nargs="+", type=Path, help="made by `reference`"),
+    option("folders", nargs="+", type=to_path, help="made by `reference`"),
 )
 def reference_check(options: argparse.Namespace) -> None:
     """Check reference folders."""

@@ -6,23 +6,25 @@ import argparse
 import gc
 import json
 import sys
-from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, STUDY, option, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, PROCESSORS, STUDY, file_name, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import WHOLE_STUDY
 
 
-@verb("show", "print the result of a cell", option("file", type=Path, help="an HDF5 file"))
+@verb("show", "print the result of a cell", option("file", type=to_path, help="an HDF5 file"))
 def show(options: argparse.Namespace) -> None:
     """Print what a cell's file holds: spec, curves per seed, provenance."""
     import numpy as np
 
     from sgdnoise.results.run import read_run
 
-    result = read_run(options.file)
+    try:
+        result = read_run(options.file)
+    except ValueError as error:
+        raise ValueError(f"{error}; train its cell again") from error
     for title, record in (("spec", result.spec), ("provenance", result.provenance)):
         print(title)
         for key, value in record.items():
@@ -40,8 +42,8 @@ def show(options: argparse.Namespace) -> None:
     "collect",
     "gather the cells of a study into a table, a row per seed",
     STUDY,
-    option("--roots", nargs="+", help="results folders to look for cells in (default: the config's)"),
-    option("--workers", type=int, default=1, help="processes that read files (default: %(default)s)"),
+    option("--roots", nargs="+", type=file_name, help="results folders to look for cells in (default: the config's)"),
+    option("--workers", type=PROCESSORS, default=1, help="processes that read files (default: %(default)s)"),
     CSV,
 )
 def collect(options: argparse.Namespace) -> None:
@@ -61,18 +63,19 @@ def collect(options: argparse.Namespace) -> None:
     option("name", help="a file of sgdnoise/figures"),
     option("--benchmark", help="of which benchmark"),
     FILE,
-    option("--cells", type=Path, default="results/cells.csv", help="default: %(default)s"),
-    option("--optimum", type=Path, default="results/optimum.csv", help="default: %(default)s"),
-    option("--claims", type=Path, default="results/claims.csv", help="default: %(default)s"),
-    option("--noise", type=Path, help="the table of `noise-scale`, for the figure of that name"),
-    option("--regimes", type=Path, default="results/regimes.csv", help="if it is there (default: %(default)s)"),
+    option("--cells", type=to_path, default="results/cells.csv", help="default: %(default)s"),
+    option("--optimum", type=to_path, default="results/optimum.csv", help="default: %(default)s"),
+    option("--claims", type=to_path, default="results/claims.csv", help="default: %(default)s"),
+    option("--noise", type=to_path, help="the table of `noise-scale`, for the figure of that name"),
+    option("--regimes", type=to_path, default="results/regimes.csv", help="if it is there (default: %(default)s)"),
     option("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)"),
-    option("--out", required=True, type=Path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
+    option("--out", required=True, type=to_path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
 )
 def figure(options: argparse.Namespace) -> None:
     """Draw one figure and save it in every format asked for."""
     gc.disable()  # as in `train`
     from sgdnoise import figures
+    from sgdnoise.results.tables import read_table
 
     style = json.loads(options.style)
     if options.name not in WHOLE_STUDY and not options.benchmark:
@@ -86,7 +89,7 @@ def figure(options: argparse.Namespace) -> None:
         first = tables["noise" if "noise" in tables else "cells"].iloc[0]
         protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
     if options.name == "claims":
-        tables["claims"] = figures.read_table(options.claims)
+        tables["claims"] = read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
 
 
@@ -96,18 +99,18 @@ def figure(options: argparse.Namespace) -> None:
     STUDY,
     CELLS,
     OPTIMUM,
-    option("--claims", required=True, type=Path, help="the table of `claims`"),
-    option("--regimes", type=Path, help="the table of `regimes`"),
-    option("--figures", type=Path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png"),
-    option("--out", required=True, type=Path, help="the file to write: HTML, or .md"),
+    option("--claims", required=True, type=to_path, help="the table of `claims`"),
+    option("--regimes", type=to_path, help="the table of `regimes`"),
+    option("--figures", type=to_path, nargs="*", default=[], help="PNG or SVG files, [BENCHMARK/]NAME.png"),
+    option("--out", required=True, type=to_path, help="the file to write: HTML, or .md"),
 )
 def report(options: argparse.Namespace) -> None:
     """Write the page."""
-    from sgdnoise import figures
     from sgdnoise.report.render import render
+    from sgdnoise.results.tables import read_table
 
     paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
-    tables = {name: figures.read_table(path) for name, path in paths.items() if path}
+    tables = {name: read_table(path) for name, path in paths.items() if path}
     folder = options.out.parent if options.out.suffix == ".md" else None
     page = render(load_config(options.config), tables, options.figures, folder).encode()
     publish(options.out, page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import logging
 import os
 import sys
@@ -13,13 +14,14 @@ from typing import NoReturn
 
 from sgdnoise import __version__
 from sgdnoise.cli import decide, keep, look, plan, train
-from sgdnoise.cli.verbs import Verb
+from sgdnoise.cli.verbs import Verb, run
 
 KINDS = (plan, train, look, decide, keep)  # a file each, whose docstring is their title
 
 
 def command() -> NoReturn:
     """Run the command line of this process, and end it."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # of processes that it starts: a file random.py in the working folder is not the library's
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -28,12 +30,14 @@ def command() -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what the locale lacks is no reason to fail
     options = parser().parse_args(arguments)
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))
     logging.getLogger("sgdnoise").handlers = [warnings]
     try:
-        options.run(options)
+        run(options)
     except KeyboardInterrupt as stop:
         print(f"sgdnoise: interrupted{stop or '; nothing was written'}", file=sys.stderr)
         return 130
@@ -53,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_verb(arguments: list[str]) -> None:
     """Run one verb; errors are passed on."""
-    options = parser().parse_args(arguments)
-    options.run(options)
+    run(parser().parse_args(arguments))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sgdnoise.cli.verbs import CONFIG, JSON, STUDY, option, verb, write_csv
+from sgdnoise.cli.verbs import CONFIG, JSON, PROCESSORS, SECONDS, STUDY, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config, validate
@@ -29,7 +29,7 @@ def list_grid(options: argparse.Namespace) -> None:
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
         where = f"--data={config['data']} --device={config['device']} --engine={config['engine']}"
         where += f" --processes={shared}" * (shared > 1)
-        command = f"python -m sgdnoise train {cell.arguments} {where} {out}"
+        command = f"python -P -m sgdnoise train {cell.arguments} {where} {out}"
         print(
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )
@@ -41,7 +41,7 @@ def list_grid(options: argparse.Namespace) -> None:
     "plan",
     "print what a study costs, before it is run",
     CONFIG,
-    option("--throughput", type=Path, help="the table of `calibrate`, for the device-hours"),
+    option("--throughput", type=to_path, help="the table of `calibrate`, for the device-hours"),
 )
 def plan(options: argparse.Namespace) -> None:
     """Print a line per benchmark and budget mode, and the sum."""
@@ -63,9 +63,9 @@ def plan(options: argparse.Namespace) -> None:
     "calibrate",
     "measure how fast this device trains the benchmarks of a study",
     CONFIG,
-    option("--seconds", type=float, default=3, help="for each benchmark and batch size (default: %(default)s)"),
-    option("--threads", type=int, default=1, help="CPU threads (default: %(default)s)"),
-    option("--out", type=Path, default="throughput.csv", help="the CSV file to write (default: %(default)s)"),
+    option("--seconds", type=SECONDS, default=3, help="for each benchmark and batch size (default: %(default)s)"),
+    option("--threads", type=PROCESSORS, default=1, help="CPU threads (default: %(default)s)"),
+    option("--out", type=to_path, default="throughput.csv", help="the CSV file to write (default: %(default)s)"),
 )
 def calibrate(options: argparse.Namespace) -> None:
     """Write the table of throughputs, and print it as it grows."""

@@ -4,40 +4,97 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELL, CSV, DATA, FILE, cell_of, option, verb, write_csv
+from sgdnoise.cli.verbs import (
+    CELL,
+    CSV,
+    DATA,
+    FILE,
+    PROCESSORS,
+    SECONDS,
+    SETTINGS,
+    THREADS,
+    cell_of,
+    number,
+    option,
+    to_path,
+    verb,
+    write_csv,
+)
+from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 
 
 @verb(
     "prepare",
     "make the data file of a benchmark, downloading what is missing",
-    option("benchmark", help=", ".join(benchmarks.names())),
+    option("benchmarks", nargs="+", metavar="benchmark", help=f"{', '.join(benchmarks.names())}; or NAME=FILE, of your own"),
     FILE,
     DATA,
 )
 def prepare(options: argparse.Namespace) -> None:
-    """Make the data file of a benchmark."""
-    from sgdnoise.machine import datasets
+    """Make the data files of benchmarks of one study, and look whether they hold what training reads."""
+    import torch
 
-    protocol = benchmarks.protocol(options.benchmark, options.file)
-    path = options.data / f"{protocol['dataset']}.npz"
-    datasets.prepare(path, benchmarks.load(options.benchmark, options.file).arrays)
-    print(f"{path} is ready")
+    from sgdnoise.machine import datasets
+    from sgdnoise.training.cell import prepared
+
+    asked = [(name, file or options.file) for name, _, file in (one.partition("=") for one in options.benchmarks)]
+    recipes: dict[Path, list[str]] = {}
+    for name, file in asked:
+        path = options.data / f"{benchmarks.protocol(name, file)['dataset']}.npz"
+        benchmark, recipe, beside = benchmarks.load(name, file), benchmarks.recipe(name, file), recipes.setdefault(path, [])
+        data = prepared(benchmark, path, torch.device("cpu"), recipe, beside)
+        datasets.read(path)
+        next(benchmark.batches(data, 1, torch.Generator(), 0, slice(0, 1)))
+        beside.append(recipe)
+    for path in recipes:
+        print(f"{path} is ready")
+
+
+@verb(
+    "check",
+    "check in seconds that a benchmark keeps its contract with training; say what to change if not",
+    option("benchmark", help=", ".join(benchmarks.names())),
+    FILE,
+    DATA,
+    SETTINGS,
+    option("--batch-size", type=int, default=8, help="examples of the batches (default: %(default)s)"),
+    option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
+    option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
+    THREADS,
+    option("--out", type=to_path, help="a JSON file to write if nothing is wrong"),
+)
+def check(options: argparse.Namespace) -> None:
+    """Check a benchmark; a line for everything that is wrong."""
+    started = time.perf_counter()
+    from sgdnoise.training.cell import use_device
+    from sgdnoise.training.check import problems
+
+    device = use_device(options.device, options.threads)
+    where = (options.benchmark, options.file, options.settings, options.data)
+    if lines := list(problems(*where, device, options.batch_size, options.second_derivative)):
+        raise ValueError("\n  ".join([f"{options.benchmark} cannot be trained as it is:", *lines]))
+    seconds = round(time.perf_counter() - started, 1)
+    if options.out:
+        publish(options.out, f"{json.dumps({'benchmark': options.benchmark, 'seconds': seconds})}\n".encode())
+    print(f"{options.benchmark} can be trained: checked in {seconds} s")
 
 
 @verb(
     "train",
     "train the seeds of one cell and write its HDF5 file",
     *CELL,
-    option("--processes", type=int, default=1, help="share every batch among so many, one GPU each (torchrun)"),
-    option("--checkpoint-seconds", type=float, default=300, help="between checkpoints (default: %(default)s)"),
+    option("--processes", type=PROCESSORS, default=1, help="share every batch among so many, one GPU each (torchrun)"),
+    option("--checkpoint-seconds", type=SECONDS, default=300, help="between checkpoints (default: %(default)s)"),
     option(
         "--engine",
         default="auto",
@@ -45,7 +102,7 @@ def prepare(options: argparse.Namespace) -> None:
         help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
         " yet); default: packed where it can be, else plain",
     ),
-    option("--out", required=True, type=Path, help="the HDF5 file to write"),
+    option("--out", required=True, type=to_path, help="the HDF5 file to write"),
 )
 def train(options: argparse.Namespace) -> None:
     """Train a cell, with a progress bar if a person is watching."""
@@ -87,17 +144,19 @@ def train(options: argparse.Namespace) -> None:
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:
-    """Make SIGTERM and the first Ctrl-C ask for a stop after the current update; return whether one came.
+    """Make SIGTERM, SIGHUP and the first Ctrl-C ask for a stop after the current update; return whether one came.
 
+    SIGHUP: the terminal was closed. Under `nohup` it stays ignored, as any signal that was when this process began.
     Of processes that share a batch only number 0 listens: it writes the checkpoint, then torchrun ends the others.
     """
     received: list[int] = []
 
     def receive(signum: int, frame: object) -> None:
         received.append(signum)
-        signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
+        if signum != signal.SIGHUP:  # of which shell and kernel both send one
+            signal.signal(signum, signal.SIG_DFL)  # a second one stops at once
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, receive if rank == 0 else signal.SIG_IGN)
     return lambda: bool(received)
@@ -107,8 +166,10 @@ def listen_for_signals(rank: int) -> Callable[[], bool]:
     "noise-scale",
     "train a cell and measure its gradient noise scale and stable learning rate",
     *CELL,
-    option("--at", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)"),
-    option("--num-batches", type=int, default=64, help="batches to measure on (default: %(default)s)"),
+    option(
+        "--at", type=number(float, 1e-9, 1), nargs="+", default=[0.1, 0.5, 1.0], help="shares of the run (default: %(default)s)"
+    ),
+    option("--num-batches", type=number(int, 8, 1_000_000), default=64, help="batches to measure on (default: %(default)s)"),
     CSV,
 )
 def noise_scale(options: argparse.Namespace) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgdnoise import benchmarks
-from sgdnoise.machine.files import publish
+from sgdnoise.machine.files import check_writable, expanded, publish
 from sgdnoise.study import grid
 from sgdnoise.study.optimizers import OPTIMIZERS
 
@@ -39,27 +40,72 @@ def option(*names: str, **details: Any) -> Option:
     return names, details
 
 
-CONFIG = option("--config", default="config.yaml", help="the study (default: %(default)s)")
-STUDY = option("--config", required=True, help="the study")
-FILE = option("--file", help="the Python file of a benchmark of your own")
-DATA = option("--data", type=Path, default="data", help="data folder (default: %(default)s)")
-CSV = option("--out", required=True, type=Path, help="the CSV file to write")
-JSON = option("--out", required=True, type=Path, help="the JSON file to write")
-CELLS = option("--cells", required=True, type=Path, help="the table of `collect`")
-OPTIMUM = option("--optimum", required=True, type=Path, help="the table of `optimum`")
+def run(options: argparse.Namespace) -> None:
+    """Run the verb of a command line, after a look at where its results will go: nothing that is computed shall be lost."""
+    out: Path | list[Path] | None = getattr(options, "out", None)
+    for path in [out] if isinstance(out, Path) else out or []:
+        check_writable(path)
+    if folder := getattr(options, "out_folder", None):
+        check_writable(folder, folder=True)
+    options.run(options)
+
+
+def file_name(text: str) -> str:
+    """Read the name of a file or folder; ~ is written out where the shell did not."""
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def to_path(text: str) -> Path:
+    """Read a path."""
+    return Path(file_name(text))
+
+
+def number(kind: type[int | float], low: float, high: float) -> Callable[[str], float]:
+    """Make what reads a number of a kind from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            whole = "whole " * (kind is int)
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number from {low:,} to {high:,}")
+        return value
+
+    return read
+
+
+COUNT = number(int, 1, 999_999_999)
+PROCESSORS = number(int, 1, 1024)
+SECONDS = number(float, 0.001, 1e9)
+
+CONFIG = option("--config", type=to_path, default="config.yaml", help="the study (default: %(default)s)")
+STUDY = option("--config", required=True, type=to_path, help="the study")
+FILE = option("--file", type=file_name, help="the Python file of a benchmark of your own")
+DATA = option("--data", type=to_path, default="data", help="data folder (default: %(default)s)")
+SETTINGS = option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)")
+THREADS = option("--threads", type=PROCESSORS, default=1, help="CPU threads; results repeat bitwise for equal numbers")
+CSV = option("--out", required=True, type=to_path, help="the CSV file to write")
+JSON = option("--out", required=True, type=to_path, help="the JSON file to write")
+CELLS = option("--cells", required=True, type=to_path, help="the table of `collect`")
+OPTIMUM = option("--optimum", required=True, type=to_path, help="the table of `optimum`")
 CELL = (
     option("--benchmark", required=True, help=", ".join(benchmarks.names())),
     option("--optimizer", required=True, help=", ".join(OPTIMIZERS)),
     option("--budget", required=True, help="epochsN or stepsN"),
-    option("--batch-size", required=True, type=int, help="examples per update"),
+    option("--batch-size", required=True, type=COUNT, help="examples per update"),
     option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
     option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
-    option("--settings", default="{}", help="JSON, what the paper leaves open (default: the benchmark's own)"),
-    option("--evaluations", type=int, default=4, help="evaluations per run (default: %(default)s)"),
+    SETTINGS,
+    option("--evaluations", type=number(int, 1, 100_000), default=4, help="evaluations per run (default: %(default)s)"),
     FILE,
     DATA,
     option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
-    option("--threads", type=int, default=1, help="CPU threads; results repeat bitwise for equal numbers"),
+    THREADS,
 )
 
 

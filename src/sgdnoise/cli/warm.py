@@ -20,8 +20,10 @@ import socket
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 START_SECONDS = 60  # to wait for a server that is importing torch
 # What a forked child has from the server and not from the command: variables that libraries read when they are loaded, ...
@@ -51,7 +53,7 @@ def run(arguments: Sequence[str]) -> int | None:
         forwarded.append(signum)
         os.kill(child, signum)
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, forward)
     connection.settimeout(None)
@@ -79,8 +81,8 @@ def address() -> Path:
         [sys.executable, sys.version],
         [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in sources],
         sorted(item for item in os.environ.items() if re.fullmatch(VARIABLES, item[0])),
-        re.findall(STATUS, (process / "status").read_text(), re.MULTILINE),
-        [(process / name).read_text() for name in ("limits", "cgroup")],
+        re.findall(STATUS, (process / "status").read_text(encoding="utf-8", errors="surrogateescape"), re.MULTILINE),
+        [(process / name).read_text(encoding="utf-8", errors="surrogateescape") for name in ("limits", "cgroup")],
         [os.readlink(path) for path in sorted((process / "ns").iterdir())],
         [os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)],
     ]
@@ -90,8 +92,8 @@ def address() -> Path:
 def connect() -> socket.socket:
     """Connect to the server, or start one: its socket listens before it runs, so nobody has to ask twice."""
     path, connection = address(), socket.socket(socket.AF_UNIX)
-    with open(path.parent / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(path.parent / "lock", "wb") as lock:
+        take(lock)
         try:
             connection.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
@@ -106,6 +108,18 @@ def connect() -> socket.socket:
                 subprocess.Popen(command, 0, None, nul, nul, nul, pass_fds=[listener.fileno()], start_new_session=True)
             connection.connect(str(path))
     return connection
+
+
+def take(lock: IO) -> None:
+    """Take a lock; an OSError if the file system has none, or if it is not free for long, as one of a stopped process."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":

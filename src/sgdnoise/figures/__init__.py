@@ -6,20 +6,25 @@
 from __future__ import annotations
 
 import importlib
+import os
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+os.environ["MPLBACKEND"] = "agg"  # figures are files: whatever else it says may need a notebook or a screen, or not exist
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sgdnoise.results.run import MISSING
+from sgdnoise.results.tables import read_table
 from sgdnoise.study.optimizers import OPTIMIZERS
 
 Tables = dict[str, pd.DataFrame]
@@ -31,18 +36,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     "momentum": {"color": "#d9772b", "marker": "s", "linestyle": "--"},
     "momentum_warmup": {"color": "#5fae8b", "marker": "^", "linestyle": "-."},
 }
-OTHER_LOOK = {"color": "0.5", "marker": "D", "linestyle": ":"}  # of an optimizer that is not the paper's
+OTHER_LOOK = {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))}  # of an optimizer that is not the paper's
 MARKERS = ["o", "s", "^", "D"]
-METRIC_LABELS = {
-    "test_accuracy": "test accuracy",
-    "test_squared_error": "test squared error per image",
-    "train_squared_error": "train squared error per image",
-    "test_perplexity": "test perplexity",
-    "train_perplexity": "train perplexity",
-    "train_objective": "train loss with L2 term",
-}
 SELECTION = "Learning rates selected on the test set, as in the paper."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
+ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
@@ -56,31 +54,28 @@ def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
     return tables
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one table of results."""
-    if not path.exists():
-        raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
-    return pd.read_csv(path)
-
-
 def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str) -> Tables:
     """Read the noise scales of a benchmark, and what was found in its sweeps as far as that is there."""
     if noise is None:
         raise ValueError("the figure noise_scale needs --noise, the table of `sgdnoise noise-scale`")
     paths = {"noise": noise} | {name: path for name, path in (("optimum", optimum), ("regimes", regimes)) if path.exists()}
-    tables = {name: pd.read_csv(path) for name, path in paths.items()}
+    tables = {name: read_table(path) for name, path in paths.items()}
     tables = {name: table[table["benchmark"] == benchmark] for name, table in tables.items()}
     if tables["noise"].empty:
         raise ValueError(f"{noise} has no benchmark {benchmark!r}")
     return tables
 
 
+def names() -> list[str]:
+    """List the figures."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
 def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, Any], style: Style) -> Figure:
     """Draw the figure of the file `name`.py."""
-    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    if name not in known:
-        raise ValueError(f"unknown figure {name!r}; known: {', '.join(known)}")
-    mpl.use("agg")
+    if name not in names():
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join(names())}")
+    mpl.rcdefaults()  # no user's own matplotlibrc
     sns.set_theme(context=style.get("context", "paper"), style="ticks", rc={"axes.grid": True, "grid.color": "0.9"})
     return importlib.import_module(f"sgdnoise.figures.{name}").draw(tables, benchmark, protocol, style)
 
@@ -101,7 +96,7 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 def label(figure: Figure, title: str, caption: str) -> None:
     """Put a title above and a caption below a figure, wrapped to its width."""
-    width = int(figure.get_figwidth() * 16)  # characters of the caption; the title's are larger
+    width = int(figure.get_figwidth() * 15)  # characters of the caption; the title's are larger
     lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
     figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
@@ -126,11 +121,29 @@ def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans."""
+    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans; not where one is not positive."""
+    lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines):
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+
+
+def metric_words(metric: str, protocol: dict[str, Any]) -> str:
+    """Name a metric in the words of its benchmark, or else in its own.
+
+    >>> metric_words("test_mse", {}), metric_words("test_mse", {"labels": {"test_mse": "test error in kPa²"}})
+    ('test mse', 'test error in kPa²')
+    """
+    known = {"train_objective": "train loss with L2 term"} | protocol.get("labels", {})
+    return known.get(metric, metric.replace("_", " "))
+
+
+def metric_label(metric: str, protocol: dict[str, Any]) -> str:
+    """Name a metric where matplotlib would read dollar signs as mathematics."""
+    return metric_words(metric, protocol).replace("$", r"\$")
 
 
 def optimizer_label(name: str) -> str:
@@ -146,15 +159,31 @@ def look(name: str) -> dict[str, Any]:
 def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:
     """Draw a line through points with error bars; hollow markers where `at_edge`.
 
-    Each look is moved sideways by a few percent, so that lines which coincide are all seen.
+    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen.
     """
     points = points.sort_values(x)
-    moved = points[x] * 2.0 ** (0.06 * MARKERS.index(look["marker"]) - 0.03)
+    moved = points[x] * sideways(look)
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
     hollow = (points["at_edge"] | (points["num_missing"] > 0)).to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
     if hollow.any():
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
+
+
+def sideways(look: dict[str, Any]) -> float:
+    """Return the factor by which the points of an optimizer are moved."""
+    return 2.0 ** (0.03 * MARKERS.index(look["marker"]) - 0.045)
+
+
+def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any]) -> str:
+    """Draw the estimated optimal learning rates with their 95 % intervals, if the table has them; return what the caption says."""
+    points = points.dropna(subset="fit_lr") if "fit_lr" in points else points.head(0)
+    if points.empty:
+        return ""
+    moved = points[x] * sideways(look)
+    axes.vlines(moved, points["fit_lr_low"], points["fit_lr_high"], color=look["color"], alpha=0.25, linewidth=4, zorder=1)
+    axes.plot(moved, points["fit_lr"], color=look["color"], marker="_", markersize=9, alpha=0.6, linestyle="none", zorder=1)
+    return f" {ESTIMATES}"
 
 
 def plot_paper(axes: Axes, points: pd.DataFrame, x: str, y: str, linestyle: str) -> None:

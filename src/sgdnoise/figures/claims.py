@@ -37,7 +37,7 @@ CAPTION = (
 
 def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any], style: figures.Style) -> Figure:
     """Draw a line per claim; a benchmark whose cells are missing has one line."""
-    rows = layout(tables["claims"].fillna(""))
+    rows = layout(tables["claims"].astype(object).fillna(""))
     num_lines = sum(height for height, _ in rows) + 3
     figure = Figure(figsize=(13, 0.135 * num_lines + 1.1), layout="constrained")
     axes = figure.subplots()

@@ -15,6 +15,8 @@ from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
 from sgdnoise.study.optimizers import OPTIMIZERS
 
+GUIDE = "proportional to batch size"
+
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
     """Draw metrics and optimal learning rates against batch size (ICLR v5 fig. 1; the last panel SkipInit v0 fig. 2b)."""
@@ -29,34 +31,37 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     points = tables["optimum"].query("mode == @mode")
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
+    estimates = ""
     for axes, metric, y, spread, title in (
-        (test, test_metric, "mean", figures.metric_spread, figures.METRIC_LABELS[test_metric]),
+        (test, test_metric, "mean", figures.metric_spread, figures.metric_label(test_metric, protocol)),
         (
             train,
             test_metric,
             "train_mean",
             figures.train_spread,
-            f"{figures.METRIC_LABELS[train_metric]}\nat the learning rate on the left",
+            f"{figures.metric_label(train_metric, protocol)}\nat the learning rate on the left",
         ),
         (
             test_lr,
             test_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.METRIC_LABELS[test_metric]}",
+            f"effective learning rate optimal for\n{figures.metric_label(test_metric, protocol)}",
         ),
         (
             train_lr,
             train_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.METRIC_LABELS[train_metric]}",
+            f"effective learning rate optimal for\n{figures.metric_label(train_metric, protocol)}",
         ),
     ):
         some, papers = (table[table["metric"] == metric] for table in (points, paper))
         for name in OPTIMIZERS:
             if len(line := some[some["optimizer"] == name]):
                 figures.plot_points(axes, line, "batch_size", y, spread, figures.look(name), figures.optimizer_label(name))
+                if y == "lr":
+                    estimates = figures.plot_estimates(axes, line, "batch_size", figures.look(name)) or estimates
         for name in OPTIMIZERS:
             figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, figures.look(name)["linestyle"])
         if y == "lr":
@@ -66,9 +71,10 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])
     test.legend(fontsize="small")
-    test_lr.legend(handles=test_lr.get_lines()[-1:], fontsize="small")  # the guide; the rest is in the first panel
+    guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
+    test_lr.legend(handles=guide, fontsize="small")
     caption = scale_note(points, mode)
-    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}{estimates}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
@@ -86,7 +92,8 @@ def slope_guide(axes: Axes, points: pd.DataFrame, shown: pd.DataFrame) -> None:
         first["lr"].iloc[0] * ends / first["batch_size"].iloc[0],
         color="0.6",
         linestyle=":",
-        label="proportional to batch size",
+        label=GUIDE,
         zorder=0,
     )
-    axes.set_ylim(shown["lr_low"].min() / 1.5, shown["lr_high"].max() * 1.8)
+    lows, highs = (shown.filter(regex=f"lr_{end}$").to_numpy(float) for end in ("low", "high"))  # the estimates' too, if there
+    axes.set_ylim(float(np.nanmin(lows)) / 1.5, float(np.nanmax(highs)) * 1.8)

@@ -34,7 +34,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.lr_axis(axes, "x", protocol["lr_grid"])
             limit_panel(axes, direction)
             axes.set(xlabel="effective learning rate", title=f"batch size {batch_size}")
-        row[0].set_ylabel(figures.METRIC_LABELS[metric])
+        row[0].set_ylabel(figures.metric_label(metric, protocol))
     grid[0][0].legend(fontsize="small")
     epochs = int(cells["num_epochs"].round().iloc[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
@@ -61,12 +61,17 @@ def limit_panel(axes: Axes, direction: str) -> None:
     values = values[np.isfinite(values)]
     if not values.size:  # every run diverged: an empty panel
         return
+    low, high = values.min(), values.max()
     if direction == "max":
-        low, high = max(values.min(), values.max() - 0.25), values.max()
-        limits = (low - 0.1 * (high - low) - 0.005, high + 0.1 * (high - low) + 0.005)
-    else:
-        limits = (values.min() / 1.1, min(values.max(), 4 * values.min()) * 1.1)
+        scale = max(1, high)  # of an accuracy: a quarter of all there is
+        low = max(low, high - 0.25 * scale)
+        limits = (low - 0.1 * (high - low) - 0.005 * scale, high + 0.1 * (high - low) + 0.005 * scale)
+    elif low > 0:
+        limits = (low / 1.1, min(high, 4 * low) * 1.1)
         figures.plain_log_axis(axes)
+    else:
+        margin = 0.1 * (high - low) or 0.1
+        limits = (low - margin, high + margin)
     axes.set_ylim(limits)
     for artist in (*axes.lines, *axes.collections):
         artist.set_in_layout(False)  # an error bar that reaches 0 is endless on a logarithmic axis

@@ -40,7 +40,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     sizes.axhline(run["batch_size"], color="0.6", linestyle=":", label=f"batch size of this run, {run['batch_size']}")
     lrs.axhline(run["initial_lr"], color="0.6", linestyle=":", label=f"of this run until it falls, {run['initial_lr']:.3g}")
     for found in matching(tables.get("regimes"), run, metric).to_dict("records"):  # one, or none
-        text = f"measured break, {found['break']:.3g}" if np.isfinite(found["break"]) else "measured break: 95 % interval"
+        text = f"measured break, {found['break']:.3g}" if np.isfinite(found["break"]) else "break not excluded here"
         draw_range(sizes, found["break"], found["break_low"], found["break_high"], text)
     if len(optima):
         best = optima.sort_values("lr").iloc[-1]
@@ -55,7 +55,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     caption = (
         "Bars: 95 % intervals. A triangle stands on the lower limit of a noise scale that is not identifiable: the gradient cannot "
         "be told from 0. Dark lines, grey bands: what the sweep measured, if it did, for "
-        f"{figures.METRIC_LABELS[metric]}."
+        f"{figures.metric_label(metric, protocol)}."
     )
     what = f"{figures.optimizer_label(run['optimizer'])}, batch size {run['batch_size']}, learning rate {run['initial_lr']:.3g}"
     figures.label(figure, f"{protocol['title']}\nnoise and curvature: {what}", caption)
@@ -86,7 +86,7 @@ def plot_series(axes: Axes, noise: pd.DataFrame, name: str, shift: float) -> Non
 
 def draw_range(axes: Axes, value: float, low: float, high: float, text: str) -> None:
     """Draw a level with its interval, open ends to the edges of the panel."""
-    if not low <= high:  # undecided
+    if not low <= high or (low == 0 and np.isinf(high)):  # nothing is known of it
         return
     axes.set_yscale("log")
     known = [one for one in (value, low, high) if np.isfinite(one) and one > 0]

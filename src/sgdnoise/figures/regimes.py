@@ -1,18 +1,22 @@
 """Regimes: the optimal learning rate against batch size with the fitted curve, and where noise gives way to curvature."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 
 from sgdnoise import figures
-from sgdnoise.analysis.bootstrap import quantiles, sweep
+from sgdnoise.analysis.bootstrap import Sweep, quantiles, sweep
 from sgdnoise.analysis.curves import predict
-from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, candidates, estimates, fit_sweep, summary
+from sgdnoise.analysis.estimate import interval
+from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_sweep, obstacle, summary
 from sgdnoise.claims.paper import scale_note
 from sgdnoise.study.optimizers import OPTIMIZERS
+
+BESIDE = 1.12  # the paper's optimum is drawn by so much to the right of the batch size
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -24,10 +28,12 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     points = tables["optimum"].query("mode == 'constant_epoch'")
     for row, (metric, direction) in zip(grid, metrics, strict=True):
         for axes, name in zip(row, optimizers, strict=True):
-            fit = fit_sweep(sweep(cells[cells["optimizer"] == name], metric, direction), protocol["lr_grid"])
-            draw_panel(axes, points.query("metric == @metric and optimizer == @name"), fit, name)
-            axes.set_title(f"{figures.optimizer_label(name)}\n{summary(fit)}")
-        row[0].set_ylabel(f"effective learning rate optimal for\n{figures.METRIC_LABELS[metric]}")
+            optima = sweep(cells[cells["optimizer"] == name], metric, direction)
+            fit = fit_sweep(optima)
+            draw_panel(axes, optima, fit, name)
+            text = summary(fit) if fit else obstacle(optima)
+            axes.set_title("\n".join([figures.optimizer_label(name), *textwrap.wrap(text, 44)]))
+        row[0].set_ylabel(f"effective learning rate optimal for\n{figures.metric_label(metric, protocol)}")
     for which in ("xlim", "ylim"):
         limits = np.array([getattr(axes, f"get_{which}")() for axes in grid.flat])
         for axes in grid.flat:
@@ -35,35 +41,44 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     for axes in grid.flat:
         figures.lr_axis(axes, "y", protocol["lr_grid"])
     caption = scale_note(points, "constant_epoch") + (
-        "Points: the optimum, bars: the learning rates within one s.d. of it. Line: the curve nearest to the median of all, coloured band: 95 % "
-        "of them, by redraws of the seeds and half a grid step. Grey: where the break is (95 %). Two lines: not decided between "
-        f"these. {figures.HOLLOW}"
+        "Points: the optimum by a curve through the sweep, bars: its 95 % interval, a triangle where more than 5 % lie beyond the learning "
+        "rates trained. Small and hollow, beside: the paper's rule. Line and band: the median of the curves of the model found, and 95 % of "
+        "them; none where nothing was found. Grey: where the break is (95 %)."
     )
     epochs = round(cells["num_epochs"].iloc[0])
     figures.label(figure, f"{protocol['title']}\nregimes, {epochs} epochs at every batch size", caption)
     return figure
 
 
-def draw_panel(axes: Axes, points: pd.DataFrame, fit: Fit | None, name: str) -> None:
-    """Draw the optima of one optimizer, and the model chosen, or the best of the two families that it is between."""
+def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, name: str) -> None:
+    """Draw the optima of one optimizer, and the model chosen, if one is."""
     look = figures.look(name)
-    if fit:
+    if fit and fit.model != UNDECIDED:
         found = estimates(fit)
         x = np.linspace(fit.known.x[0], fit.known.x[-1], 30)
         if fit.model in FAMILIES["break"]:
             low, high = max(found["break_low"], 2 ** x[0]), min(found["break_high"], 2 ** x[-1])
             axes.axvspan(low, high, color="0.85", zorder=0)
             axes.axvline(found["break"], color="0.5", linewidth=1, zorder=1)
-        for model, line in zip(candidates(fit), ("-", ":"), strict=False):
-            curves = fit.curves[model]
-            values = predict(curves, x)
-            low, middle, high = np.array([quantiles(column, curves.weight) for column in values.T]).T
-            away = np.where(curves.weight > 0, ((values - middle) ** 2).sum(axis=1), np.inf)
-            axes.plot(2**x, 2 ** values[away.argmin()], color=look["color"], linestyle=line, label=model)
-            if fit.model != UNDECIDED:
-                axes.fill_between(2**x, 2**low, 2**high, color=look["color"], alpha=0.2, linewidth=0)
+        curves = fit.curves[fit.model]
+        low, middle, high = np.array([quantiles(column, curves.weight) for column in predict(curves, x).T]).T
+        axes.plot(2**x, 2**middle, color=look["color"], label=fit.model)
+        axes.fill_between(2**x, 2**low, 2**high, color=look["color"], alpha=0.2, linewidth=0)
         axes.legend(fontsize="small")
-    figures.plot_points(axes, points, "batch_size", "lr", figures.lr_spread, look | {"linestyle": "none"}, "")
+    draw_points(axes, optima, look)
     figures.log2_axis(axes, "x")
     figures.log2_axis(axes, "y")
     axes.set_xlabel("batch size")
+
+
+def draw_points(axes: Axes, optima: Sweep, look: dict[str, Any]) -> None:
+    """Draw the estimated optima with their intervals, and the optima of the paper's rule beside them."""
+    line = {"color": look["color"], "linestyle": "none", "marker": look["marker"]}
+    axes.plot(optima.batch_sizes * BESIDE, optima.lr[0], markersize=3.5, markerfacecolor="white", **line)
+    for size, known in zip(optima.batch_sizes, optima.known, strict=True):
+        if known:
+            (low, high), middle = 2.0 ** np.array(interval(known.log_lr, 0.95)), 2.0 ** np.median(known.log_lr)
+            axes.errorbar(size, middle, [[middle - low], [high - middle]], capsize=2, elinewidth=1, markersize=5, **line)
+            for end, place, marker in (("low", low, CARETDOWNBASE), ("high", high, CARETUPBASE)):
+                if end in known.edge:
+                    axes.plot(size, place, **line | {"marker": marker})

@@ -23,6 +23,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     paper = same_budget(paper_table(), points)
     figure, ((test, train, lr),) = figures.panels(3)
     optimizers = [name for name in OPTIMIZERS if name in set(points["optimizer"])]
+    estimates = ""
     for name in optimizers:
         suffix = f", {figures.optimizer_label(name)}" if len(optimizers) > 1 else ""
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
@@ -31,15 +32,16 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )
-            text = f"best {metric.replace('_', ' ')}{suffix}"
+            text = f"best {figures.metric_label(metric, {'labels': {metric: metric.replace('_', ' ')}})}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
+            estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates
             papers = paper.query("metric == @metric and optimizer == @name")
             figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
     lr.margins(y=0.15)
     figures.lr_axis(lr, "y", protocol["lr_grid"])
-    titles = [f"best {figures.METRIC_LABELS[metric]}" for metric in metrics] + ["optimal effective learning rate"]
+    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + ["optimal effective learning rate"]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
         axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
@@ -51,7 +53,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
     caption = scale_note(points, "unlimited")
-    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}{estimates}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

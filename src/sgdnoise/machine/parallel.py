@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import uuid
@@ -19,6 +20,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def size() -> int:
@@ -41,6 +44,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say themselves what is wrong
+    heard = [
+        one.name for one in STOPS if signal.getsignal(one) != signal.SIG_IGN
+    ]  # torch would also listen to what nohup ignores
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -49,6 +55,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        signals_to_handle=",".join(heard),
     )
     try:
         elastic_launch(config, sys.executable)("-m", "sgdnoise", *arguments)
@@ -64,7 +71,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 def write_down(error: Exception, path: str) -> None:
     """Leave an error where `launch` or torchrun looks for it; of those of all processes, they say the first."""
-    Path(path).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}))
+    Path(path).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}), encoding="utf-8")
 
 
 def join(device: torch.device) -> torch.device:

@@ -37,7 +37,9 @@ def code_version() -> dict[str, Any]:
 
     def git(*words: str) -> str | None:
         try:
-            return subprocess.run(("git", "-C", folder, *words), capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                ("git", "-C", folder, *words), capture_output=True, encoding="utf-8", errors="replace", check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
 
@@ -50,7 +52,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return "CPU " + next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return f"CPU {platform.processor() or platform.machine()}"

@@ -46,12 +46,18 @@ def keep(config_path: Path, folder: Path, run: Verb) -> list[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
-        publish(made / "config.yaml", config_path.read_bytes())
+        publish(made / "config.yaml", kept_config(config, config_path))
         for file in files:
             publish(made / file, (Path(config["results"]) / file).read_bytes())
         names = list(derive(made, made, run, study_of(made)))
         os.rename(made, folder)
     return names
+
+
+def kept_config(config: Config, path: Path) -> bytes:
+    """Return a config as it is kept: as written, unless it names files by their place beside it."""
+    own = any("file" in entry for entry in config["benchmarks"].values())
+    return f"{json.dumps(config | {'frozen': True}, indent=2)}\n".encode() if own else path.read_bytes()
 
 
 def check(folder: Path, run: Verb) -> list[str]:
@@ -153,7 +159,9 @@ def difference(kept: Path, derived: Path) -> str:
         return picture_difference(kept, derived)
     if kept.suffix == ".csv":
         return table_difference(kept, derived)
-    for number, (old, new) in enumerate(itertools.zip_longest(*(path.read_text().splitlines() for path in (kept, derived))), 1):
+    for number, (old, new) in enumerate(
+        itertools.zip_longest(*(path.read_text(encoding="utf-8").splitlines() for path in (kept, derived))), 1
+    ):
         if old != new:
             return f"line {number} is {old!r}, but follows as {new!r}"
     return ""
@@ -161,7 +169,7 @@ def difference(kept: Path, derived: Path) -> str:
 
 def table_difference(kept: Path, derived: Path) -> str:
     """Compare two tables: texts exactly, numbers to RELATIVE."""
-    old, new = (list(csv.reader(path.read_text().splitlines())) for path in (kept, derived))
+    old, new = (list(csv.reader(path.read_text(encoding="utf-8").splitlines())) for path in (kept, derived))
     nothing: list[str] = []
     for number, (old_row, new_row) in enumerate(itertools.zip_longest(old, new, fillvalue=nothing), 1):
         for column, (one, other) in enumerate(itertools.zip_longest(old_row, new_row)):

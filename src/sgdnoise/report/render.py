@@ -48,6 +48,10 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
     )
     script = environment.get_template("sort.js").render()
     cells, optimum = tables["cells"], tables["optimum"]
+    for path in pictures:
+        if path.stem not in WHOLE_STUDY and not (path.stem in figures.names() and path.parent.name in config["benchmarks"]):
+            whole, known = ", ".join(WHOLE_STUDY), ", ".join(config["benchmarks"])
+            raise ValueError(f"{path} is no figure of this study: {whole}, or NAME in a folder of its benchmark, one of {known}")
     return environment.get_template("report.md" if folder else "report.html").render(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=config["results"],
@@ -57,12 +61,13 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
         advice=advice(cells, config),
-        roles=verdicts(tables["claims"].fillna("")),
+        roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
         warnings=edge_warnings(optimum, config),
         benchmarks=[benchmark(name, entry, tables, pictures, folder) for name, entry in config["benchmarks"].items()],
-        pictures={path.stem: show(path, "the whole study", folder) for path in pictures if path.stem in WHOLE_STUDY},
+        pictures=dict.fromkeys(WHOLE_STUDY)
+        | {path.stem: show(path, "the whole study", folder) for path in pictures if path.stem in WHOLE_STUDY},
         costs=[shown.cost_table(cells), shown.device_table(cells)],
         origins=shown.origin_table(cells),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
@@ -122,9 +127,9 @@ def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequen
                 "title": shown.MODE_TITLES[mode],
                 "note": scale_note(points, mode) + figures.runs_caption(runs),
                 "picture": drawn.pop(mode, None),
-                "optima": shown.optimum_table(points, mode),
+                "optima": shown.optimum_table(points, mode, protocol),
                 "grids": [
-                    shown.coverage(runs, points[points["metric"] == metric], mode, list(protocol["metrics"]))
+                    shown.coverage(runs, points[points["metric"] == metric], mode, protocol)
                     for metric in list(protocol["metrics"])[:2]
                 ],
             }

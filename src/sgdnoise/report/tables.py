@@ -75,7 +75,7 @@ def study_table(cells: pd.DataFrame, optimum: pd.DataFrame) -> Table:
     )
 
 
-def optimum_table(points: pd.DataFrame, mode: str) -> Table:
+def optimum_table(points: pd.DataFrame, mode: str, protocol: dict[str, Any]) -> Table:
     """Return a row per metric, optimizer and swept value of one budget mode, beside the paper's where its budget is the same."""
     keys = ["metric", "optimizer", "budget" if mode == "unlimited" else "batch_size"]
     paper = same_budget(paper_table(), points).query("mode == @mode").set_index(keys)
@@ -98,7 +98,7 @@ def optimum_table(points: pd.DataFrame, mode: str) -> Table:
         theirs = paper.loc[key] if key in paper.index else dict.fromkeys(("lr", "mean", "sd"), math.nan)
         rows.append(
             [
-                text(figures.METRIC_LABELS.get(row["metric"], row["metric"])),
+                text(figures.metric_words(row["metric"], protocol)),
                 text(figures.optimizer_label(row["optimizer"])),
                 *(number(row[size]) for size in sizes),
                 number(row["lr"]),
@@ -119,14 +119,14 @@ def lr_bar(row: Mapping[Any, Any]) -> Entry:
     return text(", ".join(bar + edge))
 
 
-def coverage(runs: pd.DataFrame, points: pd.DataFrame, mode: str, metrics: list[str]) -> dict[str, Any]:
+def coverage(runs: pd.DataFrame, points: pd.DataFrame, mode: str, protocol: dict[str, Any]) -> dict[str, Any]:
     """Return a grid of the means of one metric per optimizer: rows are what is swept, columns learning rates.
 
     `heat` says how good a mean is among those of the metric in the budget mode, in HEAT_STEPS steps.
     """
     swept, lrs = ("num_epochs" if mode == "unlimited" else "batch_size"), sorted(runs["lr"].unique())
     metric, direction = points["metric"].iloc[0], points["direction"].iloc[0]
-    found = lr_statistics(runs, metric, direction, metrics[1]).set_index([*POINT, "lr"])
+    found = lr_statistics(runs, metric, direction, list(protocol["metrics"])[1]).set_index([*POINT, "lr"])
     heat = found["mean"].rank(pct=True, ascending=direction == "max") * HEAT_STEPS
     found["heat"] = heat.fillna(0).round().astype(int)
     grids: dict[str, list[dict[str, Any]]] = {}
@@ -135,7 +135,7 @@ def coverage(runs: pd.DataFrame, points: pd.DataFrame, mode: str, metrics: list[
         entries = [mark(found.loc[key], row, key[-1]) if key in found.index else None for key in keys]
         grids.setdefault(figures.optimizer_label(row["optimizer"]), []).append({"swept": short(row[swept]), "entries": entries})
     return {
-        "metric": figures.METRIC_LABELS.get(metric, metric),
+        "metric": figures.metric_words(metric, protocol),
         "swept": "epochs" if mode == "unlimited" else "batch size",
         "lrs": list(map(lr_string, lrs)),
         "optimizers": grids,

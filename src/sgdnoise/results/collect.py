@@ -17,6 +17,7 @@ from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import Cell, cells, seed_range
 
+FIRST = "the first or unknown"  # version, where a result does not say
 CHUNK = 500  # cells that a process reads at a time
 
 
@@ -34,7 +35,7 @@ def collect_cells(config: Config, roots: list[str] | None = None, workers: int =
     chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
     read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"])
     if workers > 1 and len(chunks) > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
             table = pd.concat(pool.map(read, chunks), ignore_index=True)
     else:
         table = pd.concat(map(read, chunks), ignore_index=True)
@@ -63,7 +64,13 @@ def read_cells(
 
 
 def check_spec(run: Run, cell: Cell, path: Path) -> None:
-    """Refuse a file that was not trained as the config says now."""
+    """Refuse a file that was not trained as the config, the user's files and the package say now."""
+    then, now = (spec.get("depends_on", {}) for spec in (run.spec, cell.spec))
+    if changed := [name for name in sorted(then | now) if then.get(name) != now.get(name)]:
+        was, is_now = (", ".join(f"{name}: {made.get(name, FIRST)}" for name in changed) for made in (then, now))
+        raise ValueError(
+            f"{path} was trained with another version of {', '.join(changed)} than there is now ({was}; now {is_now})"
+        )
     for name, wanted in cell.spec.items():
         if run.spec.get(name) != wanted:
             raise ValueError(f"{path} was trained with {name} {run.spec.get(name)!r}, but the config says {wanted!r}")

@@ -3,6 +3,8 @@
 import re
 from typing import Any, NamedTuple
 
+MOST_STEPS = 10**12  # our choice: more is a slip
+
 
 class Budget(NamedTuple):
     """A budget read from its string: `kind` is "epochs" or "steps"."""
@@ -17,7 +19,7 @@ def parse(text: str) -> Budget:
     >>> parse("epochs200")
     Budget(kind='epochs', amount=200)
     """
-    match = re.fullmatch(r"(epochs|steps)([1-9]\d*)", text)
+    match = re.fullmatch(r"(epochs|steps)([1-9][0-9]{0,12})", text)
     if not match:
         raise ValueError(f"budget {text!r}: write epochsN or stepsN with a positive whole number N, for example epochs200")
     return Budget(match[1], int(match[2]))
@@ -55,8 +57,12 @@ def num_steps(budget: str, batch_size: int, protocol: dict[str, Any]) -> int:
     """Count the updates of `budget` at `batch_size` on a benchmark with `protocol` (`num_train`, `unroll`)."""
     kind, amount = parse(budget)
     steps = amount if kind == "steps" else epochs_to_steps(amount, batch_size, protocol)
+    if steps > MOST_STEPS:
+        raise ValueError(f"budget {budget} at batch size {batch_size} has {steps:,} updates, more than {MOST_STEPS:,}")
     if steps < 1:
         raise ValueError(f"budget {budget} at batch size {batch_size} has no whole update; use more epochs or a smaller batch")
+    if batch_size > protocol["num_train"]:
+        raise ValueError(f"batch size {batch_size} is more than the {protocol['num_train']:,} training examples")
     return steps
 
 

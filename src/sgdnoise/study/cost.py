@@ -45,7 +45,7 @@ class Cost:
 def read_throughput(path: Path) -> dict[tuple[str, int], Throughput]:
     """Read the table that `calibrate` writes (CSV; lines that start with # are comments)."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip() and not line.startswith("#")]
         rows = [
             Throughput(
                 row["benchmark"],

@@ -47,5 +47,5 @@ def caption(figure: str) -> str:
     >>> caption("schedule")
     'The learning-rate schedule that every run follows (ICLR v5 fig. 3).'
     """
-    tree = ast.parse((Path(__file__).parents[1] / "figures" / f"{figure}.py").read_text())
+    tree = ast.parse((Path(__file__).parents[1] / "figures" / f"{figure}.py").read_bytes())
     return inspect.cleandoc(ast.get_docstring(tree) or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -11,12 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sgdnoise import benchmarks
-from sgdnoise.study import budgets
+from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.config import Config
+from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.settings import read, resolve
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
 CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
+IDENTITY = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds")
 PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
 
 
@@ -25,7 +29,8 @@ class Cell:
     """One point of the grid with a block of seeds: one process, one HDF5 file.
 
     The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
-    string, `seeds` is "first-last".
+    string, `seeds` is "first-last". Before it is `split`, a cell has all seeds of its learning rate: its own block, of which
+    `keep` count, and then blocks `added` by overrides, so many seeds each.
     """
 
     benchmark: str
@@ -40,6 +45,7 @@ class Cell:
     settings: str
     evaluations: int
     file: str | None = None
+    added: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:
@@ -49,15 +55,19 @@ class Cell:
     @property
     def spec(self) -> dict[str, Any]:
         """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
-        names = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "num_steps", "evaluations")
-        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)}
+        names = (*IDENTITY, "num_steps", "evaluations")
+        depends_on = {"depends_on": self.depends_on} if self.depends_on else {}
+        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)} | depends_on
+
+    @property
+    def depends_on(self) -> dict[str, str]:
+        """What else the numbers depend on, as {name: version}: the user's own files, versions, options of an optimizer."""
+        return benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer)
 
     @property
     def arguments(self) -> str:
         """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
-        words = [
-            f"--{name.replace('_', '-')}={value}" for name, value in self.spec.items() if name not in ("num_steps", "settings")
-        ]
+        words = [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in (*IDENTITY, "evaluations")]
         words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
         return shlex.join(words)
 
@@ -89,17 +99,23 @@ def seed_range(seeds: str) -> range:
     >>> list(seed_range("3-5"))
     [3, 4, 5]
     """
-    match = re.fullmatch(r"(\d+)-(\d+)", seeds)
-    if not match or int(match[1]) > int(match[2]):
-        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2")
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})", seeds)
+    if not match or not int(match[1]) <= int(match[2]) < 2**63:
+        raise ValueError(f"seeds {seeds!r}: write first-last, for example 0-2, below 2^63")
     return range(int(match[1]), int(match[2]) + 1)
 
 
 def cells(config: Config) -> list[Cell]:
     """Expand a validated config into its cells; a cell that several modes or windows share is listed once.
 
-    Where optima are bracketed with few seeds first, these are a cell and the others are a second one.
+    Seeds that an override adds are a cell of their own; where optima are bracketed with few seeds first, so are these.
     """
+    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
+    return [part for cell in whole_cells(config) for part in split(cell, num_first)]
+
+
+def whole_cells(config: Config) -> list[Cell]:
+    """Expand a validated config into its learning rates, each with all of its seeds."""
     found: dict[tuple, Cell] = {}
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"]):
@@ -107,19 +123,31 @@ def cells(config: Config) -> list[Cell]:
             if key in found and cell.modes[0] not in found[key].modes:
                 cell = replace(cell, modes=found[key].modes + cell.modes)
             found[key] = cell
+    check_shared(config)
     expanded = list(found.values())
     for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}")
-    num_first = config["bracket_seeds"] if config["extend_grid"] else 0
-    return [part for cell in expanded for part in split(cell, num_first)]
+    return expanded
+
+
+def own_seeds(cell: Cell) -> int:
+    """Count the seeds of a whole cell that no override has added."""
+    return len(seed_range(cell.seeds)) - sum(cell.added)
 
 
 def split(cell: Cell, num_first: int) -> list[Cell]:
-    """Cut the block of seeds of a cell after its first `num_first`, if that leaves seeds on both sides."""
-    seeds = seed_range(cell.seeds)
-    if not 0 < num_first < len(seeds):
+    """Cut a whole cell where overrides have added seeds, and its own block after the first `num_first`, if that cuts it.
+
+    Of all its runs the same share counts as of its own, rounded down.
+    """
+    num_own = own_seeds(cell)
+    firsts = [num_first, num_own - num_first] if 0 < num_first < num_own else [num_own]
+    if len(sizes := [*firsts, *cell.added]) == 1:
         return [cell]
-    return [replace(cell, seeds=f"{block[0]}-{block[-1]}") for block in (seeds[:num_first], seeds[num_first:])]
+    seeds = seed_range(cell.seeds)
+    keep = cell.keep * len(seeds) // num_own
+    blocks = [seeds[end - size : end] for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
+    return [replace(cell, seeds=f"{block[0]}-{block[-1]}", keep=keep, added=()) for block in blocks]
 
 
 def cell(
@@ -135,22 +163,19 @@ def cell(
 ) -> Cell:
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
+    benchmarks.depends_on(benchmark, file)  # as it is now
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
-    if not lr > 0 or not math.isfinite(lr):
-        raise ValueError(f"lr {lr} is not a positive number")
+    if not 1e-30 <= lr <= 1e30:
+        raise ValueError(f"lr {lr} is not a positive number from 1e-30 to 1e30")
     if batch_size < 1 or evaluations < 1:
         raise ValueError("batch-size and evaluations are whole numbers from 1")
-    try:
-        num_seeds = len(seed_range(seeds))
-        resolved = json.dumps(_resolve_settings(json.loads(settings), protocol["settings"], "settings"), sort_keys=True)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f'settings {settings!r} are not JSON ({error}); write for example \'{{"l2_scope": "weights"}}\''
-        ) from None
-    protocol = benchmarks.sized(protocol, json.loads(resolved))
+    num_seeds = len(seed_range(seeds))
+    chosen = resolve(read(settings), protocol["settings"], "settings")
+    protocol = benchmarks.sized(protocol, chosen)
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
+    resolved = json.dumps(chosen, sort_keys=True)
     return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
 
 
@@ -180,10 +205,14 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
     where = f"benchmarks.{name}"
     try:
         protocol = benchmarks.protocol(name, entry.get("file"))
+        benchmarks.depends_on(name, entry.get("file"))  # a file that cannot be read is refused here
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None
-    chosen = _resolve_settings(entry.get("settings", {}), protocol["settings"], f"{where}.settings")
-    settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
+    try:
+        chosen = resolve(entry.get("settings", {}), protocol["settings"], "settings")
+        settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
+    except ValueError as error:
+        raise ValueError(f"config: {where}.{error}") from None
     seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
     if not any(mode in entry for mode in MODES):
         raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")
@@ -202,22 +231,6 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
                 yield Cell(
                     name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations, entry.get("file")
                 )
-
-
-def _resolve_settings(chosen: dict[str, Any], offered: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fill in defaults; a setting that is offered as a list is a choice whose first item is the default."""
-    if unknown := set(chosen) - set(offered):
-        raise ValueError(f"config: {where}: unknown setting {min(unknown)!r}; known: {', '.join(offered)}")
-    settings = {}
-    for name, default in offered.items():
-        choices = default if isinstance(default, list) else None
-        settings[name] = value = chosen.get(name, choices[0] if choices else default)
-        if choices and value not in choices:
-            raise ValueError(f"config: {where}.{name}: {value!r} is not one of {choices}")
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise ValueError(f"config: {where}.{name}: {value!r} is not a number")
-    later = {name: choices[0] for name, choices in benchmarks.LATER_SETTINGS.items()}
-    return {name: value for name, value in settings.items() if (name, value) not in later.items()}
 
 
 def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:
@@ -256,15 +269,33 @@ def window_key(mode: str, budget: str, batch_size: int) -> str:
 
 def matches(cell: Cell, override: Config) -> bool:
     """Say whether an override of the config is about a cell."""
-    wanted = {key: lr_string(value) if key == "lr" else value for key, value in override.items() if key != "seeds"}
-    return all(getattr(cell, key) == value for key, value in wanted.items())
+    wanted = {key: value for key, value in override.items() if key not in ("seeds", "add_seeds", "lr")}
+    low, high = _lr_range(override["lr"]) if "lr" in override else (0, math.inf)
+    return low <= float(cell.lr) <= high and all(getattr(cell, key) == value for key, value in wanted.items())
+
+
+def _lr_range(wanted: float | list[float]) -> tuple[float, float]:
+    """Read a learning rate, or the lowest and the highest, as the paths of cells have them."""
+    low, high = wanted if isinstance(wanted, list) else (wanted, wanted)
+    return float(lr_string(low)), float(lr_string(high))
 
 
 def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
-    """Give the cells that an override names its block of seeds."""
-    seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+    """Give the cells that an override names its block of seeds, or so many seeds more."""
+    if ("seeds" in override) == ("add_seeds" in override):
+        raise ValueError(f"config: {where}: give either seeds, in place of the benchmark's, or add_seeds, so many more")
     chosen = [matches(cell, override) for cell in expanded]
     if not any(chosen):
-        wanted = {key: value for key, value in override.items() if key != "seeds"}
+        wanted = {key: value for key, value in override.items() if key not in ("seeds", "add_seeds")}
         raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
-    return [replace(cell, seeds=seeds, keep=keep) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
+    if "seeds" in override:
+        seeds, keep = _seed_block(override["seeds"], f"{where}.seeds")
+        return [
+            replace(cell, seeds=seeds, keep=keep, added=()) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)
+        ]
+    return [_with_more(cell, override["add_seeds"]) if hit else cell for cell, hit in zip(expanded, chosen, strict=True)]
+
+
+def _with_more(cell: Cell, num: int) -> Cell:
+    seeds = seed_range(cell.seeds)
+    return replace(cell, seeds=f"{seeds[0]}-{seeds[-1] + num}", added=(*cell.added, num))

@@ -45,9 +45,9 @@ def point_of(one: Cell | Window) -> Point:
 
 
 def ladders(config: Config) -> dict[Point, list[Cell]]:
-    """List the cells of each point by learning rate, with whole blocks of seeds."""
+    """List the whole cells of each point by learning rate."""
     found: dict[Point, list[Cell]] = {}
-    for cell in grid.cells(config | {"bracket_seeds": 0}):
+    for cell in grid.whole_cells(config):
         found.setdefault(point_of(cell), []).append(cell)
     return {point: sorted(cells, key=lambda cell: float(cell.lr)) for point, cells in found.items()}
 
@@ -66,7 +66,7 @@ def last_window(window: Window, file_of: Callable[[Window], Path | str]) -> Wind
     while True:
         path = file_of(window)
         try:
-            after = Window(**json.loads(Path(path).read_text()))
+            after = Window(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
         if after == window:
@@ -124,6 +124,6 @@ def cells_of(window: Window, ladder: list[Cell], bracket_seeds: int) -> list[Cel
     firsts = []
     for cell in within:
         first = grid.split(cell, bracket_seeds)[0]
-        num, num_first = (len(grid.seed_range(block)) for block in (cell.seeds, first.seeds))
-        firsts.append(replace(first, keep=max(1, cell.keep * num_first // num)))
+        num_first = min(bracket_seeds, grid.own_seeds(cell))
+        firsts.append(replace(first, keep=max(1, cell.keep * num_first // grid.own_seeds(cell))))
     return firsts

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from sgdnoise.machine import parallel
+from sgdnoise.machine import datasets, parallel
 from sgdnoise.tasks.batches import Batches, index_stream
 from sgdnoise.tasks.classification import normalize
 
@@ -120,11 +120,11 @@ def index(root: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
 
 def load(path: Path, device: torch.device) -> dict[str, Images]:
     """Open the images that the prepared list names, beside it in a folder of its name."""
-    with np.load(path, allow_pickle=False) as listed:
-        return {
-            split: Images(path.with_suffix(""), listed[f"{name}_paths"], listed[f"{name}_labels"], device)
-            for split, name in (("train", "train"), ("test", "val"))
-        }
+    listed = datasets.read(path)
+    return {
+        split: Images(path.with_suffix(""), listed[f"{name}_paths"], listed[f"{name}_labels"], device)
+        for split, name in (("train", "train"), ("test", "val"))
+    }
 
 
 def batches(data: dict[str, Images], batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:

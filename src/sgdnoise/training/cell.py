@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,20 @@ def load_data(cell: Cell, folder: Path, device: torch.device) -> tuple[benchmark
     """Return the benchmark of a cell and its data, prepared if they are not yet."""
     benchmark = benchmarks.load(cell.benchmark, cell.file, cell.spec["settings"])
     path = folder / f"{benchmarks.protocol(cell.benchmark, cell.file)['dataset']}.npz"
-    datasets.prepare(path, benchmark.arrays)
-    return benchmark, (benchmark.load or datasets.load)(path, device)
+    return benchmark, prepared(benchmark, path, device, benchmarks.recipe(cell.benchmark, cell.file))
+
+
+def prepared(benchmark: benchmarks.Benchmark, path: Path, device: torch.device, recipe: str, beside: Collection[str] = ()) -> Any:
+    """Return the data of a benchmark from its file, which is made if it is not there; a ValueError if it cannot be read."""
+    datasets.prepare(path, benchmark.arrays, recipe, beside)
+    if not benchmark.load:
+        return datasets.load(path, device)
+    try:
+        return benchmark.load(path, device)
+    except Exception as error:  # of whatever kind a `load` of the user's raises
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be loaded ({type(error).__name__}: {error}); {datasets.REMEDY}") from error
 
 
 def plan_of(cell: Cell) -> Plan:

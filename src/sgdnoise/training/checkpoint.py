@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sgdnoise.machine.files import publish
+from sgdnoise.machine.files import SEAL, publish, read, seal, sealed
 
 LAYOUT = 2
 MAX_SHARE = 0.01  # of the training time may be spent on writing checkpoints
@@ -29,7 +29,7 @@ def save(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> bool:
     buffer = io.BytesIO()
     torch.save({"layout": LAYOUT, "identity": identity, "content": content}, buffer)
     try:
-        publish(path, buffer.getbuffer())
+        publish(path, seal(buffer.getbuffer()) + buffer.getbuffer())
     except OSError as error:
         log.warning("cannot write a checkpoint (%s); training goes on, free the space or mend the folder", error)
         return False
@@ -37,11 +37,19 @@ def save(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> bool:
 
 
 def load(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """Read the checkpoint at `path`, or None if there is none of this `identity`. Loading executes nothing."""
-    if not path.exists():
+    """Read the checkpoint at `path`, or None if there is none of this `identity`. Loading executes nothing.
+
+    An OSError if it is there and cannot be read: it is not lost.
+    """
+    try:
+        whole = memoryview(read(path))
+    except FileNotFoundError:
         return None
     try:
-        found = torch.load(path, map_location=device, weights_only=True)
+        if whole[:2] != b"PK" and not sealed(whole):  # torch does not look; PK: written before there were seals
+            raise ValueError("its bytes are not those that were written")
+        inside = io.BytesIO(whole if whole[:2] == b"PK" else whole[SEAL:])
+        found = torch.load(inside, map_location=device, weights_only=True)
         layout, found_identity, content = found["layout"], found["identity"], found["content"]
     except Exception as error:  # torch raises many kinds for what is not a checkpoint
         log.warning("%s is corrupt (%s); starting anew", path, " ".join(str(error).split())[:200])

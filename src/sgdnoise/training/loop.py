@@ -20,6 +20,8 @@ from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.updates import RULES
 
+FREEZE = "leave such parameters out of the network, or freeze them with requires_grad_(False)"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -194,13 +196,15 @@ def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int,
 
 def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float | Tensor], None]:
     """Return a function that updates the network at an effective learning rate, from the gradients that `backward` left."""
-    parameters: list[Tensor] = list(state.model.parameters())
+    parameters = trained_parameters(state.model)
     decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
     norms = [module for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
     rule = RULES[plan.optimizer.rule]
 
     def update(lr: float | Tensor) -> None:
         gradients = gradients_of(parameters)
+        if len(gradients) < len(parameters):
+            raise ValueError(f"{without_gradient(state.model)}; {FREEZE}")
         parallel.add_up(gradients)
         with torch.no_grad():
             if l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
@@ -224,16 +228,23 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: Any, decayed: list[Te
     """
     model.eval()
     row = {
-        f"{split}_{name}": value for split in ("train", "test") for name, value in benchmark.evaluate(model, data, split).items()
+        f"{split}_{name}": float(value)  # a checkpoint holds no numbers of other libraries
+        for split in ("train", "test")
+        for name, value in benchmark.evaluate(model, data, split).items()
     }
     model.train()
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
     return row | {"train_objective": row["train_loss"] + l2 / 2 * squares}
 
 
+def trained_parameters(model: nn.Module) -> list[Tensor]:
+    """List the parameters that are trained: all that are not frozen (`requires_grad_(False)`)."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 def l2_parameters(model: nn.Module, scope: str) -> list[Tensor]:
-    """List the parameters that L2 covers: "all", or the "weights" of layers (two axes or more), no biases or scales."""
-    return [parameter for parameter in model.parameters() if scope == "all" or parameter.ndim > 1]
+    """List the trained parameters that L2 covers: "all", or the "weights" of layers (two axes or more), no biases or scales."""
+    return [parameter for parameter in trained_parameters(model) if scope == "all" or parameter.ndim > 1]
 
 
 def l2_factor(benchmark: Benchmark, settings: dict[str, Any]) -> float:
@@ -242,8 +253,14 @@ def l2_factor(benchmark: Benchmark, settings: dict[str, Any]) -> float:
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """List the gradients that `backward` left; every parameter has one."""
+    """List the gradients that `backward` left; every trained parameter has one."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def without_gradient(model: nn.Module) -> str:
+    """Name the trained parameters that the loss does not depend on; nothing if there are none."""
+    names = [name for name, one in model.named_parameters() if one.requires_grad and one.grad is None]
+    return f"the loss does not depend on {', '.join(names[:5])}{', ...' * (len(names) > 5)}" * bool(names)
 
 
 def micro_batch_of(plan: Plan, model: nn.Module) -> int:

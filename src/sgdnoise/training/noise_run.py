@@ -18,7 +18,7 @@ from sgdnoise.study import budgets
 from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
-from sgdnoise.training.loop import Curves, Plan, State, l2_factor, l2_parameters, train
+from sgdnoise.training.loop import Curves, Plan, State, l2_factor, l2_parameters, train, trained_parameters
 from sgdnoise.training.noise_scale import (
     Estimate,
     Terms,
@@ -110,7 +110,7 @@ def measure(
         if isinstance(module, nn.Dropout):
             module.eval()
     epoch_steps = budgets.epochs_to_steps(1, plan.batch_size, protocol)
-    parameters = list(model.parameters())
+    parameters = trained_parameters(model)
     device = parameters[0].device
     terms = partial(objective, benchmark, model, plan)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())  # cuDNN's cannot be differentiated twice

@@ -1,0 +1,229 @@
+"""Say what would probably decide the claims that are undetermined, and how long it takes.
+
+Where an optimum may lie beyond its window: the line that widens it. Where noise is in the way: as many seeds more as `foresight` finds
+enough, at the learning rates that the estimates rest on. The time is what the runs took that are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sgdnoise import benchmarks
+from sgdnoise.analysis.estimate import POINT, Estimate, estimate
+from sgdnoise.claims import foresight
+from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
+from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, keys_of
+from sgdnoise.results.run import COMPLETED
+from sgdnoise.study.config import Config
+from sgdnoise.study.grid import lr_string, lr_window, window_key
+
+ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
+
+
+class Advice(NamedTuple):
+    """What would decide a claim: in words, in seconds of one device (NaN if not measured), and as lines for the config."""
+
+    text: str = ""
+    seconds: float = np.nan
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's config, with its tables cells.csv and optimum.csv, and what is known of its quantities.
+
+    `foreseen` keeps what `measure` foresees of a point, by the number of seeds more.
+    """
+
+    config: Config
+    cells: pd.DataFrame
+    optimum: pd.DataFrame
+    found: dict[Key, Measurement]
+    foreseen: dict[tuple, dict[Key, Measurement]] = field(default_factory=dict)
+
+
+def advice_columns(decided: list[Decided], study: Study) -> pd.DataFrame:
+    """Return columns for claims.csv: `decide` in words, `decide_seconds` of one device, `decide_lines` of the config."""
+    advice = [advise(one, study) for one in decided]
+    columns = {
+        "decide": [one.text for one in advice],
+        "decide_seconds": [one.seconds for one in advice],
+        "decide_lines": ["; ".join(one.lines) for one in advice],
+    }
+    return pd.DataFrame(columns)
+
+
+def advise(decided: Decided, study: Study) -> Advice:
+    """Say what would decide one claim; nothing if it is decided, lacks cells or never will be."""
+    verdict, _ = conclude(decided.outcomes, decided.claim, decided.role)
+    if verdict != "undetermined" or (decided.claim.doubt and decided.role == "paper"):
+        return Advice()
+    states = {outcome.state for outcome in decided.outcomes}
+    if EDGE in states:
+        return wider(decided, study)
+    if UNKNOWN in states:
+        return known_noise(decided, study)
+    return more_seeds(decided, study) if NOISE in states and MISSING not in states else Advice()
+
+
+def open_keys(decided: Decided, *states: str) -> list[Key]:
+    """List the quantities in the contrasts that have one of the states, each once."""
+    contrasts = [one.contrast for one in decided.outcomes if one.state in states]
+    return list(dict.fromkeys(key for one in contrasts for key in keys_of(one, decided.claim, decided.benchmark).values()))
+
+
+def rows_of(key: Key, study: Study) -> pd.DataFrame:
+    """Return the rows of optimum.csv of a quantity's point in its budget mode."""
+    rows = study.optimum[(study.optimum[["benchmark", "mode", "optimizer"]] == list(key[:3])).all(axis=1)]
+    return rows[[swept_of(row) == key[3] for row in rows.to_dict("records")]]
+
+
+def runs_of(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return the runs of the point of some rows of optimum.csv."""
+    point = rows.iloc[0]
+    return study.cells[np.logical_and.reduce([study.cells[name] == point[name] for name in POINT])]
+
+
+# More seeds
+
+
+def more_seeds(decided: Decided, study: Study) -> Advice:
+    """Say how many seeds more would decide a claim that noise leaves open."""
+    keys = open_keys(decided, NOISE)
+    tried = (*foresight.LADDER, foresight.ALL)
+    ahead = (study.found | {name: one for key in keys for name, one in foresee(key, more, study).items()} for more in tried)
+    more, low, high, chance, coarse = foresight.foresight(decided, study.found, ahead)
+    if np.isinf(more):
+        labels = "; ".join(one.contrast.label for one in decided.outcomes if one.state == NOISE)
+        why = (
+            "learning rates are too far apart, or too few"
+            if coarse
+            else "value lies too near the end of what agrees for its noise"
+        )
+        return Advice(
+            f"{foresight.LADDER[-1]} seeds more would decide with a probability of {chance:.2f} only: {labels}: its {why}"
+        )
+    last = f"over {foresight.LADDER[-1]}" if np.isinf(high) else f"{high:.0f}"
+    return seeds_advice(keys, int(more), f" ({low:.0f} to {last}, as the effect is uncertain)", study)
+
+
+def foresee(key: Key, more: int, study: Study) -> dict[Key, Measurement]:
+    """Measure the point of a quantity as if it had so many seeds more."""
+    if (*key[:4], more) not in study.foreseen:
+        rows = rows_of(key, study)
+        study.foreseen[*key[:4], more] = measure(rows, runs_of(rows, study), more)
+    return study.foreseen[*key[:4], more]
+
+
+def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere: bool = False) -> Advice:
+    """Advise more seeds at the points of some quantities: at the learning rates that their estimates rest on, or at all."""
+    spans: dict[tuple, tuple[float, float]] = {}
+    for key in keys:
+        low, high = span(key, study, everywhere)
+        before = spans.get(key[:4], (low, high))
+        spans[key[:4]] = min(low, before[0]), max(high, before[1])
+    lines, total = [], 0.0
+    where: dict[str, list[str]] = {}
+    for point, (low, high) in spans.items():
+        runs = runs_of(rows_of((*point, ""), study), study)
+        named = ", ".join(f"{name}: {runs[name].iloc[0]}" for name in POINT)
+        lr = f"[{lr_string(low)}, {lr_string(high)}]"
+        lines.append(f"overrides: {{{named}, lr: {lr}, add_seeds: {more}}}")
+        total += more * runs[runs["lr"].between(low, high)].groupby("lr")["device_seconds"].mean().sum(skipna=False)
+        where.setdefault(f"{point[2]} at lr {lr_string(low)} to {lr_string(high)}", []).append(str(point[3]))
+    listed = "; ".join(f"{', '.join(swept)} of {name}" for name, swept in where.items())
+    return Advice(f"+{more} seed{'s' * (more > 1)}{note}: {listed}: {duration(total)}", total, tuple(lines))
+
+
+def span(key: Key, study: Study, everywhere: bool) -> tuple[float, float]:
+    """Return the lowest and the highest of the learning rates that the estimate of a quantity rests on, or of all."""
+    runs = runs_of(rows_of(key, study), study)
+    known = None if everywhere else estimate_of(key, study)
+    return known.used if known else (runs["lr"].min(), runs["lr"].max())
+
+
+def estimate_of(key: Key, study: Study) -> Estimate | None:
+    """Estimate the optimum that a quantity belongs to."""
+    rows = rows_of(key, study)
+    names = list(rows["metric"])
+    metric = rows.iloc[1 if key[4] in ("best_train", "train_lr") else 0]
+    return estimate(runs_of(rows, study), metric["metric"], metric["direction"], names[min(1, len(names) - 1)])
+
+
+# Noise that is not known, windows that are too narrow
+
+
+def known_noise(decided: Decided, study: Study) -> Advice:
+    """Advise seeds where one run counts: before, nobody can say how many decide."""
+    keys = [key for key in open_keys(decided, UNKNOWN) if study.found[key].draws is None]
+    many = [key for key in keys if runs_of(rows_of(key, study), study).groupby("lr").size().max() > 1]
+    if many:
+        points = ", ".join(f"{key[2]} {key[3]}" for key in many)
+        return Advice(f"too few learning rates complete to know the noise ({points}): widen their windows downwards")
+    return seeds_advice(keys, ENOUGH, ", and then the noise is known", study, everywhere=True)
+
+
+def wider(decided: Decided, study: Study) -> Advice:
+    """Advise wider windows for the optima that the present ones do not enclose."""
+    ends: dict[tuple[str, str, str, int], set[str]] = {}
+    for key in open_keys(decided, EDGE):
+        if study.found[key].edge:
+            ends.setdefault(key[:4], set()).update(open_ends(key, study))
+    lines, total = [], 0.0
+    for point, names in ends.items():
+        line, seconds = widened(point, names, study)
+        lines.append(line)
+        total += seconds
+    return Advice(f"widen {'; '.join(lines)}: {duration(total)}; then look again", total, tuple(lines))
+
+
+def open_ends(key: Key, study: Study) -> list[str]:
+    """Name the ends of a point's window beyond which the optimum, or the largest learning rate that completes, may be."""
+    if key[4] == "stable_lr":
+        return ["high"]
+    known = estimate_of(key, study)
+    return (known.edge if known else rows_of(key, study)["edge"].iloc[0]).split()
+
+
+def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> tuple[str, float]:
+    """Return the config's line that widens a window by a learning rate at some of its ends, and the seconds that this takes."""
+    benchmark, mode, optimizer, _ = point
+    rows = rows_of((*point, ""), study)
+    runs = runs_of(rows, study)
+    entry = study.config["benchmarks"][benchmark]
+    key = window_key(mode, rows["budget"].iloc[0], rows["batch_size"].iloc[0])
+    lr_grid = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]
+    low, high = entry[mode][optimizer][key]
+    lrs = lr_window(low / lr_grid["ratio"], high * lr_grid["ratio"], **lr_grid)
+    first, last = (lrs[0] if "low" in ends else lr_string(low)), (lrs[-1] if "high" in ends else lr_string(high))
+    seconds = len(ends) * entry["seeds"]["num"] * runs.loc[runs["status"] == COMPLETED, "device_seconds"].mean()
+    return f"benchmarks.{benchmark}.{mode}.{optimizer}.{key}: [{first}, {last}]", seconds
+
+
+def duration(seconds: float) -> str:
+    """Write seconds of one device.
+
+    >>> duration(720.0), duration(8000.0), duration(np.nan)
+    ('about 12 minutes', 'about 2.2 hours', 'time not measured')
+    """
+    if np.isnan(seconds):
+        return "time not measured"
+    if seconds < 90:
+        return f"about {seconds:.0f} seconds"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
+
+
+def listed(claims: pd.DataFrame, regimes: pd.DataFrame) -> list[str]:
+    """Write what claims.csv and regimes.csv say would decide what they leave open: the cheapest first, then what has no time."""
+    found = []
+    for one in claims.dropna(subset="decide").sort_values("decide_seconds", kind="stable").to_dict("records"):
+        found.append(f"claim {one['claim']} ({one['role']}), {one['benchmark']}: {one['decide']}")
+        if isinstance(one["decide_lines"], str):
+            found += [f"    {line}" for line in one["decide_lines"].split("; ")]
+    for one in regimes.dropna(subset="decide").to_dict("records"):
+        found.append(f"regimes, {one['benchmark']}, {one['optimizer']}, {one['metric']}: {one['decide']}")
+    return found or ["everything is decided, or lacks cells that `needs` in claims.csv names"]

@@ -1,0 +1,82 @@
+"""Check in seconds that a benchmark keeps its contract with training, before a study spends hours on it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgdnoise import benchmarks
+from sgdnoise.machine import datasets
+from sgdnoise.study import grid
+from sgdnoise.training.cell import load_data, plan_of
+from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
+
+
+def problems(
+    name: str, file: str | None, settings: str, folder: Path, device: torch.device, batch_size: int, second_derivative: bool
+) -> Iterator[str]:
+    """Yield a line for everything that is wrong with a benchmark; `settings` are JSON, the data in a folder.
+
+    A ValueError for what cannot be checked, as `train` raises it.
+    """
+    try:
+        subject = subject_of(name, file, settings, folder, device, batch_size, second_derivative)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # of whatever kind the file of the benchmark raises
+        yield f"load: {said(error, file)}"
+        return
+    for title, check in CHECKS.items():
+        lines: list[str] = []
+        try:
+            lines += check(subject)
+        except Exception as error:
+            lines.append(said(error, file))
+        yield from (f"{title}: {line}" for line in lines)
+        if lines and title in NEEDED:
+            return
+
+
+def subject_of(
+    name: str, file: str | None, settings: str, folder: Path, device: torch.device, batch_size: int, second_derivative: bool
+) -> Subject:
+    """Load a benchmark and its data, and plan a few updates of it that hardly move it."""
+    protocol = benchmarks.protocol(name, file)
+    lr = protocol["lr_grid"]["anchor"] / 100
+    cell = grid.cell(name, "momentum", f"steps{STEPS}", batch_size, lr, "0-0", settings, STEPS, file)
+    benchmark, data = load_data(cell, folder, device)
+    plan = plan_of(cell)
+    plan = replace(plan, settings=plan.settings | {"precision": "float32"})
+    arrays = datasets.read(folder / f"{protocol['dataset']}.npz")
+    lengths = {key: len(array) for key, array in arrays.items() if array.ndim}
+    if isinstance(data, Mapping):
+        lengths |= {str(key): len(value) for key, value in data.items() if isinstance(value, Tensor) and value.ndim}
+    protocol = benchmarks.sized(protocol, plan.settings)
+    return Subject(benchmark, protocol, plan, data, partial(first, data, protocol), lengths, device, second_derivative)
+
+
+def first(data: Any, protocol: dict[str, Any], number: int) -> Any:
+    """Return the first examples of data that are tensors and arrays, in dictionaries and dataclasses; of a text, its sequences."""
+    if isinstance(data, Tensor | np.ndarray):
+        return data[: number * protocol.get("unroll", 1)] if data.ndim else data
+    if isinstance(data, Mapping):
+        return {key: first(value, protocol, number) for key, value in data.items()}
+    if is_dataclass(data) and not isinstance(data, type):
+        return replace(data, **{field.name: first(getattr(data, field.name), protocol, number) for field in fields(data)})
+    return data
+
+
+def said(error: Exception, file: str | None) -> str:
+    """Write an error in a line, with the line of the benchmark's file that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    numbers = [frame.lineno for frame in frames if file and Path(frame.filename).resolve() == Path(file).resolve()]
+    where = f" ({file}, line {numbers[-1]})" if numbers else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"

@@ -1,0 +1,115 @@
+"""What a Python file says, and what it imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from sgdnoise.machine import sources
+
+PROGRAM = '''"""A docstring."""
+import helper
+from pkg import deep as d, name
+from pkg.sub.leaf import *
+import random, torch.nn, sgdnoise.benchmarks  # installed
+
+def f(x=1, *, y="a"):
+    """Another."""
+    from . import sibling
+    import importlib
+    return importlib.import_module("dynamic").g(f"{x!r:>{y}}", {**{}}, -1.5e3, b"z", ..., None)
+
+class A:
+    """Third."""
+'''
+FILES = {
+    "net.py": PROGRAM,
+    "helper.py": "import second",
+    "second.py": "import helper",  # in a circle
+    "pkg/__init__.py": "",
+    "pkg/deep.py": "from ..helper import x\nfrom .other import y",
+    "pkg/other.py": "",
+    "pkg/sub/leaf.py": "",  # in a folder without __init__.py
+    "sibling.py": "",
+    "dynamic.py": "",
+    "random.py": "",  # Python's own is imported instead
+    "unused.py": "",
+}
+
+
+def write(folder):
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder / "net.py"
+
+
+def test_local_modules_are_found_wherever_they_are_imported(tmp_path, monkeypatch):
+    file = write(tmp_path)
+    assert set(sources.trees(file)) == set(FILES) - {"random.py", "unused.py"}
+    monkeypatch.chdir(tmp_path / "pkg")
+    assert sources.trees(Path("../net.py")).keys() == sources.trees(file).keys()
+
+
+def digest(text):
+    return sources.digest(ast.parse(text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""A docstring."""\n', "# nothing\n\n"),
+        ('    """Another."""\n', ""),
+        ('"""Third."""', '"""Fourth."""'),
+        ('y="a"', "y = 'a'"),
+        ("-1.5e3", "(-1500.)"),
+        ('"z"', "'''z'''"),
+    ],
+)
+def test_how_it_is_written_is_no_part_of_the_digest(old, new):
+    assert old in PROGRAM
+    assert digest(PROGRAM.replace(old, new)) == digest(PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x=1", "x=2"),
+        ("x=1", "x=True"),
+        ("x=1", "x=1.0"),
+        ("x=1, *,", "x=1,"),
+        ('y="a"', 'y=b"a"'),
+        ("-1.5e3", "+1.5e3"),
+        ("deep as d", "deep as e"),
+        ("import helper", "import second"),
+        ("!r", "!s"),
+        ("class A:", "class B:"),
+        ("...", "None"),
+        ("None)", "())"),
+    ],
+)
+def test_what_it_says_is(old, new):
+    assert old in PROGRAM
+    assert digest(PROGRAM.replace(old, new)) != digest(PROGRAM)
+
+
+def test_the_digest_is_the_same_in_every_python():
+    """Found by Python 3.11, 3.12 and 3.13."""
+    assert digest(PROGRAM) == "7da21d204f92"
+
+
+@pytest.mark.parametrize("content", [b"a = [", b"a = '\xf6'", b"\0", b"  a"])
+def test_a_file_that_is_no_python_is_named(tmp_path, content):
+    (tmp_path / "net.py").write_text("import helper")
+    (tmp_path / "helper.py").write_bytes(content)
+    with pytest.raises(ValueError, match=r"helper.py"):
+        sources.trees(tmp_path / "net.py")
+
+
+def test_a_declared_encoding_is_read(tmp_path):
+    (tmp_path / "net.py").write_bytes("# coding: latin-1\na = 'ö'".encode("latin-1"))
+    assert sources.digest(sources.trees(tmp_path / "net.py")["net.py"]) == digest("a = 'ö'")
+
+
+def test_a_very_long_sum_has_a_digest():
+    assert digest("a = " + "+".join(["1"] * 900)) != digest("a = " + "+".join(["1"] * 901))

@@ -1,0 +1,53 @@
+# Benchmarks of one's own are checked before their first cell, once for each version of them; those shipped are by the tests.
+# Before Snakemake starts, not by a rule: of cells behind a rule that has to run, Snakemake forgets which are to be trained
+# although their input is there ("1 of 1 steps"), or it trains all of them although they are there.
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from sgdnoise.machine.files import check_writable
+
+for folder in (RESULTS, DATA, FOLDER):  # Snakemake's own words for it are a traceback
+    if files := [part for part in (Path(folder), *Path(folder).parents) if part.is_file()]:
+        raise WorkflowError(f"config: the folder {folder} cannot be made: {files[0]} is a file; choose another")
+
+
+def check_command(benchmark):
+    """The command that checks a benchmark; its record has a name that changes with all that is checked."""
+    entry = config["benchmarks"][benchmark]
+    cells = [cell for cell in REACHABLE.values() if cell.benchmark == benchmark]
+    words = [benchmark, f"--file={entry['file']}", f"--settings={cells[0].settings}"]
+    words += [f"--batch-size={min(32, *(cell.batch_size for cell in cells))}"]
+    words += ["--second-derivative"] * (benchmark in config["noise_scale"])
+    version = hashlib.sha256(repr([words, cells[0].depends_on]).encode()).hexdigest()[:12]
+    return ["check", *words, f"--data={DATA}", f"--out={RESULTS}/checked/{benchmark}-{version}.json"]
+
+
+def check(benchmarks):
+    """Check benchmarks, all of them before it stops for one."""
+    failed = []
+    for benchmark in benchmarks:
+        words, log = check_command(benchmark), Path(f"logs/{RESULTS}/checked/{benchmark}.log")
+        if Path(words[-1].removeprefix("--out=")).exists():
+            continue
+        done = subprocess.run([sys.executable, "-m", "sgdnoise", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(done.stdout)
+        print(done.stdout.decode(errors="replace"), end="", file=sys.stderr)
+        failed += [benchmark] * (done.returncode != 0)
+    if failed:
+        raise WorkflowError(f"nothing was trained: mend {', '.join(failed)} as said above")
+
+
+onstart:
+    try:
+        for first in (f"{RESULTS}/cells.csv", f"{FOLDER}/claims.{FORMATS[0]}"):
+            check_writable(Path(first))
+    except ValueError as error:
+        raise WorkflowError(str(error))
+    # A Snakemake without torch is one whose rules have environments of their own.
+    can = not workflow.touch and importlib.util.find_spec("torch")
+    own = {job.wildcards.benchmark for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "noise_scale")}
+    check(sorted(benchmark for benchmark in own if can and file_of(benchmark)))
