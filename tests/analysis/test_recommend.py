@@ -9,7 +9,7 @@ import pytest
 import yaml
 from recommend_calibration import CLIFF, LEVEL, SCENARIOS, Scenario, study, words, wrong
 
-from sgdnoise.analysis import advice as words_of
+from sgdnoise.analysis import wording
 from sgdnoise.analysis.losses import COSTS, FREE, MORE, OPEN, deciding_seeds, losses, point, simultaneous
 from sgdnoise.analysis.recommend import UNKNOWN, recommend
 from sgdnoise.cli.main import main
@@ -45,9 +45,9 @@ def test_a_clear_study_gets_the_words_that_are_true():
         assert row.lr_low <= row.lr <= row.lr_high
         assert row.metric == pytest.approx(0.96 - loss, abs=0.02)
         assert (row.num_seeds, row.num_lrs, row.examples_per_second, row.seconds_per_run) == (3, 5, 1000, 2)
-    text = words_of.text(found)
+    text = wording.text(found)
     assert text.count("Use batch size up to 64 with SGD at learning rate ") == 1
-    assert "each costs less than 2 points; 128: costs " in text
+    assert "each costs at most 2 points against the best measured; 128: costs " in text
     assert "3 seeds at each of 5 learning rates per batch size, a budget of 4 epochs, on made up" in text
     assert "Margin (--margin): 2 points" in text
 
@@ -82,7 +82,7 @@ def test_an_optimum_far_beyond_the_window_is_not_shown_to_cost():
     assert (row.word, row.loss_low > 0) == (OPEN, True)
     assert row.lr <= cells.query("batch_size == 64")["lr"].max()
     assert row.widen == "benchmarks.wrn_digits.constant_epoch.sgd.64: [0.007812, 0.25]"
-    text = words_of.text(found)
+    text = wording.text(found)
     assert f"\n    {row.widen}" in text
     assert "the optimum may lie beyond the learning rates trained: it may cost less than shown, not more" in text
 
@@ -128,7 +128,7 @@ def test_one_seed_has_no_word():
     for row in found.optimizers[0].rows:
         assert (row.word, row.note, row.loss) == ("", UNKNOWN, None)
         assert row.lr in set(cells["lr"])
-    text = words_of.text(found)
+    text = wording.text(found)
     assert "no batch size can be said to be free or to cost: the noise is unknown: one run counts per cell" in text
     assert "Use batch size" not in text
 
@@ -170,9 +170,9 @@ def test_momentum_is_compared_with_sgd_at_the_same_batch_size():
     assert [gain.batch_size for gain in momentum.gains] == [16, 32, 64, 128, 256]
     assert all(gain.low < 0 < gain.high for gain in momentum.gains[:-1])
     assert momentum.gains[-1].low > 0.05
-    assert "SGD with momentum against SGD at the same batch size: better by " in words_of.text(found)
+    assert "SGD with momentum against SGD at the same batch size: better by " in wording.text(found)
     row = momentum.rows[0]
-    assert words_of.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
+    assert wording.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
 
 
 # One batch size
@@ -184,7 +184,7 @@ def test_between_measured_batch_sizes_the_learning_rate_is_interpolated():
     left, right = (next(row.lr for row in own.rows if row.batch_size == size) for size in (64, 128))
     assert min(left, right) <= own.asked.lr <= max(left, right)
     assert (own.asked.word, own.asked.metric) == ("", None)
-    assert "Nothing was trained here: learning rate interpolated between batch sizes 64 and 128" in words_of.text(found)
+    assert "Nothing was trained here: learning rate interpolated between batch sizes 64 and 128" in wording.text(found)
     assert advised(cells, config, batch_size=64).optimizers[0].asked.batch_size == 64
 
 
@@ -195,9 +195,17 @@ def test_beyond_what_was_measured_only_if_asked_and_then_it_is_said():
     ):
         advised(cells, config, batch_size=1024)
     found = advised(cells, config, batch_size=1024, extrapolate=True)
-    assert "EXTRAPOLATED beyond what was measured, by a line through batch sizes 128 and 256" in words_of.text(found)
+    assert "EXTRAPOLATED beyond what was measured, by a line through batch sizes 128 and 256" in wording.text(found)
     with pytest.raises(ValueError, match="1 batch sizes with a known optimum, it takes two"):
         advised(cells.query("batch_size == 64"), config, batch_size=1024, extrapolate=True)
+
+
+def test_what_is_known_of_one_optimizer_is_said_though_not_of_the_other():
+    cells, config = made(CLEAR, optimizers=("sgd", "momentum"))
+    cells = cells[(cells["optimizer"] == "sgd") | (cells["batch_size"] > 64)]
+    text = wording.text(advised(cells, config, batch_size=16))
+    assert "SGD with momentum at batch size 16: no advice: measured at batch sizes 128 to 256 only; train more" in text
+    assert "\n16          " in text
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import yaml
 from conftest import own_benchmark
 
 from sgdnoise import benchmarks, figures
-from sgdnoise.analysis.advice import text
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.recommend import recommend
 from sgdnoise.analysis.regimes import regimes_table
+from sgdnoise.analysis.wording import text
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells

@@ -16,6 +16,7 @@ from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.cli.main import main
 from sgdnoise.report import tables
+from sgdnoise.report.advice import advice
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
@@ -154,6 +155,22 @@ def test_verdicts_are_counted_and_claims_without_cells_are_apart(page, study):
     assert f"{len(missing)} undetermined, as this study lacks their cells" in page
     for statement in study[1]["claims"]["statement"]:
         assert statement in unescape(page)
+
+
+def test_the_page_begins_with_the_advice_and_markdown_too(page, study, tmp_path):
+    """Every optimizer of a constant epoch budget: batch size 32 whose optimum is at the edge, 64, and momentum with one batch size."""
+    assert page.index('<section id="advice">') < page.index('<section id="verdicts">')
+    (shown,) = advice(study[1]["cells"], study[0])
+    rows = texts(shown["table"])
+    assert [(row["optimizer"], row["batch size"]) for row in rows] == [("SGD", "32"), ("SGD", "64"), ("SGD with momentum", "64")]
+    assert rows[2]["word"] == "no other batch size to compare it with"
+    assert shown["widen"][0] == "benchmarks.wrn_digits.constant_epoch.sgd.32: [0.5, 8]"
+    for sentence in [*shown["sentences"], shown["basis"], *shown["widen"]]:
+        assert sentence in unescape(page)
+    markdown = render(*study, folder=tmp_path)
+    assert 0 < markdown.index(" | ".join(rows[0].values())) < markdown.index("## Verdicts")
+    no_epochs = study[0] | {"benchmarks": {"wrn_cifar10": study[0]["benchmarks"]["wrn_cifar10"]}}
+    assert advice(study[1]["cells"].query("benchmark == 'wrn_cifar10'"), no_epochs) == []
 
 
 def texts(table):

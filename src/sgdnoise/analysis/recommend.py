@@ -61,10 +61,9 @@ def recommend(
     if batch_size is None:
         return [advice for advice, _ in found]
     refused = [reason for advice, known in found for reason in ask(advice, known, batch_size, extrapolate)]
-    answered = [advice for advice, _ in found if any(one.asked and one.asked.lr for one in advice.optimizers)]
-    if not answered:
+    if not any(one.asked and one.asked.lr for advice, _ in found for one in advice.optimizers):
         raise ValueError(f"no advice for batch size {batch_size}: {'; '.join(refused)}")
-    return answered
+    return [advice for advice, _ in found]
 
 
 def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, plan: bool) -> tuple[Advice, dict[str, Known]]:
@@ -184,6 +183,7 @@ def ask(advice: Advice, known: dict[str, Known], batch_size: int, extrapolate: b
             try:
                 one.asked = between(batch_size, own.points, extrapolate)
             except ValueError as error:
+                one.asked = Row(batch_size, note=str(error))
                 yield f"{advice.benchmark}, {one.optimizer}: {error}"
         elif one.asked.lr is None:
             yield f"{advice.benchmark}, {one.optimizer}: {one.asked.note}"

@@ -93,8 +93,8 @@ def decide(options: argparse.Namespace) -> None:
 )
 def recommend(options: argparse.Namespace) -> None:
     """Print advice on every benchmark of the study."""
-    from sgdnoise.analysis.advice import as_json, text
     from sgdnoise.analysis.recommend import recommend
+    from sgdnoise.analysis.wording import as_json, text
     from sgdnoise.results.tables import read_table
 
     cells = options.cells

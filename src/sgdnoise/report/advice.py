@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from sgdnoise import figures
-from sgdnoise.analysis.advice import Advice, OptimizerAdvice, Row, basis, columns, entries, sentences, title
+from sgdnoise.analysis.advice import Advice, OptimizerAdvice, Row
 from sgdnoise.analysis.recommend import recommend
+from sgdnoise.analysis.wording import basis, columns, entries, sentences, title
 from sgdnoise.report.tables import Entry, Table, number, text
 from sgdnoise.study.config import Config
 
