@@ -448,6 +448,18 @@ def test_figure_shows_fit_break_and_edge(advised_cells, tmp_path):
     assert momentum.get_xlim() == warmup.get_xlim()
 
 
+def test_a_panel_shows_no_curve_and_no_break_where_nothing_was_found():
+    cells = made_up([32, 64, 128], [0.0, 1, 1], noise=1)
+    single = made_up([32, 64, 128], [0.0, 1, 1], optimizer="momentum", num=1, keep=1)
+    tables = {"cells": pd.concat([cells, single]), "optimum": optimum_table(pd.concat([cells, single]), STUDY)}
+    undecided, unknown = figures.draw("regimes", tables, "wrn_digits", WRN, {}).axes[:2]
+    assert "not identifiable from these runs" in undecided.get_title()
+    assert "one run counts per cell" in unknown.get_title().replace("\n", " ")
+    for axes in (undecided, unknown):
+        assert not axes.patches
+        assert not axes.get_legend()
+
+
 # Coverage
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
@@ -81,3 +83,22 @@ def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
         figures.draw("pie", tables, "wrn_digits", {}, {})
     with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
         figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")
+
+
+def test_points_stay_within_three_percent_of_their_batch_size_and_no_line_looks_like_the_guide():
+    looks = [*figures.LOOKS.values(), figures.OTHER_LOOK]
+    moved = [figures.sideways(look) for look in looks]
+    assert len(set(moved)) == len(looks)
+    assert max(abs(np.array(moved) - 1)) < 0.035
+    assert all(look["linestyle"] != ":" and look["color"] != "0.6" for look in looks)
+
+
+def test_estimates_are_drawn_where_the_table_has_them():
+    axes, look = Figure().subplots(), figures.LOOKS["sgd"]
+    table = pd.DataFrame({"batch_size": [8, 16], "lr": [1.0, 2.0]})
+    assert figures.plot_estimates(axes, table, "batch_size", look) == ""
+    assert not axes.collections
+    table = table.assign(fit_lr=[1.1, np.nan], fit_lr_low=[0.8, np.nan], fit_lr_high=[1.5, np.nan])
+    assert "95 % intervals" in figures.plot_estimates(axes, table, "batch_size", look)
+    np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 1], [0.8, 1.5])
+    assert len(axes.collections[0].get_segments()) == len(axes.lines[0].get_ydata()) == 1
