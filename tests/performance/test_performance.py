@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.study import grid
-from sgdnoise.study.config import validate
+from sgdnoise.study.config import load_config, validate
 
 
 def test_a_sample_is_spread_over_the_study_and_one_cell_is_added_to_it():
@@ -77,7 +77,7 @@ def test_a_precision_is_the_same_only_within_the_noise_of_float32(difference, sd
 
 @pytest.mark.parametrize("name", ["precision", "precision_digits"])
 def test_the_precision_studies_differ_in_precision_only(name):
-    cells = grid.cells(validate(yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())))
+    cells = grid.cells(load_config(ROOT / f"workflow/config/{name}.yaml"))
     found = {}
     for cell in cells:
         settings = dict(cell.spec["settings"])

@@ -321,7 +321,7 @@ def test_every_number_of_the_schema_is_tried():
             return own + sum(map(numbers, part.values()))
         return sum(map(numbers, part)) if isinstance(part, list) else 0
 
-    assert numbers(schema) == 13  # some of them at several places
+    assert numbers(schema) == 14  # some of them at several places
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,7 @@ def test_every_number_of_the_schema_is_tried():
         ({f"{SGD}.64": [-1, 1]}, "sgd.64.0: -1 is less than the minimum"),
         ({f"{SGD}.64": [2, 1]}, r"sgd.64: no learning rate .* lies in \[2, 1\]"),
         ({"evaluations": 4.0}, "evaluations: 4.0 is not of type 'integer'"),
+        ({"overrides": [{"benchmark": "wrn_digits", "add_seeds": 0}]}, "overrides.0.add_seeds: 0 is less than the minimum"),
         (
             {"benchmarks.wrn_digits.seeds": {"first": 2**64, "num": 1, "keep": 1}},
             "seeds.first: a whole number of more than 64 bits",

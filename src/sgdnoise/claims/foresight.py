@@ -97,4 +97,5 @@ def enough(chances: np.ndarray) -> float:
     above = int(np.argmax(chances >= POWER))
     if above == 0:
         return float(LADDER[0])
-    return float(np.ceil(np.interp(POWER, chances[above - 1 : above + 1], LADDER[above - 1 : above + 1])))
+    between = np.interp(POWER, chances[above - 1 : above + 1], LADDER[above - 1 : above + 1])
+    return float(np.ceil(round(float(between), 6)))
