@@ -40,7 +40,7 @@ test-anchor: $(VENV)/.ready
 
 # Snakemake on small studies: what a change of the config runs again; the README's commands (about 7 minutes).
 test-workflow: $(VENV)/.ready
-	pytest -m workflow --numprocesses 2 --dist loadscope
+	pytest -m 'workflow and not slow' --numprocesses 2 --dist loadscope
 
 # Late files, wrong clocks, full disks, cells that fail, studies on two machines (about 3 minutes).
 test-faults: $(VENV)/.ready

@@ -64,7 +64,7 @@ def test_without_a_config_it_is_the_workflows_own(tmp_path):
     assert "config.yaml" in output
 
 
-@pytest.mark.parametrize("extend_grid", [False, True])
+@pytest.mark.parametrize("extend_grid", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_as_a_module_with_a_prefix(elsewhere, extend_grid):
     """Everything goes below the prefix, the frozen grid names its folder, and a second call has nothing to do."""
     study = STUDY | NEST | {"extend_grid": extend_grid, "extend_limit": 1}
@@ -98,7 +98,7 @@ rule mine:
     assert {path.name for path in elsewhere.glob("[!.]*")} == {"sweep", "Snakefile", "config.yaml"}
 
 
-@pytest.mark.parametrize("beside_the_snakefile", [False, True])
+@pytest.mark.parametrize("beside_the_snakefile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_files_with_the_names_of_modules_stand_in_for_none(elsewhere, beside_the_snakefile):
     """All of the standard library's, and of what the package needs; but a benchmark of one's own imports what lies beside it."""
     others = {
@@ -119,9 +119,8 @@ def test_files_with_the_names_of_modules_stand_in_for_none(elsewhere, beside_the
         (elsewhere / f"{name}.py").write_text("raise SystemExit(f'{__file__} was imported')\n")
     shipped = (ROOT / "src/sgdnoise/benchmarks/autoencoder_digits.py").read_text()
     (elsewhere / "nets").mkdir()
-    (elsewhere / "nets/mine.py").write_text(f"import beside, in_the_working_folder\n{shipped}")
+    (elsewhere / "nets/mine.py").write_text(f"import beside\n{shipped}")
     (elsewhere / "nets/beside.py").touch()
-    (elsewhere / "in_the_working_folder.py").touch()
     study = changed(STUDY | NEST, {"benchmarks.mine": STUDY["benchmarks"]["autoencoder_digits"] | {"file": "nets/mine.py"}})
     (elsewhere / "config.yaml").write_text(yaml.safe_dump(study))
     if beside_the_snakefile:
@@ -142,7 +141,7 @@ def test_a_command_by_hand_beside_random_py(elsewhere):
         assert done.stdout.startswith("python -P -m sgdnoise train ")
 
 
-@pytest.mark.parametrize("shell", [False, True])
+@pytest.mark.parametrize("shell", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_closed_terminal(elsewhere, shell):
     """A cell writes a checkpoint and ends, snakemake ends without a lock, and the same command goes on; with and without a shell between."""
     long = {"benchmarks.autoencoder_digits.constant_epoch.epochs": 5000}

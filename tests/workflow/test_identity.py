@@ -133,7 +133,9 @@ def test_a_study_that_begins_to_extend_its_grid_and_ends_it(study):
 # What a user's own benchmark depends on.
 
 
-@pytest.mark.parametrize(("name", "old", "new"), [("shape.py", "20", "30"), ("scale.csv", "3", "4")])
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("shape.py", "20", "30"), pytest.param("scale.csv", "3", "4", marks=pytest.mark.slow)]
+)
 def test_a_change_of_an_own_file_trains_its_cells_again(study, name, old, new):
     edit(study / name, old, new)
     said = run_output(study)
@@ -146,12 +148,14 @@ def test_a_change_of_an_own_file_trains_its_cells_again(study, name, old, new):
     assert jobs(study, TABLE) == ({}, [])
 
 
+@pytest.mark.slow
 def test_comments_docstrings_and_layout_train_nothing(study):
     edit(study / "my_net.py", '"""My network."""', "# Mine")
     edit(study / "shape.py", "[64, 20, 8]", "[\n    64,  # pixels\n    20,\n    8,\n]")
     assert jobs(study, TABLE) == ({}, [])
 
 
+@pytest.mark.slow
 def test_results_of_an_older_file_are_refused_even_without_snakemakes_records(study):
     edit(study / "shape.py", "20", "30")
     (study / "results/cells.csv").unlink()
@@ -172,6 +176,7 @@ def test_an_own_file_that_cannot_be_parsed_is_named(study):
 # The package's own benchmarks after an upgrade.
 
 
+@pytest.mark.slow
 def test_another_version_of_a_benchmark_trains_its_cells_again(study):
     """Here the benchmark that the user's file builds on, too."""
     name = study / "src/sgdnoise/benchmarks/autoencoder_digits.py"

@@ -73,6 +73,7 @@ def test_before_the_first_cell_and_after_a_change(tmp_path):
     assert "can be trained" not in snakemake(folder, "results/cells.csv")
 
 
+@pytest.mark.slow
 def test_with_a_grid_that_extends_itself(tmp_path):
     folder = copy_workflow(tmp_path / "study")
     write(folder, extend_grid=True, extend_limit=0)

@@ -6,7 +6,7 @@ rule collect:
     output:
         f"{RESULTS}/cells.csv",
     log:
-        f"logs/{RESULTS}/collect.log",
+        f"{LOGS}/collect.log",
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 8
@@ -21,7 +21,7 @@ rule optimum:
     output:
         report(f"{RESULTS}/optimum.csv", caption="../report/optimum.rst", category="The study", labels={"table": "optimum"}),
     log:
-        f"logs/{RESULTS}/optimum.log",
+        f"{LOGS}/optimum.log",
     conda:
         "../../envs/sgdnoise.yaml"
     shell:
@@ -36,7 +36,7 @@ rule claims:
     output:
         report(f"{RESULTS}/claims.csv", caption="../report/claims.rst", category="The study", labels={"table": "claims"}),
     log:
-        f"logs/{RESULTS}/claims.log",
+        f"{LOGS}/claims.log",
     conda:
         "../../envs/sgdnoise.yaml"
     shell:
@@ -51,7 +51,7 @@ rule regimes:
     output:
         f"{RESULTS}/regimes.csv",
     log:
-        f"logs/{RESULTS}/regimes.log",
+        f"{LOGS}/regimes.log",
     conda:
         "../../envs/sgdnoise.yaml"
     shell:

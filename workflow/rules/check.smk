@@ -29,7 +29,7 @@ def check(benchmarks):
     """Check benchmarks, all of them before it stops for one."""
     failed = []
     for benchmark in benchmarks:
-        words, log = check_command(benchmark), Path(f"logs/{RESULTS}/checked/{benchmark}.log")
+        words, log = check_command(benchmark), Path(f"{LOGS}/checked/{benchmark}.log")
         if Path(words[-1].removeprefix("--out=")).exists():
             continue
         done = subprocess.run([sys.executable, "-m", "sgdnoise", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -59,6 +59,7 @@ PLACED = config | {"results": PLACE}
 # What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
 CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
+LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
 
 
 def file_of(benchmark):

@@ -7,7 +7,7 @@ rule study:
     output:
         f"{RESULTS}/study.json",
     log:
-        f"logs/{RESULTS}/study.log",
+        f"{LOGS}/study.log",
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"
@@ -23,7 +23,7 @@ checkpoint extend:
     output:
         f"{RESULTS}/{windows.PATH}",
     log:
-        f"logs/{RESULTS}/{windows.PATH}.log",
+        f"{LOGS}/{windows.PATH}.log",
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"
@@ -42,7 +42,7 @@ rule freeze:
     output:
         f"{RESULTS}/grid.json",
     log:
-        f"logs/{RESULTS}/freeze.log",
+        f"{LOGS}/freeze.log",
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"

@@ -9,7 +9,7 @@ rule freeze:
     output:
         f"{RESULTS}/grid.json",
     log:
-        f"logs/{RESULTS}/freeze.log",
+        f"{LOGS}/freeze.log",
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"

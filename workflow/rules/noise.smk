@@ -5,7 +5,7 @@ rule noise_scale:
     output:
         f"{RESULTS}/noise_scale/{{benchmark}}.csv",
     log:
-        f"logs/{RESULTS}/noise_scale/{{benchmark}}.log",
+        f"{LOGS}/noise_scale/{{benchmark}}.log",
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 1

@@ -8,7 +8,7 @@ rule figure:
     output:
         figure_files("{benchmark}/{figure}", category="{benchmark}"),
     log:
-        f"logs/{FOLDER}/{{benchmark}}/{{figure}}.log",
+        f"{FIGURE_LOGS}/{{benchmark}}/{{figure}}.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:
@@ -25,7 +25,7 @@ rule schedule:
     output:
         figure_files("schedule", category="The study"),
     log:
-        f"logs/{FOLDER}/schedule.log",
+        f"{FIGURE_LOGS}/schedule.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:
@@ -42,7 +42,7 @@ rule draw_claims:
     output:
         figure_files("claims", category="The study"),
     log:
-        f"logs/{FOLDER}/claims.log",
+        f"{FIGURE_LOGS}/claims.log",
     conda:
         "../../envs/sgdnoise.yaml"
     params:

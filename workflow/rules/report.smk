@@ -14,7 +14,7 @@ rule report:
     output:
         f"{RESULTS}/report.html",
     log:
-        f"logs/{RESULTS}/report.log",
+        f"{LOGS}/report.log",
     conda:
         "../../envs/sgdnoise.yaml"
     shell:

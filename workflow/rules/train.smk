@@ -5,7 +5,7 @@ rule train:
     output:
         f"{RESULTS}/{grid.PATH}",
     log:
-        f"logs/{RESULTS}/{grid.PATH}.log",
+        f"{LOGS}/{grid.PATH}.log",
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 1
