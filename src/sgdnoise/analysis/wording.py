@@ -83,21 +83,30 @@ def rate(row: Row) -> str:
     """Write a learning rate with its interval."""
     if row.lr is None:
         return "unknown"
-    return (
-        f"{row.lr:.2g}" if row.lr_low is None or row.lr_high is None else f"{row.lr:.2g} ({row.lr_low:.2g} to {row.lr_high:.2g})"
-    )
+    if row.lr_low is None or row.lr_high is None:
+        return short(row.lr)
+    return f"{short(row.lr)} ({short(row.lr_low)} to {short(row.lr_high)})"
 
 
 def torch_options(row: Row, one: OptimizerAdvice) -> str:
     """Write what torch.optim.SGD is given."""
     if row.lr is None:
         return ""
-    return f"lr={row.lr * (1 - one.momentum):.2g}" + f", momentum={one.momentum:g}" * (one.momentum > 0)
+    return f"lr={short(row.lr * (1 - one.momentum))}" + f", momentum={one.momentum:g}" * (one.momentum > 0)
 
 
 def amount(loss: float, advice: Advice) -> str:
     """Write a loss: that of an accuracy in points."""
-    return f"{loss * (100 if advice.is_accuracy else 1) + 0.0:.2g}"
+    return short(loss * (100 if advice.is_accuracy else 1))
+
+
+def short(value: float) -> str:
+    """Write a number with two digits, from 10 on as a whole one.
+
+    >>> short(0.0256), short(4.0), short(99.5), short(250), short(-0.0)
+    ('0.026', '4', '100', '250', '0')
+    """
+    return f"{value + 0.0:.0f}" if abs(value) >= 10 else f"{value + 0.0:.2g}"
 
 
 def between(row: Row, advice: Advice) -> str:
@@ -171,9 +180,10 @@ def action(one: OptimizerAdvice, advice: Advice) -> str:
     else:
         used = min(judged, key=lambda row: row.loss or 0.0)
         start, why = f"Use batch size {used.batch_size}", f"the best measured, though none is shown to be free within {margin}"
+    assert used.lr is not None
     larger = [row for row in one.rows if row.batch_size > used.batch_size]
     beyond = f"{larger[0].batch_size}: {word(larger[0], advice)}" if larger else "larger ones were not measured"
-    return f"{start} with {label} at learning rate {used.lr:.2g} (torch: {torch_options(used, one)}): {why}; {beyond}."
+    return f"{start} with {label} at learning rate {short(used.lr)} (torch: {torch_options(used, one)}): {why}; {beyond}."
 
 
 def asked(one: OptimizerAdvice) -> str:
