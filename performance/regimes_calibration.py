@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sgdnoise.analysis.bootstrap import sweep
 from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, estimates, fit_sweep
+from sgdnoise.analysis.sweep import sweep
 
 SHAPES = {  # of the mean metric, `u` octaves from its optimum
     "parabola": np.square,

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdnoise.analysis.bootstrap import SEED
 from sgdnoise.analysis.estimate import Estimate
 
 MODELS = ("constant", "power", "broken", "smooth", "bent")
+SEED = 0
 NUM_CURVES = 20_000  # our choice: leaves hundreds of effective draws of 8 batch sizes
 STEPS = 8  # our choice: of the likelihood, in an octave
 FLOOR = 0.001  # our choice: of the likelihood, per octave: an outlier; one draw in NUM_DRAWS is the least that can be told

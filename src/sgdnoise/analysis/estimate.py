@@ -29,6 +29,7 @@ from sgdnoise.results.run import MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
 
+LEVEL = 0.95  # our choice: of every interval in a table
 NUM_DRAWS = 8000  # our choice: 20 lie beyond an end of 0.25 %
 POWERS = (1.25, 2.0, 3.0)  # our choices, by simulation (docs/statistics.md), as are the following
 RATIOS = tuple(2.0 ** np.linspace(-2.4, 2.4, 5))
@@ -130,8 +131,8 @@ def with_estimates(optimum: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
         known = estimate(runs, row["metric"], row["direction"], train_metric[row["benchmark"]])
         found = {name: row[name] for name in keys} | {"fit_edge": known.edge if known else ""}
         for name, draws in (("lr", 2**known.log_lr), ("mean", known.value)) if known else ():
-            low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975]).tolist()
-            found |= {f"fit_{name}": middle, f"fit_{name}_low": low, f"fit_{name}_high": high}
+            low, high = interval(draws, LEVEL)
+            found |= {f"fit_{name}": float(np.median(draws)), f"fit_{name}_low": low, f"fit_{name}_high": high}
         fits.append(found)
     columns = [f"fit_{name}{end}" for name in ("lr", "mean") for end in ("", "_low", "_high")]
     return optimum.merge(pd.DataFrame(fits, columns=[*keys, *columns, "fit_edge"]), on=keys, how="left")

@@ -19,9 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sgdnoise.analysis.estimate import Estimate, estimate
+from sgdnoise.analysis.estimate import LEVEL, Estimate, estimate
 
-LEVEL = 0.95  # our choice, of every interval
 FREE, COSTS, OPEN = "free", "costs", "not decided"
 BEYOND = 0.5  # our choice, by simulation: more of the posterior than this beyond the learning rates trained, and no cost is shown
 MORE = (1, 2, 4, 7, 12, 20, 35, 60, 98)  # seeds to add, to look for the number that decides

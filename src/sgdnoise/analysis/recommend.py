@@ -11,8 +11,8 @@ import pandas as pd
 
 from sgdnoise import benchmarks
 from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
-from sgdnoise.analysis.estimate import interval
-from sgdnoise.analysis.losses import LEVEL, OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
+from sgdnoise.analysis.estimate import LEVEL, interval
+from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
 from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
 from sgdnoise.results.run import COMPLETED, MISSING

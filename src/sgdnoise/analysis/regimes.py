@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks
-from sgdnoise.analysis.bootstrap import Sweep, quantiles, sweep
 from sgdnoise.analysis.curves import MODELS, Curves, Likelihood, draw_curves, likelihood, predict, with_optima
+from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_window
@@ -188,7 +188,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 def censored(optima: Sweep) -> list[int]:
     """List the batch sizes whose optimum may lie beyond the learning rates trained, or cannot be told as too few runs completed."""
-    open_ended = [bool(one.edge) if one else edge != 0 for one, edge in zip(optima.known, optima.edge[0], strict=True)]
+    open_ended = [bool(one.edge) if one else edge != 0 for one, edge in zip(optima.known, optima.edge, strict=True)]
     return optima.batch_sizes[np.array(open_ended, bool)].tolist()
 
 

@@ -7,7 +7,8 @@ import json
 import math
 
 from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
-from sgdnoise.analysis.losses import COSTS, FREE, LEVEL, MOST_SEEDS, OPEN
+from sgdnoise.analysis.estimate import LEVEL
+from sgdnoise.analysis.losses import COSTS, FREE, MOST_SEEDS, OPEN
 from sgdnoise.study.optimizers import OPTIMIZERS
 
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 
 from sgdnoise import figures
-from sgdnoise.analysis.bootstrap import Sweep, quantiles, sweep
 from sgdnoise.analysis.curves import predict
 from sgdnoise.analysis.estimate import interval
 from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_sweep, obstacle, summary
+from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.claims.paper import scale_note
 from sgdnoise.study.optimizers import OPTIMIZERS
 
@@ -74,7 +74,7 @@ def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, name: str) -> None:
 def draw_points(axes: Axes, optima: Sweep, look: dict[str, Any]) -> None:
     """Draw the estimated optima with their intervals, and the optima of the paper's rule beside them."""
     line = {"color": look["color"], "linestyle": "none", "marker": look["marker"]}
-    axes.plot(optima.batch_sizes * BESIDE, optima.lr[0], markersize=3.5, markerfacecolor="white", **line)
+    axes.plot(optima.batch_sizes * BESIDE, optima.lr, markersize=3.5, markerfacecolor="white", **line)
     for size, known in zip(optima.batch_sizes, optima.known, strict=True):
         if known:
             (low, high), middle = 2.0 ** np.array(interval(known.log_lr, 0.95)), 2.0 ** np.median(known.log_lr)

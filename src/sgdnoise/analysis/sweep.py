@@ -1,0 +1,65 @@
+"""Gather the optima of one optimizer over the batch sizes: by the estimates, and by the paper's rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sgdnoise.analysis.estimate import LEVEL, Estimate, estimate
+from sgdnoise.analysis.optimum import select, sweeps
+from sgdnoise.results.run import MISSING
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The optima of one optimizer over P batch sizes.
+
+    By the paper's rule: `lr` (P,) is the learning rate selected, `edge` (P,) -1 at the low end of the window, +1 at the high end,
+    else 0, and `num_runs` (P,) counts the runs there; where too few runs completed at every learning rate, `lr` is the lowest. `known`
+    is what `estimate` says of each batch size, `windows` (P, 2) the log2 learning rates between which it was trained.
+    """
+
+    batch_sizes: np.ndarray
+    lr: np.ndarray
+    edge: np.ndarray
+    num_runs: np.ndarray
+    known: list[Estimate | None]
+    windows: np.ndarray
+
+
+def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
+    """Find the optimum at every batch size.
+
+    `cells` are the runs of one benchmark, optimizer and budget. Batch sizes with a single learning rate say nothing of the
+    optimum and are left out; so are learning rates whose runs are all missing, as in `optimum.select`.
+    """
+    cells = cells[(cells["status"] != MISSING).groupby([cells["batch_size"], cells["lr"]]).transform("any")]
+    cells = cells[cells.groupby("batch_size")["lr"].transform("nunique") > 1]
+    statistics = list(sweeps(cells, metric, direction, metric).values())
+    lrs = [some["lr"].to_numpy() for some in statistics]
+    best = [select(some, direction)["lr"] for some in statistics]
+    place = [0 if np.isnan(lr) else int(np.searchsorted(some, lr)) for some, lr in zip(lrs, best, strict=True)]
+    return Sweep(
+        np.sort(cells["batch_size"].unique()).astype(int),
+        np.array([some[at] for some, at in zip(lrs, place, strict=True)], float),
+        np.array([(at == len(some) - 1) * 1 - (at == 0) * 1 for some, at in zip(lrs, place, strict=True)], int),
+        np.array([some["num_runs"].iloc[at] for some, at in zip(statistics, place, strict=True)], int),
+        [estimate(point, metric, direction, metric) for _, point in cells.groupby("batch_size")],
+        np.log2([[some[0], some[-1]] for some in lrs]).reshape(-1, 2),
+    )
+
+
+def quantiles(values: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
+    """Return the lower end, median and upper end of the central LEVEL of weighted values.
+
+    >>> quantiles(np.arange(101.0), np.ones(101))
+    (2.0, 50.0, 98.0)
+    """
+    order = np.argsort(values, kind="stable")
+    mass = np.cumsum(weight[order])
+    tail = (1 - LEVEL) / 2
+    where = np.searchsorted(mass, mass[-1] * np.array([tail, 0.5, 1 - tail]))
+    low, middle, high = values[order][np.minimum(where, len(values) - 1)].tolist()
+    return low, middle, high
