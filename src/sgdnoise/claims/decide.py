@@ -6,20 +6,22 @@ enough, at the learning rates that the estimates rest on. The time is what the r
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sgdnoise import benchmarks
 from sgdnoise.analysis.estimate import POINT, Estimate, estimate
+from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import lr_string, lr_window, window_key
+from sgdnoise.study.grid import lr_string, window_key
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
 
@@ -44,6 +46,11 @@ class Study:
     optimum: pd.DataFrame
     found: dict[Key, Measurement]
     foreseen: dict[tuple, dict[Key, Measurement]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def points(self) -> dict[Hashable, pd.DataFrame]:
+        """The runs of each point of the grid."""
+        return dict(iter(self.cells.groupby(POINT)))
 
 
 def advice_columns(decided: list[Decided], study: Study) -> pd.DataFrame:
@@ -84,8 +91,7 @@ def rows_of(key: Key, study: Study) -> pd.DataFrame:
 
 def runs_of(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the runs of the point of some rows of optimum.csv."""
-    point = rows.iloc[0]
-    return study.cells[np.logical_and.reduce([study.cells[name] == point[name] for name in POINT])]
+    return study.points[tuple(rows.iloc[0][POINT])]
 
 
 # More seeds
@@ -195,13 +201,11 @@ def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> t
     rows = rows_of((*point, ""), study)
     runs = runs_of(rows, study)
     entry = study.config["benchmarks"][benchmark]
-    key = window_key(mode, rows["budget"].iloc[0], rows["batch_size"].iloc[0])
-    lr_grid = benchmarks.protocol(benchmark, entry.get("file"))["lr_grid"]
-    low, high = entry[mode][optimizer][key]
-    lrs = lr_window(low / lr_grid["ratio"], high * lr_grid["ratio"], **lr_grid)
-    first, last = (lrs[0] if "low" in ends else lr_string(low)), (lrs[-1] if "high" in ends else lr_string(high))
+    swept = window_key(mode, rows["budget"].iloc[0], rows["batch_size"].iloc[0])
+    key = f"benchmarks.{benchmark}.{mode}.{optimizer}.{swept}"
     seconds = len(ends) * entry["seeds"]["num"] * runs.loc[runs["status"] == COMPLETED, "device_seconds"].mean()
-    return f"benchmarks.{benchmark}.{mode}.{optimizer}.{key}: [{first}, {last}]", seconds
+    low, high = entry[mode][optimizer][swept]
+    return f"{key}: {wider_window(key, low, high, ends, study.config)}", seconds
 
 
 def duration(seconds: float) -> str:
