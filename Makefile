@@ -109,10 +109,12 @@ bench-gpu: $(VENV)/.ready
 scale: $(VENV)/.ready
 	python performance/scale.py
 
-# How often the intervals and verdicts are wrong, on studies whose truth is known (about an hour); whether the full study can decide
-# what the paper states (ten minutes).
+# How often intervals, verdicts, regimes and advice are wrong, on studies whose truth is known (hours); whether the full study can
+# decide what the paper states (ten minutes).
 calibration: $(VENV)/.ready
 	python performance/calibration.py
+	python performance/regimes_calibration.py
+	python performance/recommend_calibration.py
 
 power: $(VENV)/.ready
 	python performance/power.py

@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from calibration import KEEP
 
 from sgdnoise.analysis.losses import COSTS, FREE
 from sgdnoise.analysis.recommend import recommend
 from sgdnoise.study.config import Config, validate
 
 FALL = 0.02  # of accuracy
-KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it
 CLIFF = (0.0, 0.0, 0.0, 0.05, 0.25)
 LEVEL = (0.0, 0.0, 0.0, 0.0, 0.0)
 

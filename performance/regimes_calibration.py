@@ -11,31 +11,24 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import Any
 
+import calibration
 import numpy as np
 import pandas as pd
+from calibration import KEEP, MORE_NOISE, NOISE
 
 from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, estimates, fit_sweep
 from sgdnoise.analysis.sweep import sweep
 
-SHAPES = {  # of the mean metric, `u` octaves from its optimum
-    "parabola": np.square,
-    "steep to the right": lambda u: np.exp(u) - u - 1,
-    "steeper": lambda u: np.exp(2 * u) - 2 * u - 1,
-    "flat bottom": lambda u: np.cosh(1.2 * u) - 1,
-    "wedge": lambda u: np.sqrt(1 + 4 * u**2) - 1,
-}
+SHAPES = {name: shape for name, shape in calibration.SHAPES.items() if name != "saturates"}  # up to their size
 TRUTHS = {  # slopes below and above the break
     "level": (0.0, 0.0),
     "slope 1/2": (0.5, 0.5),
     "slope 1": (1.0, 1.0),
     "break from 1 to 0": (1.0, 0.0),
 }
-KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it
 NUM_BATCH_SIZES = (3, 5, 7)
 SEEDS = (3, 15)
-NOISE = (0.3, 1.0, 2.0)
 RATIOS = (2.0, 2**0.5)
-MORE_NOISE = 0.3  # octaves of noise per octave of learning rate
 CALLED = [*FAMILIES, UNDECIDED]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import (
     CELL,
+    COUNT,
     CSV,
     DATA,
     FILE,
@@ -67,7 +68,7 @@ def prepare(options: argparse.Namespace) -> None:
     FILE,
     DATA,
     SETTINGS,
-    option("--batch-size", type=int, default=8, help="examples of the batches (default: %(default)s)"),
+    option("--batch-size", type=COUNT, default=8, help="examples of the batches (default: %(default)s)"),
     option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
     option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
     THREADS,

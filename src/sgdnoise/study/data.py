@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sgdnoise import benchmarks
+from sgdnoise.machine import sources
 from sgdnoise.study.config import Config
 
 
@@ -33,7 +34,7 @@ def maker(path: Path) -> str:
 
     Nothing if `arrays` is not a function of this file.
     """
-    tree = ast.parse(path.read_bytes())
+    tree = sources.parse(path)
     top = {name: node for node in tree.body for name in _names(node) if name != "PROTOCOL"}
     given = [
         word.value for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords if word.arg == "arrays"
