@@ -115,6 +115,7 @@ calibration: $(VENV)/.ready
 	python performance/calibration.py
 	python performance/regimes_calibration.py
 	python performance/recommend_calibration.py
+	python performance/decide_calibration.py
 
 power: $(VENV)/.ready
 	python performance/power.py

@@ -31,6 +31,7 @@ wildcard_constraints:
     low=r"[0-9.e+-]+",
     high=r"[0-9.e+-]+",
     stage="bracket|full",
+    number=r"\d+",
     seeds=r"\d+-\d+",
     dataset="|".join(UNPREPARED) or "(?!)",
     figure=r"[a-z_]+",
@@ -39,7 +40,7 @@ wildcard_constraints:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/check.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/extend.smk" if config["extend_grid"] else "workflow/rules/freeze.smk"
+include: "workflow/rules/extend.smk" if config["extend_grid"] or config["decide"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/noise.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/plot.smk"

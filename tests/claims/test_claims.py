@@ -14,7 +14,8 @@ from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.contrasts import QUANTITIES
 from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.paper import paper_table, same_budget
-from sgdnoise.claims.verdicts import CLAIMS, claims_table, judge
+from sgdnoise.claims.statements import CLAIMS
+from sgdnoise.claims.verdicts import claims_table, judge
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate

@@ -11,6 +11,7 @@ from scipy import stats
 from test_claims import sweep_of_runs
 
 from sgdnoise.analysis.estimate import NUM_DRAWS
+from sgdnoise.analysis.looks import ONLY
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims import decide, foresight
 from sgdnoise.claims.contrasts import Cell, Contrast
@@ -109,7 +110,7 @@ def test_the_chance_of_a_decision_is_that_of_a_test_of_equivalence(effect, error
     reach = 1.645 * error
     inside = stats.norm.cdf((0.5 - reach - effect) / error) - stats.norm.cdf((-0.5 + reach - effect) / error)
     outside = stats.norm.cdf((-0.5 - reach - effect) / error) + stats.norm.sf((0.5 + reach - effect) / error)
-    found = foresight.decided_share([contrast], draws, np.array([[effect]]), np.zeros(1))
+    found = foresight.decided_share([contrast], draws, np.array([[effect]]), np.zeros(1), ONLY)
     assert found[0] == pytest.approx(max(inside, 0) + outside, abs=0.05)
 
 
@@ -117,7 +118,7 @@ def test_a_claim_is_decided_by_all_of_its_contrasts_together():
     low, high = (Contrast("", {Cell("error", "sgd", 64): 1.0}, *band) for band in ((0.0, np.inf), (-np.inf, 1.0)))
     draws = np.random.default_rng(0).standard_normal((2, NUM_DRAWS)) * 0.01
     effects = np.array([[0.5, 0.5, 0.5], [0.5, 1.0, 2.0]])  # agrees, at the end of a band, disagrees
-    found = foresight.decided_share([low, high], draws, effects, np.zeros(2))
+    found = foresight.decided_share([low, high], draws, effects, np.zeros(2), ONLY)
     assert (found[0], found[2]) == (1, 1)
     assert found[1] < 0.15
 
@@ -126,8 +127,8 @@ def test_what_seeds_do_not_remove_scatters_no_estimate():
     contrast = Contrast("", {Cell("lr", "sgd", 64): 1.0}, -1.0, 1.0)
     draws = np.random.default_rng(0).uniform(-0.9, 0.9, (1, NUM_DRAWS))
     width = np.array([0.9 * 1.8])
-    assert foresight.decided_share([contrast], draws, np.zeros((1, 1)), width) > 0.95
-    assert foresight.decided_share([contrast], draws, np.zeros((1, 1)), np.zeros(1)) < 0.5
+    assert foresight.decided_share([contrast], draws, np.zeros((1, 1)), width, ONLY) > 0.95
+    assert foresight.decided_share([contrast], draws, np.zeros((1, 1)), np.zeros(1), ONLY) < 0.5
 
 
 def test_enough_is_the_first_number_with_the_power():

@@ -3,13 +3,15 @@ import gc
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import sgdnoise
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid, windows
+from sgdnoise.claims import statements
+from sgdnoise.study import grid, looks, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, figure_arguments, figure_paths
 
@@ -48,6 +50,7 @@ try:
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
     NOISE_CELLS = grid.noise_cells(config)
+    statements.to_decide(config)
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -104,8 +107,15 @@ def listed(versions):
     return " ".join(f"{name}:{version}" for name, version in versions.items())
 
 
+# A cell of each learning rate: looks add cells of which only the seeds are not known before.
+ANY_SEEDS = {cell.path.rpartition("_")[0]: cell for cell in REACHABLE.values()} if config["decide"] else {}
+
+
 def cell_of(wildcards):
-    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"]
+    path = grid.PATH.format_map(wildcards)
+    if (known := REACHABLE.get(f"{RESULTS}/{path}")) or not ANY_SEEDS:
+        return known
+    return replace(ANY_SEEDS[path.rpartition("_")[0]], seeds=wildcards.seeds)
 
 
 def cell_arguments(wildcards):

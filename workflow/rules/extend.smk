@@ -1,5 +1,6 @@
-# The grid that finds its optimum (extend_grid): at each point the window moves until it encloses every optimum. Checkpoints,
-# since only the cells of a window tell which cells are trained next.
+# The grid that finds its optimum (extend_grid): at each point the window moves until it encloses every optimum. And the one that finds
+# its seeds (decide): a study is looked at a few times, and where it is open, it gets more. Checkpoints, since only results tell which
+# cells are trained next.
 include: "windows.smk"
 
 
@@ -34,10 +35,28 @@ checkpoint extend:
         " --stage={wildcards.stage} --out={output:q} 2>&1 | tee {log:q}"
 
 
+checkpoint look:
+    input:
+        look_cells,
+        last_windows,
+        looks=earlier_looks,
+        study=rules.study.output[0],
+    output:
+        f"{RESULTS}/{looks.PATH}",
+    log:
+        f"{LOGS}/{looks.PATH}.log",
+    localrule: True
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise look --config={input.study:q} --looks {input.looks:q} --out={output:q} 2>&1 | tee {log:q}"
+
+
 # A file of its own has the study: Snakemake looks at a change of params too late where the inputs come from checkpoints.
 rule freeze:
     input:
         last_windows,
+        looks=all_looks,
         study=rules.study.output[0],
     output:
         f"{RESULTS}/grid.json",
@@ -47,4 +66,6 @@ rule freeze:
     conda:
         "../../envs/sgdnoise.yaml"
     shell:
-        "python -m sgdnoise settle --config={input.study:q} --out={output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise settle --config={input.study:q}"
+        + (" --looks {input.looks:q}" if config["decide"] else "")
+        + " --out={output:q} 2>&1 | tee {log:q}"

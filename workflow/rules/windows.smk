@@ -1,7 +1,8 @@
-# What the rules of extend.smk ask: the file of a window names the window that comes next, or itself if it is the last.
+# What the rules of extend.smk ask. The file of a window names the window that comes next, or itself if it is the last; that of a look
+# lists the seeds that it adds, none if it is the last.
 from snakemake.exceptions import IncompleteCheckpointException
 
-START = windows.starts(config)
+START = windows.starts(config) if config["extend_grid"] else []
 LADDER = windows.ladders(WIDEST)
 STUDY = {point: grid_part(study) for point, study in windows.studies(PLACED).items()}
 
@@ -42,6 +43,45 @@ def last_windows(wildcards):
     return of_last_windows(lambda window: [window_file(window)])
 
 
+def cells_of_windows():
+    return of_last_windows(cells_of) if config["extend_grid"] else list(REACHABLE)
+
+
+def look_file(number):
+    return checkpoints.look.get(number=number).output[0]
+
+
+def look_files(upto):
+    """The files of the first looks, as far as they are known, and then that of the next."""
+    found = []
+    try:
+        for number in range(1, upto + 1):
+            found.append(look_file(number))
+            if not looks.read(found[-1]):
+                break
+    except IncompleteCheckpointException as incomplete:
+        found.append(incomplete.targetfile)
+    return found
+
+
+def added_cells(files):
+    """The cells that looks have added."""
+    added = [looks.read(path) for path in files if os.path.exists(path)]
+    return [path for cell in grid.cells(WIDEST | {"looks": added}) if (path := f"{RESULTS}/{cell.path}") not in REACHABLE]
+
+
+def earlier_looks(wildcards):
+    return look_files(int(wildcards.number) - 1)
+
+
+def look_cells(wildcards):
+    return cells_of_windows() + added_cells(earlier_looks(wildcards))
+
+
+def all_looks(wildcards):
+    return look_files(looks.most(config)) if config["decide"] else []
+
+
 def CELLS(wildcards):
-    # Not from the frozen grid: that may be of the study as it was before it extended its windows.
-    return of_last_windows(cells_of)
+    # Not from the frozen grid: that may be of the study as it was before it extended its windows and added seeds.
+    return cells_of_windows() + added_cells(all_looks(wildcards)) + all_looks(wildcards)

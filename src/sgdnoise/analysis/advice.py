@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -10,7 +10,8 @@ class Row:
     """What is known of one batch size; None where it is not known. Learning rates are effective ones, intervals hold 95 %.
 
     `loss` is against the best batch size measured, in units of the metric, and `word` one of `losses`, or "" with the reason in
-    `note`; `widen` is the line of the config that would enclose the optimum. Time is that of one run.
+    `note`; `widen` is the line of the config that would enclose the optimum. Where it is open, `more_seeds` would probably decide,
+    at the batch sizes and between the learning rates of `more_at`. Time is that of one run.
     """
 
     batch_size: int
@@ -25,6 +26,7 @@ class Row:
     note: str = ""
     widen: str = ""
     more_seeds: int | None = None
+    more_at: dict[int, tuple[float, float]] = field(default_factory=dict)
     minutes: float | None = None
     num_seeds: int = 0
     num_lrs: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import Run, read_run
@@ -23,15 +24,18 @@ def next_window(window: Window, config: Config, read: Read = read_run) -> Window
     `config` is a study with the point of the window, which may be its only one.
 
     An end moves outwards by one learning rate when the optimum of any metric, or its error bar, touches it: whatever
-    `edge_warnings` would warn of. It stops where the widest window ends. A bracket that does not move any more is
+    `edge_warnings` would warn of; with all seeds and `decide`, when its estimate may lie beyond. It stops where the widest window ends. A bracket that does not move any more is
     followed by the learning rates near its optima with all seeds.
     """
     ladder = windows.ladders(windows.widest(config))[point_of(window)]
     lrs = [cell.lr for cell in ladder]
     cells = windows.cells_of(window, ladder, config["bracket_seeds"])
-    optima = optimum_table(read_cells(cells, [Path(config["results"])], allow_missing=False, read=read), config)
+    runs = read_cells(cells, [Path(config["results"])], allow_missing=False, read=read)
+    optima = optimum_table(runs, config)
     first, last = lrs.index(window.low), lrs.index(window.high)
     edges = set(" ".join(optima["edge"]).split())
+    if config["decide"] is not None and window.stage == "full":  # which decides by estimates
+        edges.update(" ".join(with_estimates(optima, runs)["fit_edge"]).split())
     wider_first = max(first - ("low" in edges), 0)
     wider_last = min(last + ("high" in edges), len(lrs) - 1)
     if (wider_first, wider_last) == (first, last) and window.stage == "bracket":
@@ -44,7 +48,9 @@ def next_window(window: Window, config: Config, read: Read = read_run) -> Window
 
 
 def settled(config: Config) -> Config:
-    """Return the config with the last window of each point, as the files in the results folder have it."""
+    """Return the config with the last window of each point, as the files in the results folder have it, if windows are extended."""
+    if not config["extend_grid"]:
+        return config
     results, ends = Path(config["results"]), {}
     for start in windows.starts(config):
         window = windows.last_window(start, lambda window: results / window.path)

@@ -67,8 +67,8 @@ def stacked(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([one.value for one in points], axis=1), np.stack([one.trained for one in points], axis=1)
 
 
-def simultaneous(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower ends of the draws `lower` and upper ends of the draws `upper`, (D, M), that hold together in LEVEL of them.
+def simultaneous(lower: np.ndarray, upper: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower ends of the draws `lower` and upper ends of the draws `upper`, (D, M), that hold together in `level` of them.
 
     All ends are the same quantile, so that one number that is badly known widens no other's interval (Besag et al. 1995,
     doi:10.1214/ss/1177010123).
@@ -76,12 +76,12 @@ def simultaneous(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.n
     below, above = (np.empty(lower.shape) for _ in range(2))
     for draws, share in ((lower, below), (upper, above)):
         np.put_along_axis(share, np.argsort(draws, axis=0), np.arange(len(draws))[:, None] / len(draws), axis=0)
-    tail = np.quantile(np.minimum(below, 1 - above).min(axis=1), 1 - LEVEL)
+    tail = np.quantile(np.minimum(below, 1 - above).min(axis=1), 1 - level)
     return np.quantile(lower, tail, axis=0), np.quantile(upper, 1 - tail, axis=0)
 
 
-def losses(points: Sequence[Point], margin: float, surely: float = 0.0) -> list[Loss]:
-    """Return the losses of at least two batch sizes.
+def losses(points: Sequence[Point], margin: float, level: float = LEVEL, surely: float = 0.0) -> list[Loss]:
+    """Return the losses of at least two batch sizes, with intervals that hold together in `level` of studies.
 
     *free*: the whole interval is within the margin; *costs*: it excludes 0; both by `surely` standard errors.
     """
@@ -90,7 +90,7 @@ def losses(points: Sequence[Point], margin: float, surely: float = 0.0) -> list[
     low, high, best = np.full(num, np.inf), np.zeros(num), np.zeros(num, bool)
     for arm in range(num):
         others = np.delete(np.arange(num), arm)
-        below, above = simultaneous(value[:, others] - trained[:, [arm]], trained[:, others] - value[:, [arm]])
+        below, above = simultaneous(value[:, others] - trained[:, [arm]], trained[:, others] - value[:, [arm]], level)
         if (above >= 0).all():
             best[arm] = True
             low[others], high[others] = np.minimum(low[others], below), np.maximum(high[others], above)
@@ -107,7 +107,9 @@ def losses(points: Sequence[Point], margin: float, surely: float = 0.0) -> list[
     return found
 
 
-def deciding_seeds(runs: Sequence[pd.DataFrame], metric: str, direction: str, margin: float, num_seeds: int) -> list[int | None]:
+def deciding_seeds(
+    runs: Sequence[pd.DataFrame], metric: str, direction: str, margin: float, level: float, num_seeds: int
+) -> list[int | None]:
     """Return for each batch size how many more seeds than `num_seeds` would probably decide it, were means and spreads as measured.
 
     Probably: with a power of 80 %. None where no number up to MOST_SEEDS in all would.
@@ -115,7 +117,7 @@ def deciding_seeds(runs: Sequence[pd.DataFrame], metric: str, direction: str, ma
 
     def decided(more: int) -> list[bool]:
         points = [point(some, metric, direction, more) for some in runs]
-        return [one.word != OPEN for one in losses([one for one in points if one], margin, POWER)]
+        return [one.word != OPEN for one in losses([one for one in points if one], margin, level, POWER)]
 
     found: list[int | None] = [None] * len(runs)
     tried = [more for more in MORE if more + num_seeds <= MOST_SEEDS]

@@ -12,6 +12,7 @@ import pandas as pd
 from sgdnoise import benchmarks
 from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import LEVEL, interval
+from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
 from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
@@ -80,7 +81,8 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         rows = [row_of(size, some, own.points.get(size), metric, direction, config) for size, some in own.runs.items()]
         best = min((np.median(one.trained) for one in own.points.values()), default=math.nan)
         absolute = share if metric.endswith("accuracy") else share * abs(float(best))
-        judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, plan)
+        level = 1 - look_at(name, config).level(1 - LEVEL)
+        judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, level, plan)
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
         optimizers.append(OptimizerAdvice(optimizer, OPTIMIZERS[optimizer].momentum, absolute, rows, free_up_to(rows), gains))
     trained = runs[runs["status"] != MISSING]
@@ -126,30 +128,41 @@ def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, dire
     return row
 
 
-def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: float, plan: bool) -> None:
+def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: float, level: float, plan: bool) -> None:
     """Add losses and words to the rows of one optimizer of which something is known, and what would decide those that are open."""
     if len(rows) < 2:
         for row in rows:
             row.note = "no other batch size to compare it with"
         return
-    found = losses([own.points[row.batch_size] for row in rows], margin)
+    found = losses([own.points[row.batch_size] for row in rows], margin, level)
     for row, one in zip(rows, found, strict=True):
         row.loss, row.loss_low, row.loss_high, row.word = one.loss, one.low, one.high, one.word
     if not plan or all(one.word != OPEN for one in found):
         return
     num_seeds = max(row.num_seeds for row in rows)
-    seeds = deciding_seeds([own.runs[row.batch_size] for row in rows], metric, direction, margin, num_seeds)
+    seeds = deciding_seeds([own.runs[row.batch_size] for row in rows], metric, direction, margin, level, num_seeds)
     for row, one, more in zip(rows, found, seeds, strict=True):
         if one.word == OPEN and more:
             where = [other for other, its in zip(rows, found, strict=True) if its.best or other is row]
             row.more_seeds = more
+            row.more_at = {other.batch_size: own.points[other.batch_size].known.used for other in where}
             row.minutes = more / 60 * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
 
 
 def num_used(row: Row, own: Known) -> int:
     """Return how many learning rates an estimate rests on: more seeds are foreseen at these."""
-    low, high = own.points[row.batch_size].known.used
-    return int(own.runs[row.batch_size]["lr"].drop_duplicates().between(low, high).sum())
+    return int(own.runs[row.batch_size]["lr"].drop_duplicates().between(*own.points[row.batch_size].known.used).sum())
+
+
+def deciding_points(cells: pd.DataFrame, config: Config, margin: float) -> Iterator[tuple[tuple, tuple[float, float]]]:
+    """Yield the points of the grid whose seeds would decide what advice leaves open, with the learning rates that want them."""
+    if constant_epoch_runs(cells).empty:
+        return
+    budgets = constant_epoch_runs(cells).groupby("benchmark")["budget"].first()
+    for advice in recommend(cells, config, margin=margin):
+        for one in advice.optimizers:
+            for size, used in (pair for row in one.rows for pair in row.more_at.items()):
+                yield (advice.benchmark, one.optimizer, budgets[advice.benchmark], size), used
 
 
 def free_up_to(rows: list[Row]) -> int | None:

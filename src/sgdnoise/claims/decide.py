@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise.analysis.estimate import POINT, Estimate, estimate
+from sgdnoise.analysis.looks import Look
 from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
@@ -22,6 +23,7 @@ from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, con
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_string, window_key
+from sgdnoise.study.looks import numbers_of
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
 
@@ -51,6 +53,15 @@ class Study:
     def points(self) -> dict[Hashable, pd.DataFrame]:
         """The runs of each point of the grid."""
         return dict(iter(self.cells.groupby(POINT)))
+
+    def rows_of(self, key: Key) -> pd.DataFrame:
+        """Return the rows of optimum.csv of a quantity's point in its budget mode."""
+        rows = self.optimum[(self.optimum[["benchmark", "mode", "optimizer"]] == list(key[:3])).all(axis=1)]
+        return rows[[swept_of(row) == key[3] for row in rows.to_dict("records")]]
+
+    def runs_of(self, key: Key) -> pd.DataFrame:
+        """Return the runs of a quantity's point."""
+        return self.points[tuple(self.rows_of(key).iloc[0][POINT])]
 
 
 def advice_columns(decided: list[Decided], study: Study) -> pd.DataFrame:
@@ -83,17 +94,6 @@ def open_keys(decided: Decided, *states: str) -> list[Key]:
     return list(dict.fromkeys(key for one in contrasts for key in keys_of(one, decided.claim, decided.benchmark).values()))
 
 
-def rows_of(key: Key, study: Study) -> pd.DataFrame:
-    """Return the rows of optimum.csv of a quantity's point in its budget mode."""
-    rows = study.optimum[(study.optimum[["benchmark", "mode", "optimizer"]] == list(key[:3])).all(axis=1)]
-    return rows[[swept_of(row) == key[3] for row in rows.to_dict("records")]]
-
-
-def runs_of(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Return the runs of the point of some rows of optimum.csv."""
-    return study.points[tuple(rows.iloc[0][POINT])]
-
-
 # More seeds
 
 
@@ -102,7 +102,7 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
     keys = open_keys(decided, NOISE)
     tried = (*foresight.LADDER, foresight.ALL)
     ahead = (study.found | {name: one for key in keys for name, one in foresee(key, more, study).items()} for more in tried)
-    more, low, high, chance, coarse = foresight.foresight(decided, study.found, ahead)
+    more, low, high, chance, coarse = foresight.foresight(decided, study.found, ahead, last_look(decided, study))
     if np.isinf(more):
         labels = "; ".join(one.contrast.label for one in decided.outcomes if one.state == NOISE)
         why = (
@@ -117,11 +117,26 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
     return seeds_advice(keys, int(more), f" ({low:.0f} to {last}, as the effect is uncertain)", study)
 
 
+def chance(decided: Decided, more: int, study: Study) -> float:
+    """Return the probability that so many seeds more decide a claim, as far as its effect is known."""
+    keys = open_keys(decided, NOISE, EDGE)
+    then, last = (
+        study.found | {name: one for key in keys for name, one in foresee(key, seeds, study).items()}
+        for seeds in (more, foresight.ALL)
+    )
+    return foresight.predictive(decided, study.found, then, last, last_look(decided, study))
+
+
+def last_look(decided: Decided, study: Study) -> Look:
+    """Return the last of the looks at a claim's benchmark, which judges what more seeds have shown."""
+    numbers = numbers_of(decided.benchmark, study.config)
+    return Look(tuple(numbers), len(numbers) - 1)
+
+
 def foresee(key: Key, more: int, study: Study) -> dict[Key, Measurement]:
     """Measure the point of a quantity as if it had so many seeds more."""
     if (*key[:4], more) not in study.foreseen:
-        rows = rows_of(key, study)
-        study.foreseen[*key[:4], more] = measure(rows, runs_of(rows, study), more)
+        study.foreseen[*key[:4], more] = measure(study.rows_of(key), study.runs_of(key), more)
     return study.foreseen[*key[:4], more]
 
 
@@ -135,7 +150,7 @@ def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere
     lines, total = [], 0.0
     where: dict[str, list[str]] = {}
     for point, (low, high) in spans.items():
-        runs = runs_of(rows_of((*point, ""), study), study)
+        runs = study.runs_of((*point, ""))
         named = ", ".join(f"{name}: {runs[name].iloc[0]}" for name in POINT)
         lr = f"[{lr_string(low)}, {lr_string(high)}]"
         lines.append(f"overrides: {{{named}, lr: {lr}, add_seeds: {more}}}")
@@ -147,17 +162,17 @@ def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere
 
 def span(key: Key, study: Study, everywhere: bool) -> tuple[float, float]:
     """Return the lowest and the highest of the learning rates that the estimate of a quantity rests on, or of all."""
-    runs = runs_of(rows_of(key, study), study)
+    runs = study.runs_of(key)
     known = None if everywhere else estimate_of(key, study)
     return known.used if known else (runs["lr"].min(), runs["lr"].max())
 
 
 def estimate_of(key: Key, study: Study) -> Estimate | None:
     """Estimate the optimum that a quantity belongs to."""
-    rows = rows_of(key, study)
+    rows = study.rows_of(key)
     names = list(rows["metric"])
     metric = rows.iloc[1 if key[4] in ("best_train", "train_lr") else 0]
-    return estimate(runs_of(rows, study), metric["metric"], metric["direction"], names[min(1, len(names) - 1)])
+    return estimate(study.runs_of(key), metric["metric"], metric["direction"], names[min(1, len(names) - 1)])
 
 
 # Noise that is not known, windows that are too narrow
@@ -166,7 +181,7 @@ def estimate_of(key: Key, study: Study) -> Estimate | None:
 def known_noise(decided: Decided, study: Study) -> Advice:
     """Advise seeds where one run counts: before, nobody can say how many decide."""
     keys = [key for key in open_keys(decided, UNKNOWN) if study.found[key].draws is None]
-    many = [key for key in keys if runs_of(rows_of(key, study), study).groupby("lr").size().max() > 1]
+    many = [key for key in keys if study.runs_of(key).groupby("lr").size().max() > 1]
     if many:
         points = ", ".join(f"{key[2]} {key[3]}" for key in many)
         return Advice(f"too few learning rates complete to know the noise ({points}): widen their windows downwards")
@@ -192,14 +207,13 @@ def open_ends(key: Key, study: Study) -> list[str]:
     if key[4] == "stable_lr":
         return ["high"]
     known = estimate_of(key, study)
-    return (known.edge if known else rows_of(key, study)["edge"].iloc[0]).split()
+    return (known.edge if known else study.rows_of(key)["edge"].iloc[0]).split()
 
 
 def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> tuple[str, float]:
     """Return the config's line that widens a window by a learning rate at some of its ends, and the seconds that this takes."""
     benchmark, mode, optimizer, _ = point
-    rows = rows_of((*point, ""), study)
-    runs = runs_of(rows, study)
+    rows, runs = study.rows_of((*point, "")), study.runs_of((*point, ""))
     entry = study.config["benchmarks"][benchmark]
     swept = window_key(mode, rows["budget"].iloc[0], rows["batch_size"].iloc[0])
     key = f"benchmarks.{benchmark}.{mode}.{optimizer}.{swept}"

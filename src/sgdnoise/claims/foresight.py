@@ -15,9 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, interval
+from sgdnoise.analysis.looks import Look
 from sgdnoise.claims.contrasts import Contrast
 from sgdnoise.claims.measurements import Key, Measurement
 from sgdnoise.claims.verdicts import LEVEL, NOISE, Decided, Outcome, draws_of, keys_of
+
+Found = dict[Key, Measurement]
 
 POWER = 0.8
 LADDER = (1, 2, 4, 8, 16, 32, 64, 100)  # seeds more that are tried; between them the probability is interpolated
@@ -41,18 +44,16 @@ class Foresight(NamedTuple):
     coarse: bool
 
 
-def foresight(decided: Decided, now: dict[Key, Measurement], ahead: Iterable[dict[Key, Measurement]]) -> Foresight:
-    """Say how many seeds more would decide a claim that noise leaves open; `ahead` is what is known then, by the LADDER, and by ALL."""
-    contrasts = [one.contrast for one in decided.outcomes]
-    keys = [keys_of(contrast, decided.claim, decided.benchmark) for contrast in contrasts]
+def foresight(decided: Decided, now: Found, ahead: Iterable[Found], look: Look) -> Foresight:
+    """Say how many seeds more would decide a claim that noise leaves open; `ahead` is what is known then, by the LADDER, and by ALL.
 
-    def draws(found: dict[Key, Measurement]) -> np.ndarray:
-        return np.stack([draws_of(contrast, terms, found) for contrast, terms in zip(contrasts, keys, strict=True)])
-
-    known, (*ladder, last) = draws(now), map(draws, ahead)
+    `look` is the one that would decide it.
+    """
+    known, (*ladder, last) = stacked(decided, now), [stacked(decided, then) for then in ahead]
     left = np.array([np.ptp(interval(some)) for some in last])
     effects = np.column_stack([[one.value for one in decided.outcomes], known[:, :: NUM_DRAWS // NUM_EFFECTS]])
-    chances = [decided_share(contrasts, then, effects, left) for then in ladder]
+    contrasts = [one.contrast for one in decided.outcomes]
+    chances = [decided_share(contrasts, then, effects, left, look) for then in ladder]
     needed = [enough(chance) for chance in np.array(chances).T]
     low, high = np.quantile(needed[1:], [0.25, 0.75], method="nearest").tolist()
     low, high = min(low, needed[0]), max(high, needed[0])
@@ -61,13 +62,27 @@ def foresight(decided: Decided, now: dict[Key, Measurement], ahead: Iterable[dic
     return Foresight(needed[0], low, high, float(chances[-1][0]), coarse)
 
 
+def predictive(decided: Decided, now: Found, then: Found, last: Found, look: Look) -> float:
+    """Return the probability that a claim is decided by what is known `then`, over the effects that the present draws allow."""
+    left = np.array([np.ptp(interval(some)) for some in stacked(decided, last)])
+    effects = stacked(decided, now)[:, :: NUM_DRAWS // NUM_EFFECTS]
+    contrasts = [one.contrast for one in decided.outcomes]
+    return float(decided_share(contrasts, stacked(decided, then), effects, left, look).mean())
+
+
+def stacked(decided: Decided, found: Found) -> np.ndarray:
+    """Return the draws of each contrast of a claim, (C, NUM_DRAWS)."""
+    contrasts = [one.contrast for one in decided.outcomes]
+    return np.stack([draws_of(one, keys_of(one, decided.claim, decided.benchmark), found) for one in contrasts])
+
+
 def is_coarse(one: Outcome, width: float, left: float) -> bool:
     """Say whether the interval of a contrast hardly shrinks, and would decide if it did: the value is well off the band's ends."""
     away = min(abs(one.value - one.contrast.low), abs(one.value - one.contrast.high))
     return bool(left > HARDLY * width and away > left / 4)
 
 
-def decided_share(contrasts: list[Contrast], draws: np.ndarray, effects: np.ndarray, left: np.ndarray) -> np.ndarray:
+def decided_share(contrasts: list[Contrast], draws: np.ndarray, effects: np.ndarray, left: np.ndarray, look: Look) -> np.ndarray:
     """Return the share of imagined studies that decide a claim, (E,), for its effects (C, E), by draws (C, NUM_DRAWS) as foreseen.
 
     An estimate is off as its draws lie about their median, the other way, by the part that seeds remove: without them the
@@ -78,7 +93,7 @@ def decided_share(contrasts: list[Contrast], draws: np.ndarray, effects: np.ndar
     disagree[:] = False
     centred = draws - np.median(draws, axis=1, keepdims=True)
     for contrast, some, effect, rest in zip(contrasts, centred, effects, left, strict=True):
-        (low, high), (wide_low, wide_high) = interval(some, 1 - 2 * LEVEL), interval(some, 1 - 2 * LEVEL / num)
+        (low, high), (wide_low, wide_high) = (interval(some, 1 - 2 * look.level(level)) for level in (LEVEL, LEVEL / num))
         noise = np.sqrt(max(1 - (rest / (high - low)) ** 2, 0)) if high > low else 0
         centre = effect[:, None] - noise * some[:: NUM_DRAWS // NUM_STUDIES]
         agree &= (contrast.low <= centre + low) & (centre + high <= contrast.high)

@@ -3,27 +3,26 @@
 A contrast agrees with a claim if it lies in the claim's band at the 5 % level (as in an equivalence test: its whole 90 %
 interval lies inside), disagrees if it lies outside at 5 % divided by the claim's number of contrasts, and is undetermined
 between. All contrasts must agree for `confirmed`, which needs no correction; one disagreement makes `contradicted`, whence
-the division. The claims are not corrected for one another.
+the division. The claims are not corrected for one another. A study that is looked at several times (`decide`) has these levels
+spent over its looks, and wider intervals at each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, interval
-from sgdnoise.claims import constant_epoch, constant_step, other_networks, unlimited
+from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
+from sgdnoise.claims.statements import CLAIMS
 
-CLAIMS = sorted(
-    constant_epoch.CLAIMS + other_networks.CLAIMS + constant_step.CLAIMS + unlimited.CLAIMS,
-    key=lambda claim: (int(claim.name.rstrip("abc")), claim.name),
-)
 LEVEL = 0.05
 AGREES, DISAGREES, MISSING, EDGE, UNKNOWN, NOISE = "agrees", "disagrees", "missing", "edge", "unknown", "noise"
 REASONS = {  # of undetermined, the first that applies
@@ -36,7 +35,7 @@ WORDS = {True: ("confirmed", "contradicted"), False: ("agrees", "disagrees")}  #
 
 
 class Outcome(NamedTuple):
-    """What the measurements say of one contrast, with its 90 % interval; `lacks` is what is not measured."""
+    """What the measurements say of one contrast, with the interval that decides, of 90 % if there is one look; `lacks` is what is not measured."""
 
     contrast: Contrast
     state: str
@@ -70,17 +69,29 @@ def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.Da
     return pd.DataFrame(map(row, decide_claims(optimum, sibling_of, measure(optimum, cells))))
 
 
-def decide_claims(optimum: pd.DataFrame, sibling_of: dict[str, str], found: dict[Key, Measurement]) -> list[Decided]:
+def decide_claims(
+    optimum: pd.DataFrame,
+    sibling_of: dict[str, str],
+    found: dict[Key, Measurement],
+    looks: Mapping[str, Look] = MappingProxyType({}),
+) -> list[Decided]:
     """Decide every claim of the paper, then the evidence from other budgets and from siblings.
 
     `optimum` has the columns of optimum.csv, which the paper's own table has too, and `found` is what `measure` makes of it;
-    `sibling_of` maps a benchmark to the paper's that it stands for.
+    `sibling_of` maps a benchmark to the paper's that it stands for. `looks` has the look that a benchmark is at, if there are several.
     """
     at_budget = same_budget(optimum, paper_table())
     points = {(one["benchmark"], one["mode"], one["optimizer"], swept_of(one)) for one in at_budget.to_dict("records")}
     own = {key: one for key, one in found.items() if key[:4] in points}
     verdicts = [
-        Decided(claim, "paper", claim.benchmark, "the paper's", judge_all(claim, claim.benchmark, own)) for claim in CLAIMS
+        Decided(
+            claim,
+            "paper",
+            claim.benchmark,
+            "the paper's",
+            judge_all(claim, claim.benchmark, own, claim.contrasts, looks.get(claim.benchmark, ONLY)),
+        )
+        for claim in CLAIMS
     ]
     evidence = []
     for claim in CLAIMS:
@@ -90,7 +101,7 @@ def decide_claims(optimum: pd.DataFrame, sibling_of: dict[str, str], found: dict
             if role and len(swept) > 1:
                 assert claim.scale_free
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept))
+                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept), looks.get(benchmark, ONLY))
                 evidence.append(Decided(claim, role, benchmark, scale(here, claim.mode), outcomes))
     return verdicts + evidence
 
@@ -135,11 +146,10 @@ def row(decided: Decided) -> dict[str, Any]:
 
 
 def judge_all(
-    claim: Claim, benchmark: str, found: dict[Key, Measurement], contrasts: list[Contrast] | None = None
+    claim: Claim, benchmark: str, found: dict[Key, Measurement], contrasts: list[Contrast], look: Look
 ) -> list[Outcome]:
-    """Compare the contrasts of a claim, by default those with the paper's numbers, with their bands."""
-    contrasts = contrasts or claim.contrasts
-    return [judge(contrast, claim, benchmark, found, len(contrasts)) for contrast in contrasts]
+    """Compare contrasts of a claim with their bands."""
+    return [judge(contrast, claim, benchmark, found, len(contrasts), look) for contrast in contrasts]
 
 
 def keys_of(contrast: Contrast, claim: Claim, benchmark: str) -> dict[Cell, Key]:
@@ -153,7 +163,9 @@ def draws_of(contrast: Contrast, keys: dict[Cell, Key], found: dict[Key, Measure
     return sum(weight * (one.value if one.draws is None else one.draws) for weight, one in terms) + np.zeros(NUM_DRAWS)
 
 
-def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int) -> Outcome:
+def judge(
+    contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Measurement], num: int, look: Look = ONLY
+) -> Outcome:
     """Compare a contrast, one of `num`, with its band."""
     keys = keys_of(contrast, claim, benchmark)
     if lacks := tuple(
@@ -167,10 +179,10 @@ def judge(contrast: Contrast, claim: Claim, benchmark: str, found: dict[Key, Mea
     if not claim.single_runs and any(one.draws is None for _, one in terms):
         return Outcome(contrast, UNKNOWN, value)
     draws = draws_of(contrast, keys, found)
-    low, high = interval(draws, 1 - 2 * LEVEL)
+    low, high = interval(draws, 1 - 2 * look.level(LEVEL))
     if contrast.low <= low and high <= contrast.high:
         return Outcome(contrast, AGREES, value, low, high)
-    wide_low, wide_high = interval(draws, 1 - 2 * LEVEL / num)
+    wide_low, wide_high = interval(draws, 1 - 2 * look.level(LEVEL / num))
     outside = wide_high < contrast.low or wide_low > contrast.high
     return Outcome(contrast, DISAGREES if outside else NOISE, value, low, high)
 

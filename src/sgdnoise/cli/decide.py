@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.study.config import load_config
 
@@ -42,18 +41,17 @@ def claims(options: argparse.Namespace) -> None:
     """Write claims.csv, and say how many verdicts there are of each kind."""
     import pandas as pd
 
-    from sgdnoise.claims.decide import Study, advice_columns
-    from sgdnoise.claims.measurements import measure
-    from sgdnoise.claims.verdicts import decide_claims, row
+    from sgdnoise.claims.decide import advice_columns
+    from sgdnoise.claims.looks import first_verdicts, judge_looks
+    from sgdnoise.claims.verdicts import row
     from sgdnoise.results.tables import read_table
 
-    config, cells, optimum = load_config(options.config), read_table(options.cells), read_table(options.optimum)
-    entries = config["benchmarks"]
-    protocols = {name: benchmarks.protocol(name, entry.get("file")) for name, entry in entries.items()}
-    sibling_of = {name: protocol["sibling_of"] for name, protocol in protocols.items() if "sibling_of" in protocol}
-    found = measure(optimum, cells)
-    decided = decide_claims(optimum, sibling_of, found)
-    table = pd.DataFrame(map(row, decided)).join(advice_columns(decided, Study(config, cells, optimum, found)))
+    config, cells = load_config(options.config), read_table(options.cells)
+    looks = judge_looks(config, cells, read_table(options.optimum))
+    decided, numbers = zip(*first_verdicts(looks), strict=True)
+    table = pd.DataFrame(map(row, decided)).join(advice_columns(list(decided), looks[-1].study))
+    if config["decide"] is not None:
+        table["look"] = numbers
     write_csv(table, options.out)
     for role, rows in table.groupby("role", sort=False):
         counts = rows["verdict"].value_counts()

@@ -90,6 +90,9 @@ def study(text: str) -> Config:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+LOOKS = option("--looks", nargs="*", default=[], type=to_path, help="the files of the looks before, the first one first (decide)")
+
+
 @verb(
     "extend",
     "say which window of learning rates comes after one whose cells are trained (extend_grid)",
@@ -112,9 +115,37 @@ def extend(options: argparse.Namespace) -> None:
     print(f"{window.benchmark} {window.optimizer} {window.budget} batch size {window.batch_size}: {ends}")
 
 
-@verb("settle", "write a study with the windows that its extension has ended at", STUDY, JSON)
-def settle(options: argparse.Namespace) -> None:
-    """Write the extended study."""
+@verb(
+    "look",
+    "judge a study by the runs that it has, and say which cells are given more seeds (decide)",
+    STUDY,
+    LOOKS,
+    JSON,
+)
+def look(options: argparse.Namespace) -> None:
+    """Write the overrides that add seeds."""
     from sgdnoise.analysis.extend import settled
+    from sgdnoise.claims.looks import next_look
+    from sgdnoise.results.collect import collect_cells
+    from sgdnoise.study import looks
 
-    publish(options.out, f"{grid_part(settled(load_config(options.config)))}\n".encode())
+    config = settled(load_config(options.config)) | {"looks": [looks.read(path) for path in options.looks]}
+    added = next_look(config, collect_cells(config))
+    publish(options.out, f"{json.dumps(added)}\n".encode())
+    print(f"look {len(options.looks) + 1}: more seeds at {len({tuple(one.items())[:4] for one in added})} points of the grid")
+
+
+@verb(
+    "settle",
+    "write a study with the windows that its extension has ended at, and the seeds that its looks have added",
+    STUDY,
+    LOOKS,
+    JSON,
+)
+def settle(options: argparse.Namespace) -> None:
+    """Write the settled study."""
+    from sgdnoise.analysis.extend import settled
+    from sgdnoise.study import looks
+
+    added = [some for path in options.looks if (some := looks.read(path))]
+    publish(options.out, f"{grid_part(settled(load_config(options.config)) | {'looks': added})}\n".encode())

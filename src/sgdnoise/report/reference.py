@@ -23,9 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdnoise.analysis.extend import Read, replayed
+from sgdnoise.claims import looks
 from sgdnoise.machine.files import publish
 from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
+from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config
 from sgdnoise.study.figures import figure_arguments, figure_paths
 
@@ -93,7 +95,10 @@ def study_of(folder: Path) -> Study:
 def raw_files(config: Config, read: Read) -> tuple[Config, list[str]]:
     """Return the settled config of a study and the files in its results folder that all others follow from."""
     settled, cells = replayed(config, read)
-    return settled, sorted(cell.path for cell in cells) + [f"noise_scale/{name}.csv" for name in config["noise_scale"]]
+    settled = looks.replayed(settled, read)
+    return settled, sorted({cell.path for cell in [*cells, *grid.cells(settled)]}) + [
+        f"noise_scale/{name}.csv" for name in config["noise_scale"]
+    ]
 
 
 def derive(folder: Path, out: Path, run: Verb, study: Study) -> Iterator[str]:

@@ -57,6 +57,9 @@ def validate(config: Any) -> Config:
         config.setdefault(key, value.get("default"))
     for key, value in schema["properties"]["figures"]["properties"].items():
         config["figures"].setdefault(key, value["default"])
+    if config["decide"] is not None:
+        claims = config["decide"].setdefault("claims", "all")
+        config["decide"]["claims"] = claims if claims == "all" else list(map(str, claims))
     for entry in config["noise_scale"].values():
         for key, value in schema["properties"]["noise_scale"]["additionalProperties"]["properties"].items():
             entry.setdefault(key, value.get("default"))
@@ -121,6 +124,13 @@ def _check(config: Config) -> None:
         raise ValueError(f"config: shard: {config['shard']}: the first number is from 1 to the second")
     if config["extend_grid"] and (config["allow_missing"] or shards > 1):
         raise ValueError("config: extend_grid: it needs every cell of a window, so neither allow_missing nor shard goes with it")
+    if config["decide"] is not None:
+        if config["allow_missing"] or shards > 1:
+            raise ValueError("config: decide: it needs every cell of a look, so neither allow_missing nor shard goes with it")
+        if (most := config["decide"]["max_seeds"]) <= (
+            least := min(one["seeds"]["num"] for one in config["benchmarks"].values())
+        ):
+            raise ValueError(f"config: decide.max_seeds: {most} adds none to the {least} of `seeds`; choose more")
     for where, entries in (("figures.lr_sweep", config["figures"]["lr_sweep"]), ("noise_scale", config["noise_scale"])):
         if unknown := set(entries) - set(config["benchmarks"]):
             raise ValueError(f"config: {where}.{min(unknown)}: no such benchmark in this study")
@@ -159,6 +169,7 @@ def _explain(error: Any) -> str:
 def grid_part(config: Config) -> str:
     """Return the part of a config that decides the cells and their tables, as canonical JSON."""
     extension = ("extend_grid", "extend_limit", "bracket_seeds") if config["extend_grid"] else ()
-    keys = ("allow_missing", "benchmarks", "overrides", "evaluations", "results", *extension)
+    decision = ("decide", "looks") if config["decide"] is not None else ()
+    keys = ("allow_missing", "benchmarks", "overrides", "evaluations", "results", *extension, *decision)
     frozen = {"frozen": True} if any("file" in entry for entry in config["benchmarks"].values()) else {}
     return json.dumps({key: config[key] for key in keys} | frozen, sort_keys=True)

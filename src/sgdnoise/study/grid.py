@@ -125,7 +125,7 @@ def whole_cells(config: Config) -> list[Cell]:
             found[key] = cell
     check_shared(config)
     expanded = list(found.values())
-    for index, override in enumerate(config["overrides"]):
+    for index, override in enumerate(itertools.chain(config["overrides"], *config["looks"])):
         expanded = _override(expanded, override, f"overrides.{index}")
     return expanded
 
