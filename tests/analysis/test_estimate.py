@@ -59,7 +59,7 @@ def test_the_same_runs_give_the_same_draws_whatever_their_order():
 
 def test_more_seeds_make_intervals_shorter():
     widths = [
-        np.diff(interval(known(runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, num, noise=0.01)).log_lr))[0] for num in (3, 12, 48)
+        np.diff(interval(known(runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, num, noise=0.01)).log_lr))[0] for num in (3, 15, 75)
     ]
     assert widths[0] > widths[1] > widths[2]
 
