@@ -13,6 +13,7 @@ from test_claims import sweep_of_runs
 from sgdnoise.analysis.estimate import NUM_DRAWS
 from sgdnoise.analysis.looks import ONLY
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.analysis.recommend import recommend
 from sgdnoise.claims import decide, foresight
 from sgdnoise.claims.contrasts import Cell, Contrast
 from sgdnoise.claims.decide import Study, advise, listed
@@ -20,7 +21,7 @@ from sgdnoise.claims.measurements import measure
 from sgdnoise.claims.verdicts import decide_claims
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
-from sgdnoise.study.config import validate
+from sgdnoise.study.config import grid_part, validate
 
 LRS = [2.0**k for k in range(-2, 4)]
 SECONDS = 10.0
@@ -54,7 +55,9 @@ def study_of(num=3, lrs=LRS, noise=0.004, best=(1, 1)):
         for optimizer, at in zip(("sgd", "momentum"), best, strict=True)
     )
     # A second batch size, since the evidence for a claim compares at least two.
-    cells = pd.concat([cells, cells.assign(batch_size=128, num_steps=32)], ignore_index=True).assign(device_seconds=SECONDS)
+    cells = pd.concat([cells, cells.assign(batch_size=128, num_steps=32)], ignore_index=True).assign(
+        device_seconds=SECONDS, examples_per_second=100.0, device="a CPU"
+    )
     window = {"64": [min(lrs), max(lrs)], "128": [min(lrs), max(lrs)]}
     mode = {"epochs": 4, "sgd": window, "momentum": window}
     seeds = {"num": num, "keep": max(num - 1, 1)}
@@ -233,7 +236,7 @@ def test_the_list_has_the_cheapest_first(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"benchmarks": config["benchmarks"]}))
     assert main(["decide"]) == 1
-    assert "results/claims.csv is missing, or of an earlier version; make it with: snakemake" in capsys.readouterr().err
+    assert "results/claims.csv is missing; make it with: snakemake" in capsys.readouterr().err
     cells.to_csv("results/cells.csv", index=False)
     tables = ["--config=config.yaml", "--cells=results/cells.csv"]
     assert main(["optimum", *tables, "--out=results/optimum.csv"]) == 0
@@ -241,6 +244,7 @@ def test_the_list_has_the_cheapest_first(tmp_path, monkeypatch, capsys):
     pd.DataFrame({"benchmark": ["wrn_digits"], "optimizer": "sgd", "metric": "test_accuracy", "decide": "add x"}).to_csv(
         "results/regimes.csv", index=False
     )
+    (tmp_path / "results/grid.json").write_text(grid_part(config))
     capsys.readouterr()
     assert main(["decide"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -252,10 +256,24 @@ def test_the_list_has_the_cheapest_first(tmp_path, monkeypatch, capsys):
     assert lines[-1] == "regimes, wrn_digits, sgd, test_accuracy: add x"
 
 
+def test_the_list_has_what_advice_leaves_open_with_lines_that_the_config_takes(tmp_path, monkeypatch, capsys):
+    config, cells = study_of(num=3)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    advice = recommend(cells, config)
+    nothing = pd.DataFrame({"decide": [np.nan], "decide_seconds": [np.nan], "decide_lines": [np.nan]})
+    lines = listed(nothing, nothing, advice)
+    rows = [row for one in advice for its in one.optimizers for row in its.rows if row.more_at]
+    assert rows
+    assert sum(line.startswith("advice, wrn_digits, ") for line in lines) >= len(rows)
+    added = [yaml.safe_load(line.removeprefix("    overrides: ")) for line in lines if "add_seeds" in line]
+    assert num_runs(grid.cells(validate(config | {"overrides": added}))) > num_runs(grid.cells(config))
+
+
 def names_of(lines):
     return [line.split()[1] for line in lines if line.startswith("claim ")]
 
 
 def test_nothing_left_open_is_said():
     nothing = partial(pd.DataFrame, {"decide": [np.nan], "decide_seconds": [np.nan], "decide_lines": [np.nan]})
-    assert listed(nothing(), nothing()) == ["everything is decided, or lacks cells that `needs` in claims.csv names"]
+    assert listed(nothing(), nothing(), []) == ["everything is decided, or lacks cells that `needs` in claims.csv names"]

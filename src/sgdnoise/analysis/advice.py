@@ -27,7 +27,7 @@ class Row:
     widen: str = ""
     more_seeds: int | None = None
     more_at: dict[int, tuple[float, float]] = field(default_factory=dict)
-    minutes: float | None = None
+    seconds: float | None = None
     num_seeds: int = 0
     num_lrs: int = 0
     examples_per_second: float | None = None
@@ -66,6 +66,7 @@ class Advice:
 
     benchmark: str
     metric: str
+    budget: str
     num_epochs: float
     margin: float
     devices: list[str]

@@ -87,7 +87,8 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         optimizers.append(OptimizerAdvice(optimizer, OPTIMIZERS[optimizer].momentum, absolute, rows, free_up_to(rows), gains))
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
-    return Advice(name, metric, float(runs["num_epochs"].iloc[0]), share, devices, optimizers), known
+    budget, num_epochs = str(runs["budget"].iloc[0]), float(runs["num_epochs"].iloc[0])
+    return Advice(name, metric, budget, num_epochs, share, devices, optimizers), known
 
 
 def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:
@@ -146,7 +147,7 @@ def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: floa
             where = [other for other, its in zip(rows, found, strict=True) if its.best or other is row]
             row.more_seeds = more
             row.more_at = {other.batch_size: own.points[other.batch_size].known.used for other in where}
-            row.minutes = more / 60 * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
+            row.seconds = more * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
 
 
 def num_used(row: Row, own: Known) -> int:
@@ -158,11 +159,10 @@ def deciding_points(cells: pd.DataFrame, config: Config, margin: float) -> Itera
     """Yield the points of the grid whose seeds would decide what advice leaves open, with the learning rates that want them."""
     if constant_epoch_runs(cells).empty:
         return
-    budgets = constant_epoch_runs(cells).groupby("benchmark")["budget"].first()
     for advice in recommend(cells, config, margin=margin):
         for one in advice.optimizers:
             for size, used in (pair for row in one.rows for pair in row.more_at.items()):
-                yield (advice.benchmark, one.optimizer, budgets[advice.benchmark], size), used
+                yield (advice.benchmark, one.optimizer, advice.budget, size), used
 
 
 def free_up_to(rows: list[Row]) -> int | None:

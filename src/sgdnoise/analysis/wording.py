@@ -127,22 +127,24 @@ def word(row: Row, advice: Advice) -> str:
     assert row.loss_high is not None
     will = f"no number of seeds up to {MOST_SEEDS} would decide it at the loss and noise measured"
     if row.more_seeds:
-        minutes = f", about {duration(row.minutes)}" if row.minutes is not None and math.isfinite(row.minutes) else ""
-        will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{minutes}"
+        time = f", {duration(row.seconds)}" if row.seconds is not None and math.isfinite(row.seconds) else ""
+        will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{time}"
     elif row.widen:
         will = "a wider window of learning rates comes first"
     return f"not decided: may cost up to {amount(row.loss_high, advice)}{unit}; {will}"
 
 
-def duration(minutes: float) -> str:
-    """Write a time.
+def duration(seconds: float) -> str:
+    """Write a time of one device.
 
-    >>> duration(0.2), duration(42.1), duration(1000)
-    ('1 minute', '42 minutes', '17 hours')
+    >>> duration(12.0), duration(720.0), duration(8000.0), duration(math.nan)
+    ('about 12 seconds', 'about 12 minutes', 'about 2.2 hours', 'time not measured')
     """
-    if minutes >= 120:
-        return f"{minutes / 60:.0f} hours"
-    return "1 minute" if minutes < 1.5 else f"{minutes:.0f} minutes"
+    if math.isnan(seconds):
+        return "time not measured"
+    if seconds < 90:
+        return f"about {seconds:.0f} seconds"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
 
 
 def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:

@@ -57,8 +57,7 @@ class Claim:
 
     `paper` is what the paper found for `quantity`; `rule` says in words what `contrasts` decide, with the tolerance.
     `scale_free` makes, from a list of swept values, contrasts that need neither the paper's sizes nor its numbers, for the
-    weaker statement `evidence`. `doubt` names an inconsistency of the source, because of which the claim cannot be confirmed. With `single_runs` the paper has no
-    standard deviations either, and the tolerance alone stands for the noise.
+    weaker statement `evidence`. `doubt` names an inconsistency of the source, because of which the claim cannot be confirmed.
     """
 
     name: str
@@ -73,7 +72,6 @@ class Claim:
     evidence: str = ""
     scale_free: Callable[[list[int]], list[Contrast]] | None = None
     doubt: str = ""
-    single_runs: bool = False
 
 
 def rise(quantity: str, optimizer: str, first: int, last: int, low: float = -inf, high: float = inf) -> list[Contrast]:

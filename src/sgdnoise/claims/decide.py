@@ -7,16 +7,19 @@ enough, at the learning rates that the estimates rest on. The time is what the r
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sgdnoise.analysis.advice import Advice as BatchAdvice
+from sgdnoise.analysis.advice import OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import POINT, Estimate, estimate
 from sgdnoise.analysis.looks import Look
 from sgdnoise.analysis.optimum import wider_window
+from sgdnoise.analysis.wording import duration, word
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, keys_of
@@ -151,9 +154,7 @@ def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere
     where: dict[str, list[str]] = {}
     for point, (low, high) in spans.items():
         runs = study.runs_of((*point, ""))
-        named = ", ".join(f"{name}: {runs[name].iloc[0]}" for name in POINT)
-        lr = f"[{lr_string(low)}, {lr_string(high)}]"
-        lines.append(f"overrides: {{{named}, lr: {lr}, add_seeds: {more}}}")
+        lines.append(seeds_line(runs.iloc[0].to_dict(), low, high, more))
         total += more * runs[runs["lr"].between(low, high)].groupby("lr")["device_seconds"].mean().sum(skipna=False)
         where.setdefault(f"{point[2]} at lr {lr_string(low)} to {lr_string(high)}", []).append(str(point[3]))
     listed = "; ".join(f"{', '.join(swept)} of {name}" for name, swept in where.items())
@@ -222,26 +223,31 @@ def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> t
     return f"{key}: {wider_window(key, low, high, ends, study.config)}", seconds
 
 
-def duration(seconds: float) -> str:
-    """Write seconds of one device.
-
-    >>> duration(720.0), duration(8000.0), duration(np.nan)
-    ('about 12 minutes', 'about 2.2 hours', 'time not measured')
-    """
-    if np.isnan(seconds):
-        return "time not measured"
-    if seconds < 90:
-        return f"about {seconds:.0f} seconds"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
-
-
-def listed(claims: pd.DataFrame, regimes: pd.DataFrame) -> list[str]:
-    """Write what claims.csv and regimes.csv say would decide what they leave open: the cheapest first, then what has no time."""
+def listed(claims: pd.DataFrame, regimes: pd.DataFrame, advice: list[BatchAdvice]) -> list[str]:
+    """Write what would decide what claims.csv, the advice and regimes.csv leave open: the cheapest first, then what has no time."""
     found = []
-    for one in claims.dropna(subset="decide").sort_values("decide_seconds", kind="stable").to_dict("records"):
-        found.append(f"claim {one['claim']} ({one['role']}), {one['benchmark']}: {one['decide']}")
-        if isinstance(one["decide_lines"], str):
-            found += [f"    {line}" for line in one["decide_lines"].split("; ")]
+    for one in claims.dropna(subset="decide").to_dict("records"):
+        lines = one["decide_lines"].split("; ") if isinstance(one["decide_lines"], str) else []
+        found.append((one["decide_seconds"], f"claim {one['claim']} ({one['role']}), {one['benchmark']}: {one['decide']}", lines))
+    found += [of_row(row, its, one) for one in advice for its in one.optimizers for row in its.rows if row.more_at or row.widen]
+    found.sort(key=lambda one: one[0] if np.isfinite(one[0]) else np.inf)
+    texts = [line for _, text, lines in found for line in [text, *(f"    {line}" for line in lines)]]
     for one in regimes.dropna(subset="decide").to_dict("records"):
-        found.append(f"regimes, {one['benchmark']}, {one['optimizer']}, {one['metric']}: {one['decide']}")
-    return found or ["everything is decided, or lacks cells that `needs` in claims.csv names"]
+        texts.append(f"regimes, {one['benchmark']}, {one['optimizer']}, {one['metric']}: {one['decide']}")
+    return texts or ["everything is decided, or lacks cells that `needs` in claims.csv names"]
+
+
+def of_row(row: Row, its: OptimizerAdvice, one: BatchAdvice) -> tuple[float, str, list[str]]:
+    """Return seconds, words and lines of the config for a batch size of which the advice is open."""
+    lines = [row.widen] if row.widen else []
+    for size, (low, high) in row.more_at.items():
+        point = dict(zip(POINT, (one.benchmark, its.optimizer, one.budget, size), strict=True))
+        lines.append(seeds_line(point, low, high, row.more_seeds or 0))
+    what = f"advice, {one.benchmark}, {its.optimizer}, batch size {row.batch_size}"
+    return (row.seconds if row.seconds is not None else np.nan), f"{what}: {word(row, one)}", lines
+
+
+def seeds_line(point: Mapping[Hashable, object], low: float, high: float, more: int) -> str:
+    """Write the override that adds seeds at a point's learning rates from `low` to `high`."""
+    named = ", ".join(f"{name}: {point[name]}" for name in POINT)
+    return f"overrides: {{{named}, lr: [{lr_string(low)}, {lr_string(high)}], add_seeds: {more}}}"

@@ -158,7 +158,10 @@ def keys_of(contrast: Contrast, claim: Claim, benchmark: str) -> dict[Cell, Key]
 
 
 def draws_of(contrast: Contrast, keys: dict[Cell, Key], found: dict[Key, Measurement]) -> np.ndarray:
-    """Return draws from what is known of a contrast, (NUM_DRAWS,); terms whose noise is not known count as certain."""
+    """Return draws from what is known of a contrast, (NUM_DRAWS,); terms whose noise is not known count as certain.
+
+    No verdict rests on such terms; what would decide a claim is foreseen with them.
+    """
     terms = [(weight, found[keys[cell]]) for cell, weight in contrast.terms.items()]
     return sum(weight * (one.value if one.draws is None else one.draws) for weight, one in terms) + np.zeros(NUM_DRAWS)
 
@@ -176,7 +179,7 @@ def judge(
     value = round(sum(weight * one.value for weight, one in terms), 12) + 0.0  # no minus zero
     if any(one.edge for _, one in terms):
         return Outcome(contrast, EDGE, value)
-    if not claim.single_runs and any(one.draws is None for _, one in terms):
+    if any(one.draws is None for _, one in terms):
         return Outcome(contrast, UNKNOWN, value)
     draws = draws_of(contrast, keys, found)
     low, high = interval(draws, 1 - 2 * look.level(LEVEL))

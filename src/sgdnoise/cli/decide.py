@@ -60,18 +60,26 @@ def claims(options: argparse.Namespace) -> None:
 
 @verb("decide", "list what would decide what a study leaves open, the cheapest first, as lines for its config", CONFIG)
 def decide(options: argparse.Namespace) -> None:
-    """Print what would decide the claims, with the time it takes, and the regimes."""
-    import pandas as pd
-
+    """Print what would decide the claims and the advice, with the time it takes, and the regimes."""
+    from sgdnoise.analysis.recommend import recommend
     from sgdnoise.claims.decide import listed
     from sgdnoise.results.tables import read_table
 
     results, tables = Path(load_config(options.config)["results"]), []
-    for path in (results / "claims.csv", results / "regimes.csv"):
-        tables.append(read_table(path) if path.exists() else pd.DataFrame())
-        if "decide" not in tables[-1]:
-            raise ValueError(f"{path} is missing, or of an earlier version; make it with: snakemake --cores all --force {path}")
-    print("\n".join(listed(*tables)))
+    for name in ("claims.csv", "regimes.csv", "cells.csv", "grid.json"):
+        if not (path := results / name).exists():
+            raise ValueError(f"{path} is missing; make it with: snakemake --cores all {path}")
+        if path.suffix == ".csv":
+            tables.append(read_table(path))
+    claims, regimes, cells = tables
+    for name, table in (("claims.csv", claims), ("regimes.csv", regimes)):
+        if "decide" not in table:
+            raise ValueError(
+                f"{results / name} is of an earlier version; make it with: snakemake --cores all --force {results / name}"
+            )
+    has_advice = cells["modes"].str.contains("constant_epoch").any()
+    advice = recommend(cells, load_config(results / "grid.json")) if has_advice else []
+    print("\n".join(listed(claims, regimes, advice)))
 
 
 @verb(
