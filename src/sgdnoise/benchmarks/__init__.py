@@ -153,6 +153,8 @@ def protocol_problem(protocol: Any) -> str:
         return f"['title']: only {{num_train}} may stand in braces ({error!r}); write {{{{ for a brace"
     if not isinstance(settings := protocol["settings"], dict):
         return f"['settings']: {settings!r} is not {PROTOCOL_KEYS['settings']}"
+    if not isinstance(later := protocol.get("later", []), list) or not all(name in settings for name in map(str, later)):
+        return f"['later']: {later!r} is not a list of names of its settings"
     problems = {name: offer_problem(offer) for name, offer in settings.items()}
     return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
 
