@@ -36,10 +36,9 @@ from sgdnoise.training import loop
 
 ROOT = Path(__file__).parent.parent
 SAMPLES, LONGEST = 5, 500  # LONGEST: updates that are run of a cell
-# Config, benchmark and batch size of each cell: trained with momentum under the constant epoch budget, in the middle of its window.
+# Config, benchmark and batch size of each cell: trained with momentum at equal epochs or updates, in the middle of its window.
 CELLS = [
     ("config.yaml", "wrn_digits", 64),
-    ("config.yaml", "wrn_skipinit_digits", 64),
     ("config.yaml", "autoencoder_digits", 64),
     ("config.yaml", "lstm_synthetic", 16),
     ("workflow/config/cpu_mnist.yaml", "autoencoder_mnist", 8),
@@ -66,7 +65,7 @@ class Chosen:
 def choose(config: str, benchmark: str, batch_size: int) -> Chosen:
     """Find a cell of CELLS."""
     wanted = (benchmark, "momentum", batch_size)
-    cells = [cell for cell in grid.cells(load_config(str(ROOT / config))) if "constant_epoch" in cell.modes]
+    cells = [cell for cell in grid.cells(load_config(str(ROOT / config))) if cell.modes[0] != "unlimited"]
     cells = [cell for cell in cells if (cell.benchmark, cell.optimizer, cell.batch_size) == wanted]
     cell = cells[len(cells) // 2]
     if cell.num_steps <= LONGEST:

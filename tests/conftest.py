@@ -99,15 +99,15 @@ def data_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def load(data_folder):
-    """Return a benchmark's record and its data."""
+    """Return a benchmark's record, by default with its default settings, and its data."""
     import torch
 
     from sgdnoise import benchmarks
     from sgdnoise.machine import datasets
 
-    def get(name):
+    def get(name, **settings):
         path = data_folder / f"{benchmarks.protocol(name)['dataset']}.npz"
-        benchmark = benchmarks.load(name)
+        benchmark = benchmarks.load(name, settings=settings)
         datasets.prepare(path, benchmark.arrays)
         return benchmark, (benchmark.load or datasets.load)(path, torch.device("cpu"))
 

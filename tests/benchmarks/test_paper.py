@@ -52,19 +52,21 @@ def test_the_wide_resnet_costs_what_was_derived_for_it():
     assert benchmarks.protocol("wrn_cifar10")["train_flops"] == pytest.approx(2.356e9, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["wrn_cifar10", "wrn_skipinit_cifar10", "autoencoder_mnist", "wrn_digits", "autoencoder_digits"])
+@pytest.mark.parametrize(
+    "name", ["wrn_cifar10", "wrn_skipinit_cifar10", "wrn_cifar10_small", "autoencoder_mnist", "wrn_digits", "autoencoder_digits"]
+)
 def test_train_flops_are_what_torch_counts(name):
     benchmark, protocol = benchmarks.load(name), benchmarks.protocol(name)
     model = benchmark.build()
     batch = {
         "digits": (torch.randn(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)) if "wrn" in name else (torch.rand(2, 64),),
-    }.get(protocol["dataset"]) or random_batch(name, 2)
+    }.get(protocol["dataset"]) or random_batch(name, 2, side=16 if "small" in name else 32)
     with FlopCounterMode(display=False) as counter:
         benchmark.loss(model, batch, None)[0].backward()
     assert counter.get_total_flops() / 2 == protocol["train_flops"]
 
 
-@pytest.mark.parametrize("name", ["lstm_ptb", "lstm_synthetic"])
+@pytest.mark.parametrize("name", ["lstm_ptb", "lstm_ptb_small", "lstm_synthetic"])
 def test_train_flops_of_an_lstm_are_six_per_weight_in_use(name):
     """A multiplication and an addition forward, twice that backward, per word and weight; the embedding multiplies nothing."""
     model = benchmarks.load(name).build()

@@ -74,8 +74,12 @@ def some_settings(draw, name):
         offer = offered[setting]
         if isinstance(offer, list):
             chosen[setting] = draw(st.sampled_from(offer))
+        elif isinstance(offer, bool):
+            chosen[setting] = draw(st.booleans())
         elif setting == "num_train":
-            chosen[setting] = draw(st.integers(600, 60_000))
+            chosen[setting] = draw(st.integers(4096 if "lstm" in name else 600, offer["to"]))
+        elif setting == "ghost_batch":
+            chosen[setting] = draw(st.integers(1, 1024))
         elif setting == "micro_batch":
             chosen[setting] = draw(st.integers(0, 10**9))
         else:

@@ -45,7 +45,8 @@ PROTOCOL_KEYS = {
 }
 # Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
 # training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
-# `version`, of the package's own benchmarks (see docs/architecture.md); and `reads`, of a user's own, the files beside it that it
+# `later`, of the package's own, those of its settings that are offered since results were first shipped: at their defaults they are
+# no part of a cell's identity, so those stay valid; `version`, of the package's own benchmarks (see docs/architecture.md); and `reads`, of a user's own, the files beside it that it
 # reads: [paths relative to its folder].
 
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
@@ -59,7 +60,7 @@ COMMON_SETTINGS = {
     "l2_convention": ["half", "full"],  # not stated; l2 / 2 ||w||^2 is the convention of the authors' libraries, or l2 ||w||^2
     "micro_batch": {"default": 0, "from": 0, "to": 10**9},  # examples per forward pass; 0: the whole batch
 }
-# Offered since results were first shipped: at their defaults they are no part of a cell's identity, so those stay valid.
+# Common too, and `later`.
 LATER_SETTINGS = {
     "precision": ["float32", "tf32", "bfloat16"],  # of the products of training (see precision.py)
 }
@@ -123,7 +124,8 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
             if problem := protocol_problem(found):
                 raise ValueError(f"{path}: PROTOCOL{problem}")
             metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
-            return found | {"metrics": metrics, "settings": COMMON_SETTINGS | LATER_SETTINGS | found["settings"]}
+            settings = COMMON_SETTINGS | LATER_SETTINGS | found["settings"]
+            return found | {"metrics": metrics, "settings": settings, "later": [*LATER_SETTINGS, *found.get("later", [])]}
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
 
 
@@ -151,6 +153,8 @@ def protocol_problem(protocol: Any) -> str:
         return f"['title']: only {{num_train}} may stand in braces ({error!r}); write {{{{ for a brace"
     if not isinstance(settings := protocol["settings"], dict):
         return f"['settings']: {settings!r} is not {PROTOCOL_KEYS['settings']}"
+    if not isinstance(later := protocol.get("later", []), list) or not all(name in settings for name in map(str, later)):
+        return f"['later']: {later!r} is not a list of names of its settings"
     problems = {name: offer_problem(offer) for name, offer in settings.items()}
     return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
 

@@ -9,15 +9,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sgdnoise.benchmarks import Benchmark, Settings
+from sgdnoise.machine import datasets
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
 
 PROTOCOL = {
     "version": 1,
-    "title": "2-layer LSTM, text of a seeded source (8,192 train and 4,096 test words, 50 distinct)",
+    "title": "2-layer LSTM, text of a seeded source ({num_train:,} train and 4,096 test words, 50 distinct)",
     "sibling_of": "lstm_ptb",
     "dataset": "synthetic_text",
     "num_train": 8192,
@@ -26,7 +28,10 @@ PROTOCOL = {
     "unroll": 16,  # our choice: the paper's 35 scaled to a shorter text
     "lr_grid": {"anchor": 1, "ratio": 1.4142135623730951},  # factor sqrt 2 (ICLR v5 fig. 7c, table 5)
     "metrics": {"test_perplexity": "min", "train_perplexity": "min", "train_objective": "min"},
-    "settings": {},
+    "settings": {
+        "num_train": {"default": 8192, "from": 64, "to": 8192}
+    },  # the first words; few and read often, they are overfitted
+    "later": ["num_train"],
 }
 NUM_TRAIN, NUM_TEST, UNROLL = (int(PROTOCOL[key]) for key in ("num_train", "num_test", "unroll"))  # type: ignore[call-overload]
 NUM_WORDS, NUM_STATES = 50, 4  # our choice: learnable within seconds
@@ -83,9 +88,16 @@ def bounds(data: dict[str, Tensor]) -> dict[str, float]:
 
 
 def benchmark(settings: Settings) -> Benchmark:
-    """Make the record."""
+    """Make the record for `settings`."""
+    first = settings["num_train"]
+
+    def load(path: Path, device: torch.device) -> dict[str, Tensor]:
+        data = datasets.load(path, device)
+        return data | {"train_tokens": data["train_tokens"][:first]}
+
     return Benchmark(
         arrays=arrays,
+        load=load,
         build=partial(LSTMLanguageModel, NUM_WORDS, WIDTH, NUM_LAYERS, DROPOUT, INIT_SCALE),
         batches=partial(language_model.batches, unroll=UNROLL),
         loss=language_model.loss,

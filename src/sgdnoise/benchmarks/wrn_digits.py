@@ -4,15 +4,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sgdnoise.benchmarks import Benchmark, Settings
+from sgdnoise.machine import datasets
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.tasks import classification
 
 PROTOCOL = {
     "version": 1,
-    "title": "Wide-ResNet 10-1 with ghost batch norm, handwritten digits (1,024 train, 773 test)",
+    "title": "Wide-ResNet 10-1 with ghost batch norm, handwritten digits ({num_train:,} of 1,797 train, the rest test)",
     "sibling_of": "wrn_cifar10",
     "dataset": "digits",
     "num_train": 1024,  # our choice: a power of two, so that every batch size divides an epoch
@@ -23,11 +26,18 @@ PROTOCOL = {
     "settings": {
         "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # not stated
         "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated
+        "num_train": {"default": 1024, "from": 10, "to": 1024},  # the first; what is left is test images
+        "augment": True,  # false: the images as they are; the paper augments
+        "ghost_batch": {
+            "default": 32,
+            "from": 1,
+            "to": 1024,
+        },  # our choice: the paper's 64 scaled to the smallest batch size swept here
     },
+    "later": ["num_train", "augment", "ghost_batch"],
 }
 
 L2 = 5e-4  # ICLR v5
-GHOST_BATCH = 32  # our choice: the paper's 64 scaled to the smallest batch size swept here
 SHIFT = 1  # our choice: pixels; a crop from 2-pixel-wider images, as the paper's 4 of 32, without the flip
 
 
@@ -42,17 +52,32 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return dict(zip(("train_images", "test_images", "train_labels", "test_labels"), split, strict=True))
 
 
-augment = partial(classification.augment, reach=SHIFT)
+def load(path: Path, device: torch.device, num_train: int) -> dict[str, Tensor]:
+    """Read the images onto the device: of the training images the first `num_train`, the others before the test images."""
+    data = datasets.load(path, device)
+    split = {f"train_{kind}": data[f"train_{kind}"][:num_train] for kind in ("images", "labels")}
+    return split | {
+        f"test_{kind}": torch.cat([data[f"train_{kind}"][num_train:], data[f"test_{kind}"]]) for kind in ("images", "labels")
+    }
+
+
 normalize = partial(classification.normalize, mean=(4.9,), sd=(6.0,))  # of the train pixels
 
 
 def benchmark(settings: Settings) -> Benchmark:
     """Make the record for `settings`."""
-    norm = partial(GhostBatchNorm, ghost_batch=GHOST_BATCH, decay=settings["norm_decay"], eps=settings["norm_eps"], relu=True)
+    norm = partial(
+        GhostBatchNorm, ghost_batch=settings["ghost_batch"], decay=settings["norm_decay"], eps=settings["norm_eps"], relu=True
+    )
     return Benchmark(
         arrays=arrays,
+        load=partial(load, num_train=settings["num_train"]),
         build=partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, norm=norm),
-        batches=partial(classification.batches, augment=augment, normalize=normalize),
+        batches=partial(
+            classification.batches,
+            augment=partial(classification.augment, reach=SHIFT if settings["augment"] else 0),
+            normalize=normalize,
+        ),
         loss=classification.loss,
         evaluate=partial(classification.evaluate, normalize=normalize),
         l2=L2,

@@ -8,7 +8,7 @@ from sgdnoise.networks.wide_resnet import WideResNet
 
 PROTOCOL = {
     "version": 1,
-    "title": "Wide-ResNet 10-1 without norm (SkipInit), handwritten digits (1,024 train, 773 test)",
+    "title": "Wide-ResNet 10-1 without norm (SkipInit), handwritten digits ({num_train:,} of 1,797 train, the rest test)",
     "sibling_of": "wrn_skipinit_cifar10",
     "dataset": "digits",
     "num_train": 1024,  # as wrn_digits
@@ -16,13 +16,17 @@ PROTOCOL = {
     "train_flops": 4_660_992,
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
-    "settings": {},
+    "settings": {
+        "num_train": {"default": 1024, "from": 10, "to": 1024},  # as wrn_digits
+        "augment": True,  # as wrn_digits
+    },
+    "later": ["num_train", "augment"],
 }
 
 DROPOUT = 0.2
 
 
 def benchmark(settings: Settings) -> Benchmark:
-    """Make the record: a zero-initialised scalar on each residual branch, biases, dropout before the classifier."""
+    """Make the record for `settings`: a zero-initialised scalar on each residual branch, biases, dropout before the classifier."""
     build = partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, dropout=DROPOUT)
-    return replace(load("wrn_digits"), build=build)
+    return replace(load("wrn_digits", settings=settings), build=build)
