@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -247,7 +247,7 @@ def of_row(row: Row, its: OptimizerAdvice, one: BatchAdvice) -> tuple[float, str
     return (row.seconds if row.seconds is not None else np.nan), f"{what}: {word(row, one)}", lines
 
 
-def seeds_line(point: Mapping[Hashable, object], low: float, high: float, more: int) -> str:
+def seeds_line(point: Mapping[Any, object], low: float, high: float, more: int) -> str:
     """Write the override that adds seeds at a point's learning rates from `low` to `high`."""
     named = ", ".join(f"{name}: {point[name]}" for name in POINT)
     return f"overrides: {{{named}, lr: [{lr_string(low)}, {lr_string(high)}], add_seeds: {more}}}"
