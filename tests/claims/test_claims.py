@@ -161,7 +161,7 @@ BREAKS = {
     "13a": [(sweep(WRN, metric="train", num_epochs=[6400]), {"lr": 2})],
     "13b": [(sweep(SKIPINIT, num_epochs=[6400]), {"lr": 2**-6})],
     "14a": [(sweep(LSTM, num_epochs=[160]), {"lr": 0.7})],
-    "14b": [(sweep(AUTOENCODER, num_epochs=[1120]), {"lr": 0.08})],
+    "14b": [(sweep(AUTOENCODER), {"lr": 0.08})],
     "14c": [(sweep(LSTM, num_epochs=[56]), {"mean": 95})],
     "15": [(epoch(LSTM), {"lr": lambda rows: 0.35 * rows["batch_size"]})],
     "16": [(epoch(AUTOENCODER, optimizer="sgd", b=[32, 64]), {"mean": 2.91})],

@@ -128,18 +128,33 @@ def level(quantity: str, optimizer: str, wanted: dict[int, float], tolerance: fl
     ]
 
 
+def line(quantity: str, optimizer: str, swept: Sequence[int]) -> dict[Cell, float]:
+    """Return the terms of the slope of a least-squares line through a sweep, per octave."""
+    x = [log2(value) for value in swept]
+    middle = sum(x) / len(x)
+    square = sum((value - middle) ** 2 for value in x)
+    return {Cell(quantity, optimizer, value): (at - middle) / square for value, at in zip(swept, x, strict=True)}
+
+
 def slope(optimizer: str, swept: Sequence[int], wanted: float, tolerance: float) -> list[Contrast]:
     """Fit a power law by least squares: the exponent of the test-optimal learning rate.
 
     >>> sorted(slope("sgd", [64, 256], 1, 0.5)[0].terms.values())
     [-0.5, 0.5]
     """
-    x = [log2(value) for value in swept]
-    middle = sum(x) / len(x)
-    square = sum((value - middle) ** 2 for value in x)
-    terms = {Cell("lr", optimizer, value): (at - middle) / square for value, at in zip(swept, x, strict=True)}
     label = f"slope of {QUANTITIES['lr']}, {optimizer}, {swept[0]} to {swept[-1]}"
-    return [Contrast(label, terms, wanted - tolerance, wanted + tolerance)]
+    return [Contrast(label, line("lr", optimizer, swept), wanted - tolerance, wanted + tolerance)]
+
+
+def trend(quantity: str, optimizer: str, swept: Sequence[int], low: float = -inf, high: float = inf) -> list[Contrast]:
+    """Compare the ends of a least-squares line through a sweep, last minus first: all of its points tell, not two.
+
+    >>> sorted(trend("lr", "sgd", [64, 128, 256], 0)[0].terms.values())
+    [-1.0, 0.0, 1.0]
+    """
+    octaves = log2(swept[-1] / swept[0])
+    terms = {cell: octaves * weight for cell, weight in line(quantity, optimizer, swept).items()}
+    return [Contrast(f"trend of {QUANTITIES[quantity]}, {optimizer}, {swept[0]} to {swept[-1]}", terms, low, high)]
 
 
 def combine(label: str, parts: Sequence[tuple[float, list[Contrast]]], low: float = -inf, high: float = inf) -> list[Contrast]:
