@@ -16,13 +16,17 @@ PROTOCOL = {
     "train_flops": 4_660_992,
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
-    "settings": {},
+    "settings": {
+        "scalar": [True, False],  # a scalar on each residual branch, biases, dropout: SkipInit; without any: the plain network
+        "biases": [True, False],
+        "dropout": {"default": 0.2, "from": 0, "below": 1},  # probability to drop, before the classifier; our choice
+    },
+    "later": ["scalar", "biases", "dropout"],
 }
-
-DROPOUT = 0.2
 
 
 def benchmark(settings: Settings) -> Benchmark:
-    """Make the record: a zero-initialised scalar on each residual branch, biases, dropout before the classifier."""
-    build = partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, dropout=DROPOUT)
+    """Make the record; what `settings` switch off is neither there nor replaced."""
+    parts = {name: settings[name] for name in PROTOCOL["later"]}
+    build = partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, **parts)
     return replace(load("wrn_digits"), build=build)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sgdnoise.benchmarks import is_variant
 from sgdnoise.machine.files import expanded
 from sgdnoise.study import reader
 
@@ -39,7 +40,8 @@ def _with_files(config: Config, path: str | Path) -> Config:
         return config
     found = {}
     for name, entry in entries.items():
-        if isinstance(entry, dict) and isinstance(file := entry.get("file"), str) and not os.path.isabs(os.path.expanduser(file)):
+        file = entry.get("file") if isinstance(entry, dict) else None
+        if isinstance(file, str) and not os.path.isabs(os.path.expanduser(file)) and not is_variant(file):
             entry = entry | {"file": os.path.relpath(os.path.join(folder, file))}
         found[name] = entry
     return config | {"benchmarks": found}

@@ -171,7 +171,7 @@ def cell(
     if batch_size < 1 or evaluations < 1:
         raise ValueError("batch-size and evaluations are whole numbers from 1")
     num_seeds = len(seed_range(seeds))
-    chosen = resolve(read(settings), protocol["settings"], "settings")
+    chosen = resolve(read(settings), protocol, "settings")
     protocol = benchmarks.sized(protocol, chosen)
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
@@ -209,7 +209,7 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None
     try:
-        chosen = resolve(entry.get("settings", {}), protocol["settings"], "settings")
+        chosen = resolve(entry.get("settings", {}), protocol, "settings")
         settings, protocol = json.dumps(chosen, sort_keys=True), benchmarks.sized(protocol, chosen)
     except ValueError as error:
         raise ValueError(f"config: {where}.{error}") from None

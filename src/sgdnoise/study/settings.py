@@ -35,8 +35,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> Settings:
     return found
 
 
-def resolve(chosen: Settings, offered: dict[str, Any], where: str) -> Settings:
+def resolve(chosen: Settings, protocol: dict[str, Any], where: str) -> Settings:
     """Fill in the defaults of the settings that were not chosen. A ValueError names the first that is not offered so."""
+    offered = protocol["settings"]
     if unknown := set(chosen) - set(offered):
         raise ValueError(f"{where}: unknown setting {min(unknown)!r}; known: {', '.join(offered)}")
     settings = {}
@@ -44,7 +45,7 @@ def resolve(chosen: Settings, offered: dict[str, Any], where: str) -> Settings:
         settings[name] = value = chosen.get(name, default_of(offer))
         if problem := _problem(value, offer):
             raise ValueError(f"{where}.{name}: {value!r} is not {problem}")
-    later = {name: choices[0] for name, choices in LATER_SETTINGS.items()}
+    later = {name: default_of(offered[name]) for name in (*LATER_SETTINGS, *protocol.get("later", []))}
     return {name: value for name, value in settings.items() if (name, value) not in later.items()}
 
 
