@@ -1,5 +1,6 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
+import json
 import os
 import signal
 import threading
@@ -48,6 +49,9 @@ try:
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
     NOISE_CELLS = grid.noise_cells(config)
+    TWO_RATES = {f"{config['results']}/{cell.path}": cell for cell in grid.two_rate_cells(config)}
+    for name, wanted in config["figures"]["curves"].items():
+        grid.curve_cells(config, name, wanted, REACHABLE.values())
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -105,7 +109,8 @@ def listed(versions):
 
 
 def cell_of(wildcards):
-    return REACHABLE[f"{RESULTS}/{grid.PATH.format_map(wildcards)}"]
+    path = f"{RESULTS}/{grid.PATH.format_map(wildcards)}"
+    return REACHABLE.get(path) or TWO_RATES[path]
 
 
 def cell_arguments(wildcards):
@@ -146,16 +151,30 @@ def noise_versions(wildcards):
     return listed(NOISE_CELLS[wildcards.benchmark].depends_on) or noise_arguments(wildcards)
 
 
-def noise_table(wildcards):
-    """The table that the figure noise_scale draws, besides those of all figures."""
-    tables = [f"{RESULTS}/noise_scale/{wildcards.benchmark}.csv", f"{RESULTS}/regimes.csv"]
-    return tables if wildcards.figure == "noise_scale" else []
+# The tables that a figure draws besides those of all figures, by the options that name them.
+OWN_TABLES = {
+    "noise_scale": {"noise": "noise_scale/{benchmark}.csv", "regimes": "regimes.csv"},
+    "two_rates": {"two-rates": "two_rates/{benchmark}.csv"},
+    "curves": {"curves": "curves/{benchmark}.csv"},
+}
+
+
+def own_tables(wildcards):
+    return [f"{RESULTS}/{path.format_map(wildcards)}" for path in OWN_TABLES.get(wildcards.figure, {}).values()]
 
 
 def arguments_of_figure(wildcards):
-    paths = [path.replace(RESULTS, PLACE, 1) for path in noise_table(wildcards)]
-    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), paths)]
+    paths = [path.replace(RESULTS, PLACE, 1) for path in own_tables(wildcards)]
+    options = [f"--{name}={path}" for name, path in zip(OWN_TABLES.get(wildcards.figure, {}), paths)]
     return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
+
+
+def curves_wanted(wildcards):
+    return json.dumps(config["figures"]["curves"][wildcards.benchmark])
+
+
+def compare_arguments(wildcards):
+    return figure_arguments(config, wildcards.figure)
 
 
 def figure_caption(wildcards):
@@ -167,6 +186,12 @@ def figure_files(name, category):
     shared = {"caption": "../report/figure.rst", "category": category}
     labels = {"figure": name.removeprefix("{benchmark}/")}
     return [report(f"{FOLDER}/{name}.{format}", labels=labels | {"format": format}, **shared) for format in FORMATS]
+
+
+def chosen(paths):
+    """Of the files of cells those that this study makes: with `allow_missing` those that are there; a shard has every so manieth."""
+    there = [path for path in paths if not config["allow_missing"] or os.path.exists(workflow.modifier.modify_path(path))]
+    return there[SHARD - 1 :: SHARDS]
 
 
 FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) for format in FORMATS]

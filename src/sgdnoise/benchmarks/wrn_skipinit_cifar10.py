@@ -28,7 +28,7 @@ PROTOCOL = {
 
 def benchmark(settings: Settings) -> Benchmark:
     """Make the record; what `settings` switch off is neither there nor replaced."""
-    parts = {name: settings[name] for name in PROTOCOL["later"]}
+    parts = {name: settings[name] for name in ("scalar", "biases", "dropout")}
     normed = module("wrn_cifar10")
     build = partial(
         WideResNet,

@@ -23,7 +23,7 @@ from sgdnoise.study.config import Config, grid_part, load_config, validate
 def list_grid(options: argparse.Namespace) -> None:
     """Print a line per cell and what they add up to."""
     config = load_config(options.config)
-    cells = grid.cells(config)
+    cells = grid.trained(config)
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
