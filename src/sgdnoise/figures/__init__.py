@@ -239,7 +239,9 @@ def cells_of(tables: Tables, mode: str) -> pd.DataFrame:
 
 def runs_caption(cells: pd.DataFrame) -> str:
     """Say how many runs stand behind a point."""
-    counts = cells.groupby(["optimizer", "budget", "batch_size", "lr"]).agg(num=("seed", "size"), keep=("keep", "first"))
+    counts = cells.groupby(["benchmark", "optimizer", "budget", "batch_size", "lr"]).agg(
+        num=("seed", "size"), keep=("keep", "first")
+    )
     kinds = counts.value_counts(sort=True).index.tolist()
     text = " or ".join(f"best {keep} of {num}" for num, keep in kinds)
     missing = int((cells["status"] == MISSING).sum())

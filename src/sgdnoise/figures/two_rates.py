@@ -14,6 +14,7 @@ from sgdnoise import figures
 from sgdnoise.study.schedule import HALVINGS
 
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])  # of the test and the train metric, as in `unlimited`
+STANDARD = "1 / 1,024 of the initial one, for the test metric"
 RATES = {"lr": "optimal initial learning rate", "final_lr": "optimal final learning rate"}
 
 
@@ -30,13 +31,15 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for panel, rate in zip(rates, RATES, strict=True):
             plot_rate(panel, some, rate, look, f"for {label}")
     test = points[points["metric"] == metrics[0]].sort_values("num_epochs")
-    rates[1].plot(test["num_epochs"], test["lr"] * 2.0**-HALVINGS, color="0.6", linestyle=":", label="2^-10 of the initial one")
+    rates[1].plot(test["num_epochs"], test["lr"] * 2.0**-HALVINGS, color="0.6", linestyle=":", label=STANDARD)
     figures.plain_log_axis(values[1])
     for axes, title in zip(rates, RATES.values(), strict=True):
-        axes.margins(y=0.15)
+        axes.margins(y=0.3)
         figures.lr_axis(axes, "y", protocol["lr_grid"])
         axes.set_title(title)
-        axes.legend(fontsize="small")
+    rates[0].legend(fontsize="small")
+    dotted = [line for line in rates[1].get_lines() if line.get_label() == STANDARD]  # the rest is in the panel before
+    rates[1].legend(handles=dotted, fontsize="small")
     for axes in grid.flat:
         figures.log2_axis(axes, "x")
         axes.set_xticks(sorted(set(points["num_epochs"])))
