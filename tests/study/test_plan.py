@@ -440,7 +440,11 @@ def test_a_cell_with_two_rates_is_another_than_that_without():
     assert plain.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1_seeds0-1.h5"
     assert free.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1to0.25_seeds0-1.h5"
     assert free.spec == plain.spec | {"final_lr": "0.25"}
-    assert shlex.split(free.arguments) == [*shlex.split(plain.arguments)[:-1], "--final-lr=0.25", shlex.split(plain.arguments)[-1]]
+    assert shlex.split(free.arguments) == [
+        *shlex.split(plain.arguments)[:-1],
+        "--final-lr=0.25",
+        shlex.split(plain.arguments)[-1],
+    ]
     assert "final" not in plain.arguments
     assert cell_of(parser().parse_args(["train", *shlex.split(free.arguments), "--out=x"])).path == free.path
 
@@ -464,11 +468,20 @@ def test_a_sweep_of_both_rates_is_part_of_the_study_and_leaves_its_cells_as_they
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 2]}}}}, r"epochs\.4: final-lr 1.0 is not a posi"),
-        ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.6, 0.9], "final": [0.5, 0.5]}}}}, r"epochs\.4: a window has no learning"),
+        (
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 2]}}}},
+            r"epochs\.4: final-lr 1.0 is not a posi",
+        ),
+        (
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.6, 0.9], "final": [0.5, 0.5]}}}},
+            r"epochs\.4: a window has no learning",
+        ),
         ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1]}}}}, "'final' is a required property"),
         ({"other": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 0.5]}}}}, r"two_rates\.other: no such benchmark"),
-        ({"wrn_digits": TWO | {"optimizer": "sdg", "epochs": {4: {"initial": [1, 1], "final": [1, 1]}}}}, "unknown optimizer 'sdg'"),
+        (
+            {"wrn_digits": TWO | {"optimizer": "sdg", "epochs": {4: {"initial": [1, 1], "final": [1, 1]}}}},
+            "unknown optimizer 'sdg'",
+        ),
     ],
 )
 def test_a_sweep_of_both_rates_that_is_none(entry, message):
@@ -479,18 +492,23 @@ def test_a_sweep_of_both_rates_that_is_none(entry, message):
 @pytest.mark.parametrize(
     ("figure", "message"),
     [
-        ({"curves": {"wrn_digits": {"optimizer": "sgd", "budget": "epochs4", "batch_size": 64, "lr": [8]}}}, "no cell of the grid"),
+        (
+            {"curves": {"wrn_digits": {"optimizer": "sgd", "budget": "epochs4", "batch_size": 64, "lr": [8]}}},
+            "no cell of the grid",
+        ),
         ({"variants": {"optimizer": "momentum", "benchmarks": ["wrn_digits", "b"]}}, r"figures\.variants\.b: no such benchmark"),
         ({"variants": {"benchmarks": ["wrn_digits", "b"]}}, "'optimizer' is a dependency of 'benchmarks'"),
-        ({"ablation": {"optimizer": "momentum", "batch_size": 128, "benchmarks": ["wrn_digits", "other"]}}, "no window of momentum at"),
+        (
+            {"ablation": {"optimizer": "momentum", "batch_size": 128, "benchmarks": ["wrn_digits", "other"]}},
+            "no window of momentum at",
+        ),
     ],
 )
 def test_a_figure_that_the_study_has_no_cells_for(figure, message):
     study = config()
     study["benchmarks"]["other"] = study["benchmarks"]["wrn_digits"] | {"file": "wrn_skipinit_digits"}
     with pytest.raises(ValueError, match=message):
-        valid = validate(study | {"figures": figure})
-        grid.curve_cells(valid, "wrn_digits", valid["figures"]["curves"]["wrn_digits"])
+        grid.curve_cells(validate(study | {"figures": figure}), "wrn_digits", figure["curves"]["wrn_digits"])
 
 
 def test_the_papers_optima_are_inside_its_windows():

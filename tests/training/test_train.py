@@ -47,8 +47,8 @@ def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
 @pytest.mark.parametrize(
     ("name", "batch_size", "message"),
     [
-        ("wrn_digits", 48, "batch size of each of 2 processes 24 is not a multiple of the ghost batch 8"),
-        ("wrn_digits", 32, "batch size of each of 2 processes 16 is not a multiple of the ghost batch 8"),
+        ("wrn_digits", 24, "batch size of each of 2 processes 12 is not a multiple of the ghost batch 8"),
+        ("wrn_digits", 8, "batch size of each of 2 processes 4 is not a multiple of the ghost batch 8"),
         ("wrn_skipinit_digits", 64, "a network with dropout cannot share its batches"),
     ],
 )
