@@ -49,6 +49,12 @@ def test_what_is_added_to_a_finished_study_trains_its_own_cells_alone(tmp_path):
     assert counts["train"] == counts["two_rates"] == 1
     assert "optimum" not in counts  # the tables of the study are not about it
     snakemake(folder)
+    write_config(folder, **more, allow_missing=True)
+    for final in (0.04, 0.08):
+        (folder / FREE.format(final)).rename(folder / f"{final}.h5")
+    assert "two_rates" not in jobs(folder)[0]  # a look at what is there leaves the figure out
+    for final in (0.04, 0.08):
+        (folder / f"{final}.h5").rename(folder / FREE.format(final))
     variant = PLAIN | {"file": "autoencoder_digits", "settings": {"l2_scope": "weights"}}
     compared = {"optimizer": "sgd", "benchmarks": ["autoencoder_digits", "autoencoder_other"]}
     figures = {"figures.variants": compared, "figures.ablation": compared | {"batch_size": 128}}

@@ -194,7 +194,18 @@ def chosen(paths):
     return there[SHARD - 1 :: SHARDS]
 
 
-FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) for format in FORMATS]
+def is_begun(path):
+    """Whether a figure can be drawn: with `allow_missing`, one of cells of its own waits until one of them is there."""
+    benchmark, name = os.path.split(path)
+    if not config["allow_missing"] or name not in ("two_rates", "curves"):
+        return True
+    own = [cell for cell in TWO_RATES.values() if cell.benchmark == benchmark]
+    if name == "curves":
+        own = grid.curve_cells(config, benchmark, config["figures"]["curves"][benchmark], REACHABLE.values())
+    return any(os.path.exists(workflow.modifier.modify_path(f"{RESULTS}/{cell.path}")) for cell in own)
+
+
+FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) if is_begun(path) for format in FORMATS]
 
 # What the HTML page can show.
 SHOWN = [path for path in FIGURES if path.endswith("png" if "png" in FORMATS else "svg")]

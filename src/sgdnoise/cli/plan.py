@@ -51,7 +51,9 @@ def plan(options: argparse.Namespace) -> None:
     found = costs(load_config(options.config), throughput)
     devices = sorted({row.device for row in (throughput or {}).values()})
     width = max(22, *(len(benchmark) + 2 for benchmark, _ in found))
-    print(f"{'benchmark':<{width}}{'mode':<16}{'cells':>7}{'runs':>8}{'updates':>16}{'epochs':>12}{'FLOP':>11}{'MB':>8}{'hours':>10}")
+    print(
+        f"{'benchmark':<{width}}{'mode':<16}{'cells':>7}{'runs':>8}{'updates':>16}{'epochs':>12}{'FLOP':>11}{'MB':>8}{'hours':>10}"
+    )
     for (benchmark, mode), cost in [*found.items(), (("total", ""), sum(found.values(), Cost()))]:
         print(
             f"{benchmark:<{width}}{mode:<16}{cost.cells:>7,}{cost.runs:>8,}{cost.updates:>16,}{cost.epochs:>12,.0f}"

@@ -27,7 +27,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
         figures.plot_points(lr, some, "batch_size", "lr", figures.lr_spread, look, name)
     all_points = points[points["benchmark"].isin(found) & (points["metric"] == metrics[0])]
     slope_guide(lr, all_points, all_points)
-    figures.lr_axis(lr, "y", {"anchor": float(all_points["lr"].min())})
+    figures.lr_axis(lr, "y", {"anchor": min([1.0, *all_points["lr"].dropna()])})
     labels = [figures.metric_label(metric, {}) for metric in metrics[:2]]
     titles = [labels[0], f"{labels[1]}\nat the learning rate on the right", f"effective learning rate optimal for\n{labels[0]}"]
     for axes, title in zip((test, train, lr), titles, strict=True):
