@@ -6,6 +6,7 @@ import pytest
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.two_rates import edge_warnings, two_rates_table
+from sgdnoise.cli.main import main
 from sgdnoise.figures.curves import best
 from sgdnoise.study.figures import figure_arguments
 from sgdnoise.study.grid import lr_window
@@ -159,6 +160,20 @@ def test_networks_are_compared_over_their_batch_sizes_and_at_one(compared):
     test, _, lr = (axes.containers[0].lines[0].get_xdata() for axes in figure.axes)
     np.testing.assert_allclose(np.array(lr, float), [0.5, 0.5, 0.125])
     np.testing.assert_allclose(np.array(test, float), [0.945, 0.945, 0.913])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["variants"], "the figure variants needs --style with what it compares"),
+        (["two_rates", "--benchmark=wrn_cifar10"], "the figure two_rates needs --two-rates, the table of `sgdnoise two-rates`"),
+        (["curves", "--benchmark=wrn_cifar10"], "the figure curves needs --curves, the table of `sgdnoise curves`"),
+        (["curves"], "the figure curves needs --benchmark"),
+    ],
+)
+def test_a_figure_that_lacks_something_says_what(words, message, tmp_path, capsys):
+    assert main(["figure", *words, f"--out={tmp_path / 'a.png'}"]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_what_a_figure_of_networks_says_of_their_settings():

@@ -102,6 +102,8 @@ def figure(options: argparse.Namespace) -> None:
     style = json.loads(options.style)
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
+    if options.name in COMPARING and options.name not in style:
+        raise ValueError(f"the figure {options.name} needs --style with what it compares, as `snakemake -np` prints it")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     if options.name == "noise_scale":
         tables = figures.read_noise(options.noise, options.optimum, options.regimes, options.benchmark)
