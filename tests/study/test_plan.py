@@ -459,6 +459,9 @@ def test_a_sweep_of_both_rates_is_part_of_the_study_and_leaves_its_cells_as_they
     assert [(cell.lr, cell.final_lr) for cell in grid.two_rate_cells(study)] == [
         (lr, final) for lr in ("0.5", "1") for final in ("0.125", "0.25", "0.5")
     ]
+    two["wrn_digits"]["epochs"] = {4: {"initial": [0.5, 1], "final": [0.5, 1]}}
+    up_to = [(cell.lr, cell.final_lr) for cell in grid.two_rate_cells(validate(config() | {"two_rates": two}))]
+    assert up_to == [("0.5", "0.5"), ("1", "0.5"), ("1", "1")]
     assert len(grid.trained(study)) == len(grid.cells(before)) + 6
     assert "two_rates" not in grid_part(before)  # so that a study from before is as it was
     assert json.loads(grid_part(study))["two_rates"] == study["two_rates"]
@@ -469,12 +472,12 @@ def test_a_sweep_of_both_rates_is_part_of_the_study_and_leaves_its_cells_as_they
     ("entry", "message"),
     [
         (
-            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 2]}}}},
-            r"epochs\.4: final-lr 1.0 is not a posi",
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [2, 4]}}}},
+            r"epochs\.4: no final rate of the grid 1",
         ),
         (
             {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.6, 0.9], "final": [0.5, 0.5]}}}},
-            r"epochs\.4: a window has no learning",
+            r"epochs\.4: no final rate",
         ),
         ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1]}}}}, "'final' is a required property"),
         ({"other": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 0.5]}}}}, r"two_rates\.other: no such benchmark"),

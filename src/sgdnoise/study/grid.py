@@ -219,7 +219,7 @@ def noise_cells(config: Config) -> dict[str, Cell]:
 
 
 def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
-    """Expand what the config asks for under `two_rates`, of all benchmarks or one: every initial with every final learning rate."""
+    """Expand what the config asks for under `two_rates`, of all benchmarks or one: every initial learning rate with every final one up to it."""
     found = []
     for name, entry in config["two_rates"].items():
         if benchmark not in (None, name):
@@ -232,11 +232,12 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
             key = f"{where}.epochs.{epochs}"
             initial, final = (lr_window(*windows[end], **lr_grid) for end in ("initial", "final"))
             try:
-                if not initial or not final:
-                    raise ValueError("a window has no learning rate of the grid {anchor} * {ratio}^k".format(**lr_grid))
+                pairs = [(float(lr), float(last)) for lr in initial for last in final if float(last) <= float(lr)]
+                if not pairs:
+                    raise ValueError("no final rate of the grid {anchor} * {ratio}^k is up to an initial one".format(**lr_grid))
                 fixed = {"budget": f"epochs{epochs}", "batch_size": entry["batch_size"], "seeds": seeds, "settings": settings}
                 fixed |= {"optimizer": entry["optimizer"], "evaluations": config["evaluations"], "file": file}
-                some = [cell(name, lr=float(lr), final_lr=float(last), **fixed) for lr in initial for last in final]
+                some = [cell(name, lr=lr, final_lr=last, **fixed) for lr, last in pairs]
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
             found += [replace(one, modes=("two_rates",), keep=keep) for one in some]
