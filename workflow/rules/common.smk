@@ -1,6 +1,5 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
-import json
 import os
 import signal
 import threading
@@ -12,7 +11,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.study import grid, windows
 from sgdnoise.study.config import grid_part, load_config, validate
-from sgdnoise.study.figures import caption, figure_arguments, figure_paths
+from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
@@ -170,7 +169,7 @@ def arguments_of_figure(wildcards):
 
 
 def curves_wanted(wildcards):
-    return json.dumps(config["figures"]["curves"][wildcards.benchmark])
+    return curves_arguments(config, wildcards.benchmark)
 
 
 def compare_arguments(wildcards):

@@ -30,5 +30,4 @@ rule curves:
     params:
         wanted=curves_wanted,
     shell:
-        "python -m sgdnoise curves --config={input.grid:q} --benchmark={wildcards.benchmark} --wanted={params.wanted:q}"
-        " --out={output:q} 2>&1 | tee {log:q}"
+        "python -m sgdnoise curves --config={input.grid:q} {params.wanted:q} --out={output:q} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ import json
 import sys
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
@@ -63,7 +63,10 @@ def collect(options: argparse.Namespace) -> None:
     "gather the learning curves of some cells into a table, a row per seed and evaluation",
     STUDY,
     option("--benchmark", required=True, help="of which benchmark"),
-    option("--wanted", required=True, type=json.loads, help="JSON: {optimizer, budget, batch_size, lr: [learning rates]}"),
+    option("--optimizer", required=True, help="of these cells"),
+    option("--budget", required=True, help="epochsN or stepsN"),
+    option("--batch-size", required=True, type=COUNT, help="examples per update"),
+    option("--lr", required=True, type=float, nargs="+", help="effective learning rates"),
     ROOTS,
     CSV,
 )
@@ -72,7 +75,8 @@ def curves(options: argparse.Namespace) -> None:
     from sgdnoise.results.collect import collect_curves
 
     config = load_config(options.config)
-    table = collect_curves(config, grid.curve_cells(config, options.benchmark, options.wanted), options.roots)
+    wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
+    table = collect_curves(config, grid.curve_cells(config, options.benchmark, wanted), options.roots)
     write_csv(table, options.out)
     print(f"{options.out}: {table.groupby(['lr', 'seed']).ngroups} runs")
 

@@ -27,7 +27,7 @@ from sgdnoise.machine.files import publish
 from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
 from sgdnoise.study.config import Config, grid_part, load_config
-from sgdnoise.study.figures import figure_arguments, figure_paths
+from sgdnoise.study.figures import curves_arguments, figure_arguments, figure_paths
 from sgdnoise.study.grid import two_rate_cells
 
 Verb = Callable[[list[str]], object]  # runs one command line of sgdnoise
@@ -126,14 +126,8 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
     }
     for name in config["two_rates"]:
         found[f"two_rates/{name}.csv"] = ["two-rates", grid, f"--benchmark={name}", f"--roots={folder}"]
-    for name, wanted in config["figures"]["curves"].items():
-        found[f"curves/{name}.csv"] = [
-            "curves",
-            grid,
-            f"--benchmark={name}",
-            f"--wanted={json.dumps(wanted)}",
-            f"--roots={folder}",
-        ]
+    for name in config["figures"]["curves"]:
+        found[f"curves/{name}.csv"] = ["curves", grid, *curves_arguments(config, name), f"--roots={folder}"]
     for path in figure_paths(config):
         benchmark, _, name = path.rpartition("/")
         own = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")

@@ -47,6 +47,13 @@ def figure_arguments(config: Config, path: str) -> list[str]:
     return [name, *of, f"--style={json.dumps(style)}"]
 
 
+def curves_arguments(config: Config, benchmark: str) -> list[str]:
+    """Return the arguments of `sgdnoise curves` that name the cells whose learning curves a study asks for."""
+    wanted = config["figures"]["curves"][benchmark]
+    words = [f"--{name.replace('_', '-')}={wanted[name]}" for name in ("optimizer", "budget", "batch_size")]
+    return [f"--benchmark={benchmark}", *words, "--lr", *map(str, wanted["lr"])]
+
+
 def chosen_settings(config: Config, benchmark: str) -> str:
     """Write the settings of a benchmark that a study chooses, and what it is a variant of."""
     entry = config["benchmarks"][benchmark]
