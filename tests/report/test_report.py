@@ -13,6 +13,7 @@ import yaml
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.cli.main import main
 from sgdnoise.report import tables
@@ -20,6 +21,7 @@ from sgdnoise.report.advice import advice
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
+from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 from sgdnoise.study.figures import WHOLE_STUDY, caption
@@ -105,6 +107,14 @@ def test_every_figure_is_embedded_with_its_caption(page, study):
     for path in study[2]:
         assert unescape(page).count(" ".join(caption(path.stem).split())) == 1
     assert page.count('alt="Constant epoch budget of wrn_digits"') == 1
+
+
+def test_a_study_without_a_constant_epoch_budget_has_a_page(study, tmp_path):
+    config, own, _ = study
+    unlimited = own["cells"].assign(modes="unlimited")
+    regimes_table(unlimited, config).to_csv(tmp_path / "regimes.csv", index=False)
+    page = render(config, own | {"regimes": read_table(tmp_path / "regimes.csv")}, [])
+    assert "Unlimited" in page
 
 
 @pytest.mark.parametrize("markdown", [False, True])
