@@ -155,6 +155,10 @@ def test_networks_are_compared_over_their_batch_sizes_and_at_one(compared):
     assert [lines_of(lr)[name].max() for name in NETWORKS] == [16, 2, 0.125]
     assert f"wrn_plain_cifar10 has {plain}." in words(figure)
     assert "over the best 12 of 15 runs" in words(figure)
+    figure = figures.draw("ablation", compared, None, {}, {"ablation": chosen | {"batch_size": 4096}})
+    filled, hollow = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert len(hollow.get_xdata()) == len(filled.get_xdata()) == 3  # at the edge of the grid, as these results are made up
+    assert (hollow.get_markerfacecolor(), hollow.get_zorder() > filled.get_zorder()) == ("white", True)
     figure = figures.draw("ablation", compared, None, {}, {"ablation": chosen | {"batch_size": 64}})
     assert [text.get_text().split("\n")[0] for text in figure.axes[0].get_yticklabels()] == list(NETWORKS)
     test, _, lr = (axes.containers[0].lines[0].get_xdata() for axes in figure.axes)

@@ -29,6 +29,8 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
             [place for place, one in zip(places, hollow, strict=True) if one],
             "o",
             mfc="white",
+            markersize=5,
+            zorder=5,
             color=LOOK["color"],
         )
         axes.set(yticks=places, yticklabels=[], ylim=(len(rows) - 0.5, -0.5))
