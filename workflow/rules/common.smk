@@ -193,6 +193,10 @@ def chosen(paths):
     return there[SHARD - 1 :: SHARDS]
 
 
+def two_rate_cells(wildcards):
+    return chosen([path for path, cell in TWO_RATES.items() if cell.benchmark == wildcards.benchmark])
+
+
 def is_begun(path):
     """Whether a figure can be drawn: with `allow_missing`, one of cells of its own waits until one of them is there."""
     benchmark, name = os.path.split(path)

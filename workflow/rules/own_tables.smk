@@ -1,8 +1,4 @@
 # Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves).
-def two_rate_cells(wildcards):
-    return chosen([path for path, cell in TWO_RATES.items() if cell.benchmark == wildcards.benchmark])
-
-
 rule two_rates:
     input:
         two_rate_cells,
