@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu bench-sweeps scale calibration power clean
+.PHONY: figures report cluster test test-slow test-anchor test-readme test-workflow test-faults test-slurm test-data reference reference-check check bench bench-cpu bench-gpu gpu bench-sweeps scale calibration power clean
 
 figures: $(VENV)/.ready
 	snakemake --cores all figures/all
@@ -104,6 +104,12 @@ $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
 bench-gpu: $(VENV)/.ready
 	SGDNOISE_DEVICE=cuda pytest tests/training/test_graph.py
 	python performance/gpu
+
+# All that waits for a GPU, most valuable first, in calls of ten minutes each of which goes on where the last ended; it needs no
+# network, nor this virtual environment where a Python has the packages. `python performance/measure_gpu.py --list` says what is left.
+gpu:
+	PYTHONPATH=src $(PYTHON) performance/measure_gpu.py --minutes $(MINUTES)
+MINUTES ?= 10
 
 # How planning and the tables scale up to 40,000 cells (about five minutes).
 scale: $(VENV)/.ready

@@ -27,7 +27,7 @@ wildcard_constraints:
     optimizer=r"[a-z_]+",
     budget=r"(epochs|steps)\d+",
     batch_size=r"\d+",
-    lr=r"[0-9.e+-]+",
+    lr=r"[0-9.e+-]+(to[0-9.e+-]+)?",
     low=r"[0-9.e+-]+",
     high=r"[0-9.e+-]+",
     stage="bracket|full",
@@ -43,6 +43,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/extend.smk" if config["extend_grid"] or config["decide"] else "workflow/rules/freeze.smk"
 include: "workflow/rules/noise.smk"
 include: "workflow/rules/analyse.smk"
+include: "workflow/rules/own_tables.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
 
@@ -53,5 +54,6 @@ rule:
     default_target: True
     input:
         CELLS,  # so that a deleted cell is noticed although the tables and figures are there
+        chosen(TWO_RATES),
         [FIGURES, rules.regimes.output] if SHARDS == 1 else [],
     localrule: True

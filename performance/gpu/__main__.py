@@ -14,7 +14,7 @@ three are the engine in another way: P6, ghost batches one after another; P7, wi
 From the rows of the Wide-ResNet follows what its sweeps in workflow/config/paper.yaml would cost, images by the rate at their
 batch size (interpolated between those of the rows, on logarithmic scales; beyond them, the nearest).
 
-With --dry-run every row runs, tiny, on a CPU: that shows that the script works, and measures nothing.
+With --rows only some rows are measured, and --out keeps what it has of the others. With --dry-run every row runs, tiny, on a CPU: that shows that the script works, and measures nothing.
 """
 
 import argparse
@@ -65,7 +65,10 @@ def main(options: argparse.Namespace) -> int:
     rows = [shrunk(row) for row in ROWS] if options.dry_run else ROWS
     peaks = {precision: peak(precision, 256 if options.dry_run else 8192) for precision in {row.precision for row in rows}}
     memory = bandwidth(10**4 if options.dry_run else 2**28)
-    samples: list[dict[str, Any]] = []
+    earlier = json.loads(options.out.read_text()) if options.rows and options.out.exists() else {}
+    kept = earlier["samples"] if earlier.get("dry_run") == options.dry_run else []
+    chosen = options.rows or range(len(rows))
+    samples: list[dict[str, Any]] = [one for one in kept if one["number"] not in chosen]
     if options.dry_run:
         print("A dry run: these numbers mean nothing.\n")
     print(
@@ -74,25 +77,26 @@ def main(options: argparse.Namespace) -> int:
         "must | stretch | of roofline |",
     )
     print("|---" * (8 + len(PEERS)) + "|")
-    for row, aims in zip(rows, AIMS, strict=True):
+    for number in chosen:
+        row, aims = rows[number], AIMS[number]
         rates, missing, starts = measure(row)
         limit = roofline(row, peaks[row.precision], memory)
-        samples.append(
-            {"row": asdict(row), "examples_per_second": rates, "missing": missing, "starts": starts, "roofline": limit}
-        )
+        sample = {"number": number, "row": asdict(row), "examples_per_second": rates, "missing": missing, "starts": starts}
+        samples.append(sample | {"roofline": limit})
         if "ours" in rates:
             print(line(row, rates, limit, aims), flush=True)
         for name, reason in missing.items():
             print(f"{row.title} at batch size {row.batch_size}: no {name} ({reason})", file=sys.stderr)
         if HERE.device.type == "cuda":
             torch.cuda.empty_cache()
+    samples.sort(key=lambda one: one["number"])
     print(f"\n{summary(samples)}")
     made_by = provenance.collect(HERE.device, {}) | {"precision": "see the rows", "cuda": torch.version.cuda}
     content = {"made_by": made_by, "dry_run": options.dry_run, "flops": peaks, "bytes_per_second": memory, "samples": samples}
     print(f"\n{HERE.windows} windows each; {made_by['device']}, torch {made_by['torch']}, CUDA {made_by['cuda']}")
-    options.out.parent.mkdir(exist_ok=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1))
-    return int(any("ours" in one["missing"] for one in samples))
+    return int(any("ours" in one["missing"] for one in samples if one["number"] in chosen))
 
 
 if __name__ == "__main__":
@@ -100,6 +104,9 @@ if __name__ == "__main__":
     parser.add_argument("--dry-run", action="store_true", help="tiny, on a CPU, to see that it runs")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parents[2] / "results/bench_gpu.json", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="+", choices=range(len(ROWS)), metavar="ROW", help=f"only these, 0 to {len(ROWS) - 1}"
     )
     chosen = parser.parse_args()
     try:

@@ -200,6 +200,6 @@ def test_a_data_file_knows_its_recipes(tmp_path):
 
 def test_a_file_from_before_is_of_the_first_version(tmp_path):
     np.savez(tmp_path / "data.npz", a=np.zeros(3))
-    assert datasets.recipes(tmp_path / "data.npz") == [benchmarks.recipe("wrn_digits")] == ["1"]
+    assert datasets.recipes(tmp_path / "data.npz") == [benchmarks.recipe("autoencoder_digits")] == ["1"]
     assert datasets.recipes(tmp_path / "none.npz") == []
     assert not datasets.is_made(tmp_path / "none.npz", "1")

@@ -64,7 +64,7 @@ def test_a_text_may_be_cut(load):
 
 def test_what_is_offered_since_results_were_shipped_is_no_part_of_their_identity():
     """At its default; the settings of a cell that was trained before are these."""
-    cell = grid.cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 1024, "ghost_batch": 32}', 1, None)
+    cell = grid.cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 1024, "ghost_batch": 8}', 1, None)
     before = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0, "norm_decay": 0.9, "norm_eps": 1e-5}
     assert cell.spec["settings"] == before
     few = grid.cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 64, "augment": false}', 1, None)

@@ -129,7 +129,7 @@ def test_a_diverged_cell_exits_with_0(sgdnoise, tmp_path, data_folder):
 
 
 def test_processes_that_share_batches_compute_the_same(sgdnoise, tmp_path, data_folder):
-    """Two processes with a ghost batch each; equal but for the order of the sums."""
+    """Two processes with four ghost batches each; equal but for the order of the sums."""
     words = ["train", "--benchmark=wrn_digits", "--optimizer=momentum", "--budget=steps6", "--batch-size=64", "--lr=0.5"]
     words += ["--device=cpu", f"--data={data_folder}", "--evaluations=2"]
     for processes in (1, 2):

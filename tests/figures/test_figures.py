@@ -108,7 +108,7 @@ def test_points_that_lack_runs_are_hollow_and_the_caption_counts_them(tables):
 
 
 def test_unknown_figure_and_missing_tables_are_named(tables, tmp_path):
-    with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, constant_epoch"):
+    with pytest.raises(ValueError, match="unknown figure 'pie'; known: ablation, claims, constant_epoch"):
         figures.draw("pie", tables, "wrn_digits", {}, {})
     with pytest.raises(ValueError, match="cells.csv is missing; make it with: snakemake"):
         figures.read_tables(tmp_path / "cells.csv", tmp_path / "optimum.csv", "wrn_digits")

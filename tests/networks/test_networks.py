@@ -21,7 +21,7 @@ def test_parameter_counts(name, count):
 
 def test_skip_init_starts_as_its_skip_path():
     torch.manual_seed(0)
-    block, images = Block(16, 16, 1, lambda _: nn.ReLU(), skip_init=True, project=False), torch.randn(2, 16, 8, 8)
+    block, images = Block(16, 16, 1, lambda _: nn.ReLU(), project=False, scalar=True, biases=True), torch.randn(2, 16, 8, 8)
     assert torch.equal(block(images), images)
     model = benchmarks.load("wrn_skipinit_digits").build()
     scales = [parameter for name, parameter in model.named_parameters() if name.endswith("scale")]

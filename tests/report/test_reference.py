@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -102,6 +103,57 @@ def test_a_reference_folder_has_the_runs_that_the_windows_led_to_and_all_that_fo
     provenance = json.loads((kept / "provenance.json").read_text())
     assert (provenance["device"], provenance["num_cells"], provenance["num_runs"]) == ("made up", 16, 23)
     assert provenance["train_hours"] == round(16 * 1.5 / 3600, 3)
+
+
+FREE = """
+results: results/free
+evaluations: 2
+benchmarks:
+  autoencoder_digits:
+    seeds: {num: 3, keep: 2}
+    constant_epoch: {epochs: 1, sgd: {64: [0.64, 2.56]}}
+  autoencoder_other:
+    file: autoencoder_digits
+    settings: {l2_scope: weights}
+    seeds: {num: 3, keep: 2}
+    constant_epoch: {epochs: 1, sgd: {64: [0.64, 2.56]}}
+two_rates:
+  autoencoder_digits:
+    optimizer: momentum
+    batch_size: 64
+    seeds: {num: 3, keep: 2}
+    epochs: {1: {initial: [0.64, 2.56], final: [0.08, 0.32]}, 2: {initial: [0.64, 2.56], final: [0.08, 0.32]}}
+figures:
+  dpi: 60
+  curves: {autoencoder_digits: {optimizer: sgd, budget: epochs1, batch_size: 64, lr: [0.64, 1.28]}}
+  variants: {optimizer: sgd, benchmarks: [autoencoder_digits, autoencoder_other]}
+  ablation: {optimizer: sgd, batch_size: 64, benchmarks: [autoencoder_digits, autoencoder_other]}
+"""
+
+
+def test_a_study_with_both_rates_learning_curves_and_networks_compared_is_kept_whole(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.yaml").write_text(FREE)
+    config = validate(yaml.safe_load(FREE))
+    for cell in grid.trained(config):
+        run = made_up_run(cell)
+        made_by = run.provenance | MADE_BY | {"steps_done": [cell.num_steps] * len(run.seed)}
+        write_run(tmp_path / config["results"] / cell.path, replace(run, provenance=made_by))
+    monkeypatch.chdir(tmp_path)
+    reference.keep(Path("config.yaml"), Path("kept"), run_verb)
+    names = reference.check(Path("kept"), run_verb)
+    assert {"two_rates/autoencoder_digits.csv", "curves/autoencoder_digits.csv"} <= set(names)
+    own = {f"figures/autoencoder_digits/{name}.png" for name in ("two_rates", "curves")}
+    assert own | {"figures/variants.png", "figures/ablation.png"} <= set(names)
+    page = (tmp_path / "kept/README.md").read_text()
+    assert all(Path(name).name in page for name in own)
+    assert "figures/variants.png" in page
+    table = pd.read_csv("kept/two_rates/autoencoder_digits.csv")
+    assert set(table["lr"]) == {1.28}  # as the results are made up
+    assert set(table["num_lrs"]) == {9}
+    curves = pd.read_csv("kept/curves/autoencoder_digits.csv")
+    assert curves.groupby(["lr", "seed"])["num_epochs"].apply(list).tolist() == [[0.0, 1.0]] * 6
+    (tmp_path / next(str(path) for path in Path("kept").rglob("*lr1.28to0.16*.h5"))).unlink()
+    fails(Path("kept"), capsys, "cells/autoencoder_digits/momentum/epochs1/batch64_lr1.28to0.16_seeds0-2.h5", "")
 
 
 def fails(folder, capsys, name, words):

@@ -13,6 +13,7 @@ import yaml
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.cli.main import main
 from sgdnoise.report import tables
@@ -20,6 +21,7 @@ from sgdnoise.report.advice import advice
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
+from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 from sgdnoise.study.figures import WHOLE_STUDY, caption
@@ -107,13 +109,21 @@ def test_every_figure_is_embedded_with_its_caption(page, study):
     assert page.count('alt="Constant epoch budget of wrn_digits"') == 1
 
 
+def test_a_study_without_a_constant_epoch_budget_has_a_page(study, tmp_path):
+    config, own, _ = study
+    unlimited = own["cells"].assign(modes="unlimited")
+    regimes_table(unlimited, config).to_csv(tmp_path / "regimes.csv", index=False)
+    page = render(config, own | {"regimes": read_table(tmp_path / "regimes.csv")}, [])
+    assert "Unlimited" in page
+
+
 @pytest.mark.parametrize("markdown", [False, True])
 @pytest.mark.parametrize("missing", [*WHOLE_STUDY, "constant_epoch", "unlimited", "lr_sweep", "all"])
 def test_any_figure_may_be_missing(study, missing, markdown):
     config, own, pictures = study
     left = [path for path in pictures if missing not in (path.stem, "all")]
     page = render(config, own, left, pictures[0].parent if markdown else None)
-    shown = left if not markdown else [path for path in left if path.stem not in WHOLE_STUDY]
+    shown = left if not markdown else [path for path in left if path.stem not in ("schedule", "claims")]
     assert len(re.findall(r"!\[" if markdown else "<img ", page)) == len(shown)
     assert "Undefined" not in page
 
@@ -123,7 +133,7 @@ def test_any_figure_may_be_missing(study, missing, markdown):
     [
         (
             "pie.png",
-            "pie.png is no figure of this study: schedule, claims, or NAME in a folder of its benchmark, one of wrn_digits",
+            "pie.png is no figure of this study: schedule, claims, variants, ablation, or NAME in a folder of its benchmark, one of wrn_digits",
         ),
         ("wrn_digits/pie.png", "is no figure of this study"),
         ("no_such/unlimited.png", "is no figure of this study"),

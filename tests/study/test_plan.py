@@ -349,7 +349,7 @@ def test_a_table_of_throughputs_that_is_none(tmp_path):
             cost.read_throughput(tmp_path / name)
 
 
-@pytest.mark.parametrize(("name", "hours"), [("one_gpu", (8, 12)), ("paper", (1000, 10_000))])
+@pytest.mark.parametrize(("name", "hours"), [("one_gpu", (8, 12)), ("paper", (12_000, 13_000))])
 def test_the_gpu_studies_cost_what_they_say(name, hours):
     """In estimated hours of one H200."""
     folder = ROOT / "workflow/config"
@@ -366,6 +366,10 @@ def test_the_paper_is_whole():
     three = ("sgd", "momentum", "momentum_warmup")
     expected = {("wrn_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["wrn"]}
     expected |= {("wrn_skipinit_cifar10", optimizer, "epochs200", size) for optimizer in three for size in powers["skip"]}
+    networks = ("wrn_skipinit_cifar10", "wrn_plain_cifar10")
+    expected |= {(name, "momentum", "epochs200", 2**k) for name in networks for k in range(13)}
+    ablation = [f"wrn_{name}_cifar10" for name in ("plain_dropout", "scalar", "scalar_dropout", "scalar_biases")]
+    expected |= {(name, "momentum", "epochs200", 64) for name in ablation}
     expected |= {("wrn_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 1024), (800, 4096), (3200, 16384))}
     expected |= {("wrn_skipinit_cifar10", "momentum", f"epochs{n}", size) for n, size in ((200, 64), (800, 256), (3200, 1024))}
     expected |= {
@@ -384,10 +388,130 @@ def test_the_paper_is_whole():
     assert blocks == {
         ("wrn_cifar10", 15, 12),
         ("wrn_skipinit_cifar10", 15, 12),
+        *((name, 15, 12) for name in ("wrn_plain_cifar10", *ablation)),
         ("autoencoder_mnist", 7, 5),
         ("lstm_ptb", 7, 5),
         ("resnet50_imagenet", 1, 1),
     }
+
+
+def test_the_papers_ablation_is_of_six_networks():
+    """SkipInit and five variants, which differ in nothing else."""
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))
+    found = set()
+    for name in study["figures"]["ablation"]["benchmarks"]:
+        (settings,) = {cell.settings for cell in grid.cells(study) if cell.benchmark == name}
+        chosen = json.loads(settings)
+        found.add(tuple(chosen.pop(part, default) for part, default in (("scalar", True), ("biases", True), ("dropout", 0.6))))
+        assert chosen == json.loads(grid.cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", "{}", 1, None).settings)
+    assert found == {(scalar, biases, drop) for scalar, biases in ((1, 1), (1, 0), (0, 0)) for drop in (0.6, 0)}
+
+
+def test_the_papers_sweeps_of_learning_rates_have_the_range_of_its_figure():
+    """ICLR v5 fig. 4: all of 2^-3 to 2^6, three optimizers, batch sizes 64 and 1,024."""
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))
+    wrn = [cell for cell in grid.cells(study) if cell.benchmark == "wrn_cifar10" and cell.budget == "epochs200"]
+    for optimizer in ("sgd", "momentum", "momentum_warmup"):
+        for size in (64, 1024):
+            rates = {float(cell.lr) for cell in wrn if (cell.optimizer, cell.batch_size) == (optimizer, size)}
+            assert {2.0**k for k in range(-3, 7)} <= rates
+    assert set(study["figures"]["lr_sweep"]["wrn_cifar10"]) >= {64, 1024}
+
+
+def test_the_papers_sweep_of_both_rates():
+    study = load_config(str(ROOT / "workflow/config/paper.yaml"))
+    cells = grid.two_rate_cells(study)
+    assert {(cell.benchmark, cell.optimizer, cell.batch_size, cell.keep, cell.seeds) for cell in cells} == {
+        ("wrn_cifar10", "momentum", 64, 5, "0-6")
+    }
+    for epochs in (50 * 2**k for k in range(8)):
+        some = [cell for cell in cells if cell.budget == f"epochs{epochs}"]
+        pairs = {(float(cell.lr), float(cell.final_lr)) for cell in some}
+        initial, final = ({pair[end] for pair in pairs} for end in (0, 1))
+        assert len(some) == len(pairs) == len(initial) * len(final) >= 30
+        assert {0.25, 0.5} <= initial
+        assert min(final) < 0.25 / 1024 < 0.5 / 1024 < max(final)
+
+
+def test_a_cell_with_two_rates_is_another_than_that_without():
+    plain, free = (
+        grid.cell("wrn_digits", "sgd", "epochs1", 64, 1, "0-1", "{}", 1, None, final_lr=final) for final in (None, 0.25)
+    )
+    assert plain.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1_seeds0-1.h5"
+    assert free.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1to0.25_seeds0-1.h5"
+    assert free.spec == plain.spec | {"final_lr": "0.25"}
+    assert shlex.split(free.arguments) == [
+        *shlex.split(plain.arguments)[:-1],
+        "--final-lr=0.25",
+        shlex.split(plain.arguments)[-1],
+    ]
+    assert "final" not in plain.arguments
+    assert cell_of(parser().parse_args(["train", *shlex.split(free.arguments), "--out=x"])).path == free.path
+
+
+TWO = {"optimizer": "momentum", "batch_size": 64, "seeds": {"num": 3, "keep": 2}}
+
+
+def test_a_sweep_of_both_rates_is_part_of_the_study_and_leaves_its_cells_as_they_are():
+    two = {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.125, 0.5]}}}}
+    before, study = validate(config()), validate(config() | {"two_rates": two})
+    assert grid.cells(study) == grid.cells(before)
+    assert [(cell.lr, cell.final_lr) for cell in grid.two_rate_cells(study)] == [
+        (lr, final) for lr in ("0.5", "1") for final in ("0.125", "0.25", "0.5")
+    ]
+    two["wrn_digits"]["epochs"] = {4: {"initial": [0.5, 1], "final": [0.5, 1]}}
+    up_to = [(cell.lr, cell.final_lr) for cell in grid.two_rate_cells(validate(config() | {"two_rates": two}))]
+    assert up_to == [("0.5", "0.5"), ("1", "0.5"), ("1", "1")]
+    assert len(grid.trained(study)) == len(grid.cells(before)) + 6
+    assert "two_rates" not in grid_part(before)  # so that a study from before is as it was
+    assert json.loads(grid_part(study))["two_rates"] == study["two_rates"]
+    assert cost.costs(study, None)["wrn_digits", "two_rates"].runs == 18
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [2, 4]}}}},
+            r"epochs\.4: no final rate of the grid 1",
+        ),
+        (
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [0.6, 0.9], "final": [0.5, 0.5]}}}},
+            r"epochs\.4: no final rate",
+        ),
+        ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1]}}}}, "'final' is a required property"),
+        ({"other": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 0.5]}}}}, r"two_rates\.other: no such benchmark"),
+        (
+            {"wrn_digits": TWO | {"optimizer": "sdg", "epochs": {4: {"initial": [1, 1], "final": [1, 1]}}}},
+            "unknown optimizer 'sdg'",
+        ),
+    ],
+)
+def test_a_sweep_of_both_rates_that_is_none(entry, message):
+    with pytest.raises(ValueError, match=message):
+        grid.two_rate_cells(validate(config() | {"two_rates": entry}))
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        (
+            {"curves": {"wrn_digits": {"optimizer": "sgd", "budget": "epochs4", "batch_size": 64, "lr": [8]}}},
+            "no cell of the grid",
+        ),
+        ({"variants": {"optimizer": "momentum", "benchmarks": ["wrn_digits", "b"]}}, r"figures\.variants\.b: no such benchmark"),
+        ({"variants": {"benchmarks": ["wrn_digits", "b"]}}, "'optimizer' is a dependency of 'benchmarks'"),
+        (
+            {"ablation": {"optimizer": "momentum", "batch_size": 128, "benchmarks": ["wrn_digits", "other"]}},
+            "no window of momentum at",
+        ),
+    ],
+)
+def test_a_figure_that_the_study_has_no_cells_for(figure, message):
+    study = config()
+    study["benchmarks"]["other"] = study["benchmarks"]["wrn_digits"] | {"file": "wrn_skipinit_digits"}
+    with pytest.raises(ValueError, match=message):
+        grid.curve_cells(validate(study | {"figures": figure}), "wrn_digits", figure["curves"]["wrn_digits"])
 
 
 def test_the_papers_optima_are_inside_its_windows():

@@ -36,19 +36,19 @@ def first_batches(benchmark, data, batch_size, number=1):
     return list(islice(benchmark.batches(data, batch_size, order, 0, slice(0, batch_size)), number))
 
 
-@pytest.mark.parametrize(("batch_size", "micro_batch"), [(48, 0), (64, 48), (64, 16)])
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(12, 0), (64, 12), (64, 4)])
 def test_batches_that_cut_a_ghost_are_refused(load, batch_size, micro_batch):
     benchmark, data = load("wrn_digits")
     settings = f'{{"micro_batch": {micro_batch}}}'
-    with pytest.raises(ValueError, match="not a multiple of the ghost batch 32"):
+    with pytest.raises(ValueError, match="not a multiple of the ghost batch 8"):
         loop.train(benchmark, data, plan_of("wrn_digits", batch_size=batch_size, settings=settings), 0, CPU)
 
 
 @pytest.mark.parametrize(
     ("name", "batch_size", "message"),
     [
-        ("wrn_digits", 48, "batch size of each of 2 processes 24 is not a multiple of the ghost batch 32"),
-        ("wrn_digits", 32, "batch size of each of 2 processes 16 is not a multiple of the ghost batch 32"),
+        ("wrn_digits", 24, "batch size of each of 2 processes 12 is not a multiple of the ghost batch 8"),
+        ("wrn_digits", 8, "batch size of each of 2 processes 4 is not a multiple of the ghost batch 8"),
         ("wrn_skipinit_digits", 64, "a network with dropout cannot share its batches"),
     ],
 )

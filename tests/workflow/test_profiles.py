@@ -68,7 +68,7 @@ def asked(profile, cell, attempt=1):
 def test_what_a_cell_asks_of_a_cluster():
     """For every cell of the paper: more memory at the next attempt, a day at most; shards ask for the same but for the GPU."""
     slurm, shards = read("slurm"), read("slurm-shards")
-    cells = grid.cells(load_config(str(ROOT / "workflow/config/paper.yaml")))
+    cells = grid.trained(load_config(str(ROOT / "workflow/config/paper.yaml")))
     for cell in cells:
         first, second = asked(slurm, cell), asked(slurm, cell, attempt=2)
         assert 2000 <= first["mem_mb"] < second["mem_mb"]
@@ -77,6 +77,7 @@ def test_what_a_cell_asks_of_a_cluster():
     kinds = {(cell.benchmark, cell.batch_size > 256): asked(shards, cell)["gres"] for cell in cells}
     assert kinds["lstm_ptb", False] == kinds["autoencoder_mnist", False] == "shard:1"
     assert kinds["wrn_cifar10", False] == kinds["autoencoder_mnist", True] == "gpu:1"
+    assert kinds["wrn_plain_cifar10", False] == kinds["wrn_scalar_cifar10", False] == "gpu:1"  # variants too
     named = {word for word in str(slurm["set-resources"]["train"]).replace("=", " ").replace("(", " ").split() if "_" in word}
     assert {name for name in benchmarks.names() if "sibling_of" not in benchmarks.protocol(name)} <= named
 

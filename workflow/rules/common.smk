@@ -13,7 +13,7 @@ from sgdnoise.machine import datasets
 from sgdnoise.claims import statements
 from sgdnoise.study import grid, looks, windows
 from sgdnoise.study.config import grid_part, load_config, validate
-from sgdnoise.study.figures import caption, figure_arguments, figure_paths
+from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
@@ -51,6 +51,9 @@ try:
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
     NOISE_CELLS = grid.noise_cells(config)
     statements.to_decide(config)
+    TWO_RATES = {f"{config['results']}/{cell.path}": cell for cell in grid.two_rate_cells(config)}
+    for name, wanted in config["figures"]["curves"].items():
+        grid.curve_cells(config, name, wanted, REACHABLE.values())
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -113,7 +116,7 @@ ANY_SEEDS = {cell.path.rpartition("_")[0]: cell for cell in REACHABLE.values()} 
 
 def cell_of(wildcards):
     path = grid.PATH.format_map(wildcards)
-    if (known := REACHABLE.get(f"{RESULTS}/{path}")) or not ANY_SEEDS:
+    if (known := REACHABLE.get(f"{RESULTS}/{path}") or TWO_RATES.get(f"{RESULTS}/{path}")) or not ANY_SEEDS:
         return known
     return replace(ANY_SEEDS[path.rpartition("_")[0]], seeds=wildcards.seeds)
 
@@ -156,16 +159,30 @@ def noise_versions(wildcards):
     return listed(NOISE_CELLS[wildcards.benchmark].depends_on) or noise_arguments(wildcards)
 
 
-def noise_table(wildcards):
-    """The table that the figure noise_scale draws, besides those of all figures."""
-    tables = [f"{RESULTS}/noise_scale/{wildcards.benchmark}.csv", f"{RESULTS}/regimes.csv"]
-    return tables if wildcards.figure == "noise_scale" else []
+# The tables that a figure draws besides those of all figures, by the options that name them.
+OWN_TABLES = {
+    "noise_scale": {"noise": "noise_scale/{benchmark}.csv", "regimes": "regimes.csv"},
+    "two_rates": {"two-rates": "two_rates/{benchmark}.csv"},
+    "curves": {"curves": "curves/{benchmark}.csv"},
+}
+
+
+def own_tables(wildcards):
+    return [f"{RESULTS}/{path.format_map(wildcards)}" for path in OWN_TABLES.get(wildcards.figure, {}).values()]
 
 
 def arguments_of_figure(wildcards):
-    paths = [path.replace(RESULTS, PLACE, 1) for path in noise_table(wildcards)]
-    options = [f"--{name}={path}" for name, path in zip(("noise", "regimes"), paths)]
+    paths = [path.replace(RESULTS, PLACE, 1) for path in own_tables(wildcards)]
+    options = [f"--{name}={path}" for name, path in zip(OWN_TABLES.get(wildcards.figure, {}), paths)]
     return figure_arguments(config, f"{wildcards.benchmark}/{wildcards.figure}") + options
+
+
+def curves_wanted(wildcards):
+    return curves_arguments(config, wildcards.benchmark)
+
+
+def compare_arguments(wildcards):
+    return figure_arguments(config, wildcards.figure)
 
 
 def figure_caption(wildcards):
@@ -179,7 +196,28 @@ def figure_files(name, category):
     return [report(f"{FOLDER}/{name}.{format}", labels=labels | {"format": format}, **shared) for format in FORMATS]
 
 
-FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) for format in FORMATS]
+def chosen(paths):
+    """Of the files of cells those that this study makes: with `allow_missing` those that are there; a shard has every so manieth."""
+    there = [path for path in paths if not config["allow_missing"] or os.path.exists(workflow.modifier.modify_path(path))]
+    return there[SHARD - 1 :: SHARDS]
+
+
+def two_rate_cells(wildcards):
+    return chosen([path for path, cell in TWO_RATES.items() if cell.benchmark == wildcards.benchmark])
+
+
+def is_begun(path):
+    """Whether a figure can be drawn: with `allow_missing`, one of cells of its own waits until one of them is there."""
+    benchmark, name = os.path.split(path)
+    if not config["allow_missing"] or name not in ("two_rates", "curves"):
+        return True
+    own = [cell for cell in TWO_RATES.values() if cell.benchmark == benchmark]
+    if name == "curves":
+        own = grid.curve_cells(config, benchmark, config["figures"]["curves"][benchmark], REACHABLE.values())
+    return any(os.path.exists(workflow.modifier.modify_path(f"{RESULTS}/{cell.path}")) for cell in own)
+
+
+FIGURES = [f"{FOLDER}/{path}.{format}" for path in figure_paths(config) if is_begun(path) for format in FORMATS]
 
 # What the HTML page can show.
 SHOWN = [path for path in FIGURES if path.endswith("png" if "png" in FORMATS else "svg")]

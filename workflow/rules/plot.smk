@@ -3,7 +3,7 @@ rule figure:
     input:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
-        noise=noise_table,
+        own=own_tables,
         code=local(f"{CODE}/figures/{{figure}}.py"),
     output:
         figure_files("{benchmark}/{figure}", category="{benchmark}"),
@@ -33,6 +33,27 @@ rule schedule:
         caption=caption("schedule"),
     shell:
         "python -m sgdnoise figure {params.arguments:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule compare:
+    input:
+        cells=rules.collect.output[0],
+        optimum=rules.optimum.output[0],
+        code=local(f"{CODE}/figures/{{figure}}.py"),
+    output:
+        figure_files("{figure}", category="The study"),
+    log:
+        f"{FIGURE_LOGS}/{{figure}}.log",
+    wildcard_constraints:
+        figure="variants|ablation",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        arguments=compare_arguments,
+        caption=figure_caption,
+    shell:
+        "python -m sgdnoise figure {params.arguments:q} --cells={input.cells:q} --optimum={input.optimum:q} --out {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule draw_claims:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,16 @@ def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:
     return np.argsort(-values if direction == "max" else values, kind="stable")[..., :keep]
 
 
-def lr_statistics(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) -> pd.DataFrame:
-    """Summarise points of the grid: a row per learning rate, over the best `keep` of its runs by `metric`.
+def lr_statistics(
+    cells: pd.DataFrame, metric: str, direction: str, train_metric: str, rates: Sequence[str] = ("lr",)
+) -> pd.DataFrame:
+    """Summarise points of the grid: a row per learning rate, or combination of `rates`, over the best `keep` of its runs by `metric`.
 
     A learning rate that has fewer than `keep` completed runs has mean NaN and cannot be the optimum. `train_mean` and
     `train_sd` are those of `train_metric` over the same runs. The s.d. has one degree of freedom removed; with keep 1
     there is none (NaN).
     """
-    keys = [*POINT, "lr"]
+    keys = [*POINT, *rates]
     ranked = cells.sort_values(metric, ascending=direction == "min", kind="stable", na_position="last")
     kept = ranked[ranked.groupby(keys).cumcount() < ranked["keep"]]
     values = kept.groupby(keys)[list({metric, train_metric})]
@@ -57,32 +59,36 @@ def sweeps(cells: pd.DataFrame, metric: str, direction: str, train_metric: str) 
     return dict(iter(lr_statistics(cells, metric, direction, train_metric).groupby(POINT)))
 
 
-def select(statistics: pd.DataFrame, direction: str) -> dict[str, Any]:
+def select(statistics: pd.DataFrame, direction: str, rates: Sequence[str] = ("lr",)) -> dict[str, Any]:
     """Pick the optimal learning rate of one point of the grid, with its error bar.
 
     The optimum has the best mean (of equals, the smallest learning rate). Its error bar spans every learning rate whose
-    mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops.
+    mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops. Where a final
+    learning rate is selected too (`rates`), it has all of this as well, and at equal means the first pair is taken.
     """
     column = {name: values.to_numpy() for name, values in statistics.items()}  # pandas takes ten times as long
-    lr, mean = column["lr"], column["mean"]
-    trained = lr[column["num_missing"] < column["num_runs"]]
-    summary = {
-        "num_lrs": len(lr),
+    mean, trained = column["mean"], column["num_missing"] < column["num_runs"]
+    summary: dict[str, Any] = {
+        "num_lrs": len(mean),
         "num_runs": int(column["num_runs"].sum()),
         "num_diverged": int(column["num_diverged"].sum()),
         "num_missing": int(column["num_missing"].sum()),
-        "lr_grid_low": trained.min() if trained.size else np.nan,
-        "lr_grid_high": trained.max() if trained.size else np.nan,
     }
+    for rate in rates:
+        summary[f"{rate}_grid_low"] = column[rate][trained].min() if trained.any() else np.nan
+        summary[f"{rate}_grid_high"] = column[rate][trained].max() if trained.any() else np.nan
     if np.isnan(mean).all():  # nothing to choose from: the grid has to go on downwards
-        return summary | {"lr": np.nan, "lr_low": np.nan, "lr_high": np.nan, "mean": np.nan, "at_edge": True, "edge": "low"}
+        none = {f"{rate}{end}": np.nan for rate in rates for end in ("", "_low", "_high")}
+        return summary | none | {"mean": np.nan, "at_edge": True, "edge": "low"}
     best = np.nanargmax(mean) if direction == "max" else np.nanargmin(mean)
-    within = lr[np.abs(mean - mean[best]) <= np.nan_to_num(column["sd"][best])]
-    low, high = within.min(), within.max()
-    edges = [name for name, end in (("low", low == summary["lr_grid_low"]), ("high", high == summary["lr_grid_high"])) if end]
-    names = ["lr", "mean", "sd", "train_mean", "train_sd", "num_kept"]
-    chosen = {name: column[name][best] for name in names}
-    return summary | chosen | {"lr_low": low, "lr_high": high, "at_edge": bool(edges), "edge": " ".join(edges)}
+    within = np.abs(mean - mean[best]) <= np.nan_to_num(column["sd"][best])
+    chosen = {name: column[name][best] for name in [*rates, "mean", "sd", "train_mean", "train_sd", "num_kept"]}
+    edges = []
+    for rate in rates:
+        chosen[f"{rate}_low"], chosen[f"{rate}_high"] = column[rate][within].min(), column[rate][within].max()
+        ends = [end for end in ("low", "high") if chosen[f"{rate}_{end}"] == summary[f"{rate}_grid_{end}"]]
+        edges += [end if rate == "lr" else f"{rate}_{end}" for end in ends]
+    return summary | chosen | {"at_edge": bool(edges), "edge": " ".join(edges)}
 
 
 def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:

@@ -161,7 +161,7 @@ def summary(fit: Fit) -> str:
 
 
 def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Return a row per benchmark, optimizer and metric of the constant epoch budget."""
+    """Return a row per benchmark, optimizer and metric of the constant epoch budget; none, but columns, without one."""
     rows = []
     for names, runs in constant_epoch_runs(cells).groupby(["benchmark", "optimizer", "budget"], sort=False):
         benchmark, optimizer, budget = map(str, names)
@@ -183,7 +183,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
                     "decide": deciding_cells(fit, optima, f"benchmarks.{benchmark}.constant_epoch.{optimizer}", budget, protocol),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["benchmark", "optimizer", "budget", "metric", "model", "decide"])
 
 
 def censored(optima: Sweep) -> list[int]:

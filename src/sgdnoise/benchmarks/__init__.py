@@ -45,9 +45,9 @@ PROTOCOL_KEYS = {
 }
 # Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
 # training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
-# `later`, of the package's own, those of its settings that are offered since results were first shipped: at their defaults they are
-# no part of a cell's identity, so those stay valid; `version`, of the package's own benchmarks (see docs/architecture.md); and `reads`, of a user's own, the files beside it that it
-# reads: [paths relative to its folder].
+# `version`, of the package's own benchmarks (see docs/architecture.md); `reads`, of a user's own, the files beside it that it
+# reads: [paths relative to its folder]; and `later`, the names of settings that are offered since results were first shipped: at their
+# defaults they are no part of a cell's identity, so those stay valid.
 
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
@@ -95,10 +95,19 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
+def is_variant(file: str | None) -> bool:
+    """Say whether `file` names a benchmark of the package, of which another with settings of its own is made: a variant."""
+    return file in names()
+
+
 def source(name: str, file: str | None = None) -> Path:
-    """Find the file of a benchmark: the user's `file`, or the package's own."""
+    """Find the file of a benchmark: the user's `file`, the package's own, or the one that it is a variant of."""
     if not re.fullmatch(NAME, name):
         raise ValueError(f"{name!r} is not the name of a benchmark: lower-case letters, digits and _, a letter first")
+    if is_variant(file):
+        if name in names():
+            raise ValueError(f"{name!r} is a benchmark of the package; give a variant of {file} a name of its own")
+        return Path(__file__).parent / f"{file}.py"
     path = Path(file) if file else Path(__file__).parent / f"{name}.py"
     if not path.is_file():
         if file:
@@ -123,6 +132,9 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
                 ) from error
             if problem := protocol_problem(found):
                 raise ValueError(f"{path}: PROTOCOL{problem}")
+            if is_variant(file):
+                found = found | {"title": f"{name}: {found['title']}"}
+                found.pop("sibling_of", None)  # the claims are about what it is a variant of
             metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
             settings = COMMON_SETTINGS | LATER_SETTINGS | found["settings"]
             return found | {"metrics": metrics, "settings": settings, "later": [*LATER_SETTINGS, *found.get("later", [])]}
@@ -209,8 +221,11 @@ def depends_on(name: str, file: str | None = None) -> dict[str, str]:
     """Say what besides its settings the numbers of a benchmark depend on, as {name: version}; nothing is run.
 
     Of a user's own file: a digest of it, of each local module that it imports and of each file that it `reads`, by path
-    relative to its folder. Of the package's benchmarks, itself or what a user's file builds on: the version, from 2 on.
+    relative to its folder. Of the package's benchmarks, itself or what a user's file builds on: the version, from 2 on. Of a
+    variant: what it is a variant of, and the version of that.
     """
+    if is_variant(file):
+        return {str(file): str(protocol(str(file)).get("version", 1))}
     built_on, found = {name}, {}
     if file:
         trees = sources.trees(source(name, file))
@@ -230,8 +245,8 @@ def _read_digest(file: Path, path: str) -> str:
 
 def recipe(name: str, file: str | None = None) -> str:
     """Say in a word what makes the data of a benchmark: the version of a shipped one, a digest of what a user's depends on."""
-    if not file:
-        return str(protocol(name).get("version", 1))
+    if not file or is_variant(file):
+        return str(protocol(name, file).get("version", 1))
     return hashlib.sha256(json.dumps(depends_on(name, file)).encode()).hexdigest()[:12]
 
 
@@ -251,7 +266,7 @@ def default_settings(name: str, file: str | None = None) -> Settings:
 def module(name: str, file: str | None = None) -> ModuleType:
     """Import the file of a benchmark; of a user's own as it was when `depends_on` was asked, or it is a ValueError."""
     path, called = source(name, file), f"sgdnoise.benchmarks.{name}"
-    if not file:
+    if not file or is_variant(file):
         return imports.run(called, path)
     local = sources.trees(path)
     found = imports.run_own(called, path, local)

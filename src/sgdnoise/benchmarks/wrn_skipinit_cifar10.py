@@ -18,14 +18,17 @@ PROTOCOL = {
     "settings": {
         "conv_init": ["he", "lecun"],  # as wrn_cifar10
         "padding": ["reflect", "constant"],  # as wrn_cifar10
+        "scalar": [True, False],  # a scalar on each residual branch, biases, dropout: SkipInit; without any: the plain network
+        "biases": [True, False],
+        "dropout": {"default": 0.6, "from": 0, "below": 1},  # probability to drop, before the classifier (ICLR v5 App. C)
     },
+    "later": ["scalar", "biases", "dropout"],
 }
-
-DROPOUT = 0.6  # probability to drop, before the classifier (ICLR v5 App. C)
 
 
 def benchmark(settings: Settings) -> Benchmark:
-    """Make the record: a zero-initialised scalar on each residual branch, biases, dropout before the classifier."""
+    """Make the record; what `settings` switch off is neither there nor replaced."""
+    parts = {name: settings[name] for name in ("scalar", "biases", "dropout")}
     normed = module("wrn_cifar10")
     build = partial(
         WideResNet,
@@ -33,7 +36,7 @@ def benchmark(settings: Settings) -> Benchmark:
         normed.WIDTH,
         num_channels=3,
         num_classes=10,
-        dropout=DROPOUT,
         conv_init=settings["conv_init"],
+        **parts,
     )
     return replace(normed.benchmark(default_settings("wrn_cifar10") | settings), build=build)

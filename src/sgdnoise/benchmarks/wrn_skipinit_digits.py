@@ -19,14 +19,16 @@ PROTOCOL = {
     "settings": {
         "num_train": {"default": 1024, "from": 10, "to": 1024},  # as wrn_digits
         "augment": True,  # as wrn_digits
+        "scalar": [True, False],  # a scalar on each residual branch, biases, dropout: SkipInit; without any: the plain network
+        "biases": [True, False],
+        "dropout": {"default": 0.2, "from": 0, "below": 1},  # probability to drop, before the classifier; our choice
     },
-    "later": ["num_train", "augment"],
+    "later": ["num_train", "augment", "scalar", "biases", "dropout"],
 }
-
-DROPOUT = 0.2
 
 
 def benchmark(settings: Settings) -> Benchmark:
-    """Make the record for `settings`: a zero-initialised scalar on each residual branch, biases, dropout before the classifier."""
-    build = partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, dropout=DROPOUT)
+    """Make the record; what `settings` switch off is neither there nor replaced."""
+    parts = {name: settings[name] for name in ("scalar", "biases", "dropout")}
+    build = partial(WideResNet, depth=10, width=1, num_channels=1, num_classes=10, **parts)
     return replace(load("wrn_digits", settings=settings), build=build)

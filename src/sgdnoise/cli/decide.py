@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, STUDY, number, option, to_path, verb, write_csv
+from sgdnoise import benchmarks
+from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
+from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
 
 
@@ -21,6 +23,29 @@ def optimum(options: argparse.Namespace) -> None:
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
     for warning in edge_warnings(table, config):
+        print(f"sgdnoise: warning: {warning}", file=sys.stderr)
+
+
+@verb(
+    "two-rates",
+    "select the initial and the final learning rate of a sweep over both",
+    STUDY,
+    option("--benchmark", required=True, help="of which benchmark"),
+    ROOTS,
+    CSV,
+)
+def two_rates(options: argparse.Namespace) -> None:
+    """Write the table of optimal pairs, and warn of every one that the grid does not enclose."""
+    from sgdnoise.analysis.two_rates import edge_warnings, two_rates_table
+    from sgdnoise.results.collect import collect_cells
+
+    config, name = load_config(options.config), options.benchmark
+    if not (listed := grid.two_rate_cells(config, name)):
+        raise ValueError(f"{options.config}: no two_rates of a benchmark {name!r}")
+    metrics = benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"]
+    table = two_rates_table(collect_cells(config, options.roots, listed=listed), metrics)
+    write_csv(table, options.out)
+    for warning in edge_warnings(table):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
 
 
@@ -106,10 +131,10 @@ def recommend(options: argparse.Namespace) -> None:
     cells = options.cells
     if cells is None:
         cells = Path(load_config("config.yaml")["results"] if Path("config.yaml").exists() else "results") / "cells.csv"
-    grid = options.config or cells.with_name("grid.json")
-    for path in (cells, grid):
+    study = options.config or cells.with_name("grid.json")
+    for path in (cells, study):
         if not path.exists():
             raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
-    advice = recommend(read_table(cells), load_config(grid), **chosen)
+    advice = recommend(read_table(cells), load_config(study), **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

@@ -8,10 +8,11 @@ import json
 import sys
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, CSV, FILE, OPTIMUM, PROCESSORS, STUDY, file_name, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
+from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
-from sgdnoise.study.figures import WHOLE_STUDY
+from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
 
 
 @verb("show", "print the result of a cell", option("file", type=to_path, help="an HDF5 file"))
@@ -42,7 +43,7 @@ def show(options: argparse.Namespace) -> None:
     "collect",
     "gather the cells of a study into a table, a row per seed",
     STUDY,
-    option("--roots", nargs="+", type=file_name, help="results folders to look for cells in (default: the config's)"),
+    ROOTS,
     option("--workers", type=PROCESSORS, default=1, help="processes that read files (default: %(default)s)"),
     CSV,
 )
@@ -58,6 +59,29 @@ def collect(options: argparse.Namespace) -> None:
 
 
 @verb(
+    "curves",
+    "gather the learning curves of some cells into a table, a row per seed and evaluation",
+    STUDY,
+    option("--benchmark", required=True, help="of which benchmark"),
+    option("--optimizer", required=True, help="of these cells"),
+    option("--budget", required=True, help="epochsN or stepsN"),
+    option("--batch-size", required=True, type=COUNT, help="examples per update"),
+    option("--lr", required=True, type=float, nargs="+", help="effective learning rates"),
+    ROOTS,
+    CSV,
+)
+def curves(options: argparse.Namespace) -> None:
+    """Write the table that the figure of that name draws."""
+    from sgdnoise.results.collect import collect_curves
+
+    config = load_config(options.config)
+    wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
+    table = collect_curves(config, grid.curve_cells(config, options.benchmark, wanted), options.roots)
+    write_csv(table, options.out)
+    print(f"{options.out}: {table.groupby(['lr', 'seed']).ngroups} runs")
+
+
+@verb(
     "figure",
     "draw one figure",
     option("name", help="a file of sgdnoise/figures"),
@@ -68,7 +92,9 @@ def collect(options: argparse.Namespace) -> None:
     option("--claims", type=to_path, default="results/claims.csv", help="default: %(default)s"),
     option("--noise", type=to_path, help="the table of `noise-scale`, for the figure of that name"),
     option("--regimes", type=to_path, default="results/regimes.csv", help="if it is there (default: %(default)s)"),
-    option("--style", default="{}", help="JSON: dpi, context, lr_sweep (default: the config's defaults)"),
+    option("--two-rates", type=to_path, help="the table of `two-rates`, for the figure of that name"),
+    option("--curves", type=to_path, help="the table of `curves`, for the figure of that name"),
+    option("--style", default="{}", help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)"),
     option("--out", required=True, type=to_path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
 )
 def figure(options: argparse.Namespace) -> None:
@@ -80,16 +106,20 @@ def figure(options: argparse.Namespace) -> None:
     style = json.loads(options.style)
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
+    if options.name in COMPARING and options.name not in style:
+        raise ValueError(f"the figure {options.name} needs --style with what it compares, as `snakemake -np` prints it")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     if options.name == "noise_scale":
         tables = figures.read_noise(options.noise, options.optimum, options.regimes, options.benchmark)
+    elif options.name in figures.OWN_TABLES:
+        tables = figures.read_own(options.name, getattr(options, options.name), options.benchmark)
+    elif options.benchmark or options.name in COMPARING:
+        tables = figures.read_tables(options.cells, options.optimum, options.benchmark)
     else:
-        tables = figures.read_tables(options.cells, options.optimum, options.benchmark) if options.benchmark else {}
-    if tables:
-        first = tables["noise" if "noise" in tables else "cells"].iloc[0]
+        tables = {"claims": read_table(options.claims)} if options.name == "claims" else {}
+    if options.benchmark:
+        first = next(iter(tables.values())).iloc[0]
         protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
-    if options.name == "claims":
-        tables["claims"] = read_table(options.claims)
     figures.save(figures.draw(options.name, tables, options.benchmark, protocol, style), options.out, style)
 
 

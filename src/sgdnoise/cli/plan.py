@@ -23,7 +23,7 @@ from sgdnoise.study.config import Config, grid_part, load_config, validate
 def list_grid(options: argparse.Namespace) -> None:
     """Print a line per cell and what they add up to."""
     config = load_config(options.config)
-    cells = grid.cells(config)
+    cells = grid.trained(config)
     for cell in cells:
         out = f"--out={Path(config['results']) / cell.path}"
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
@@ -50,10 +50,13 @@ def plan(options: argparse.Namespace) -> None:
     throughput = read_throughput(options.throughput) if options.throughput else None
     found = costs(load_config(options.config), throughput)
     devices = sorted({row.device for row in (throughput or {}).values()})
-    print(f"{'benchmark':<22}{'mode':<16}{'cells':>7}{'runs':>8}{'updates':>16}{'epochs':>12}{'FLOP':>11}{'MB':>8}{'hours':>10}")
+    width = max(22, *(len(benchmark) + 2 for benchmark, _ in found))
+    print(
+        f"{'benchmark':<{width}}{'mode':<16}{'cells':>7}{'runs':>8}{'updates':>16}{'epochs':>12}{'FLOP':>11}{'MB':>8}{'hours':>10}"
+    )
     for (benchmark, mode), cost in [*found.items(), (("total", ""), sum(found.values(), Cost()))]:
         print(
-            f"{benchmark:<22}{mode:<16}{cost.cells:>7,}{cost.runs:>8,}{cost.updates:>16,}{cost.epochs:>12,.0f}"
+            f"{benchmark:<{width}}{mode:<16}{cost.cells:>7,}{cost.runs:>8,}{cost.updates:>16,}{cost.epochs:>12,.0f}"
             f"{cost.flops:>11.2g}{cost.bytes / 1e6:>8,.1f}{cost.hours:>10,.2f}"
         )
     print(f"hours: of {', '.join(devices)}" if devices else "hours: need --throughput, the table of `sgdnoise calibrate`")

@@ -91,6 +91,7 @@ SETTINGS = option("--settings", default="{}", help="JSON, what the paper leaves 
 THREADS = option("--threads", type=PROCESSORS, default=1, help="CPU threads; results repeat bitwise for equal numbers")
 CSV = option("--out", required=True, type=to_path, help="the CSV file to write")
 JSON = option("--out", required=True, type=to_path, help="the JSON file to write")
+ROOTS = option("--roots", nargs="+", type=file_name, help="results folders to look for cells in (default: the config's)")
 CELLS = option("--cells", required=True, type=to_path, help="the table of `collect`")
 OPTIMUM = option("--optimum", required=True, type=to_path, help="the table of `optimum`")
 CELL = (
@@ -99,6 +100,7 @@ CELL = (
     option("--budget", required=True, help="epochsN or stepsN"),
     option("--batch-size", required=True, type=COUNT, help="examples per update"),
     option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
+    option("--final-lr", type=float, help="effective learning rate at the end (default: 2^-10 of the initial one)"),
     option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
     SETTINGS,
     option("--evaluations", type=number(int, 1, 100_000), default=4, help="evaluations per run (default: %(default)s)"),

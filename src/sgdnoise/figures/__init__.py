@@ -44,14 +44,30 @@ ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the swe
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
-def read_tables(cells: Path, optimum: Path, benchmark: str) -> Tables:
-    """Read what the figures of a benchmark draw from."""
-    tables = {}
-    for name, path in (("cells", cells), ("optimum", optimum)):
-        tables[name] = read_table(path).query("benchmark == @benchmark")
-        if tables[name].empty:
-            raise ValueError(f"{path} has no benchmark {benchmark!r}")
-    return tables
+OWN_TABLES = ("two_rates", "curves")  # figures that draw a table of their own, made by the verb of that name
+
+
+def read_tables(cells: Path, optimum: Path, benchmark: str | None) -> Tables:
+    """Read what the figures of a benchmark draw from, or those that compare all."""
+    tables = {name: read_table(path) for name, path in (("cells", cells), ("optimum", optimum))}
+    if benchmark is None:
+        return tables
+    return {name: _of(benchmark, table, path) for (name, table), path in zip(tables.items(), (cells, optimum), strict=True)}
+
+
+def read_own(name: str, path: Path | None, benchmark: str) -> Tables:
+    """Read the table of a figure that has one of its own."""
+    if path is None:
+        word = name.replace("_", "-")
+        raise ValueError(f"the figure {name} needs --{word}, the table of `sgdnoise {word}`")
+    return {name: _of(benchmark, read_table(path), path)}
+
+
+def _of(benchmark: str, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    found = table[table["benchmark"] == benchmark]
+    if found.empty:
+        raise ValueError(f"{path} has no benchmark {benchmark!r}")
+    return found
 
 
 def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str) -> Tables:
@@ -60,10 +76,9 @@ def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str)
         raise ValueError("the figure noise_scale needs --noise, the table of `sgdnoise noise-scale`")
     paths = {"noise": noise} | {name: path for name, path in (("optimum", optimum), ("regimes", regimes)) if path.exists()}
     tables = {name: read_table(path) for name, path in paths.items()}
-    tables = {name: table[table["benchmark"] == benchmark] for name, table in tables.items()}
-    if tables["noise"].empty:
-        raise ValueError(f"{noise} has no benchmark {benchmark!r}")
-    return tables
+    return {name: table[table["benchmark"] == benchmark] for name, table in tables.items()} | {
+        "noise": _of(benchmark, tables["noise"], noise)
+    }
 
 
 def names() -> list[str]:
@@ -224,7 +239,9 @@ def cells_of(tables: Tables, mode: str) -> pd.DataFrame:
 
 def runs_caption(cells: pd.DataFrame) -> str:
     """Say how many runs stand behind a point."""
-    counts = cells.groupby(["optimizer", "budget", "batch_size", "lr"]).agg(num=("seed", "size"), keep=("keep", "first"))
+    counts = cells.groupby(["benchmark", "optimizer", "budget", "batch_size", "lr"]).agg(
+        num=("seed", "size"), keep=("keep", "first")
+    )
     kinds = counts.value_counts(sort=True).index.tolist()
     text = " or ".join(f"best {keep} of {num}" for num, keep in kinds)
     missing = int((cells["status"] == MISSING).sum())

@@ -9,19 +9,28 @@ GROUP_STRIDES = (1, 2, 2)  # later WRN code
 
 
 class Block(nn.Module):
-    """Add one residual branch: (norm and ReLU, 3x3 conv) twice, times a scalar if `skip_init`.
+    """Add one residual branch: (norm and ReLU, 3x3 conv) twice, times a scalar that starts at zero if `scalar`.
 
     The first block of every group projects its skip path by a 1x1 conv, after that block's first norm and ReLU (later
     WRN code); no nonlinearity lies on the other skip paths (SkipInit v0).
     """
 
-    def __init__(self, num_in: int, num_out: int, stride: int, norm: Callable[[int], nn.Module], skip_init: bool, project: bool):
+    def __init__(
+        self,
+        num_in: int,
+        num_out: int,
+        stride: int,
+        norm: Callable[[int], nn.Module],
+        project: bool,
+        scalar: bool,
+        biases: bool,
+    ):
         super().__init__()
         self.norm1, self.norm2 = norm(num_in), norm(num_out)
-        self.conv1 = nn.Conv2d(num_in, num_out, 3, stride, padding=1, bias=skip_init)
-        self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=skip_init)
-        self.project = nn.Conv2d(num_in, num_out, 1, stride, bias=skip_init) if project else None
-        self.scale = nn.Parameter(torch.zeros(())) if skip_init else None
+        self.conv1 = nn.Conv2d(num_in, num_out, 3, stride, padding=1, bias=biases)
+        self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=biases)
+        self.project = nn.Conv2d(num_in, num_out, 1, stride, bias=biases) if project else None
+        self.scale = nn.Parameter(torch.zeros(())) if scalar else None
 
     def forward(self, images: Tensor) -> Tensor:
         active = self.norm1(images)
@@ -34,9 +43,9 @@ class Block(nn.Module):
 class WideResNet(nn.Module):
     """Map images (B, num_channels, H, W) to logits (B, num_classes).
 
-    `norm` makes a normalisation layer and its ReLU from a channel count. Without one the network is SkipInit: a zero-initialised
-    scalar at the end of each residual branch, biases on every convolution, dropout before the classifier
-    (ICLR v5 App. C). `conv_init` is "he", variance 2/fan-in, or "lecun", 1/fan-in.
+    `norm` makes a normalisation layer and its ReLU from a channel count; without one there is only the ReLU. SkipInit is to have
+    instead a zero-initialised `scalar` at the end of each residual branch, `biases` on every convolution, and `dropout`, the
+    probability to drop, before the classifier (ICLR v5 App. C). `conv_init` is "he", variance 2/fan-in, or "lecun", 1/fan-in.
     """
 
     def __init__(
@@ -46,20 +55,21 @@ class WideResNet(nn.Module):
         num_channels: int,
         num_classes: int,
         norm: Callable[[int], nn.Module] | None = None,
+        scalar: bool = False,
+        biases: bool = False,
         dropout: float = 0.0,
         conv_init: str = "he",
     ):
         super().__init__()
         assert (depth - 4) % 6 == 0, "depth is 6 n + 4"
-        skip_init = norm is None
         make_norm = norm or (lambda _: nn.ReLU())
         channels = 16
-        layers: list[nn.Module] = [nn.Conv2d(num_channels, channels, 3, padding=1, bias=skip_init)]
+        layers: list[nn.Module] = [nn.Conv2d(num_channels, channels, 3, padding=1, bias=biases)]
         for group, stride in enumerate(GROUP_STRIDES):
             num_out = 16 * width * 2**group
             for block in range((depth - 4) // 6):
                 first = block == 0
-                layers.append(Block(channels, num_out, stride if first else 1, make_norm, skip_init, project=first))
+                layers.append(Block(channels, num_out, stride if first else 1, make_norm, first, scalar, biases))
                 channels = num_out
         self.features = nn.Sequential(*layers, make_norm(channels))
         self.dropout = nn.Dropout(dropout)

@@ -29,7 +29,8 @@ from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config
-from sgdnoise.study.figures import figure_arguments, figure_paths
+from sgdnoise.study.figures import curves_arguments, figure_arguments, figure_paths
+from sgdnoise.study.grid import two_rate_cells
 
 Verb = Callable[[list[str]], object]  # runs one command line of sgdnoise
 
@@ -96,9 +97,8 @@ def raw_files(config: Config, read: Read) -> tuple[Config, list[str]]:
     """Return the settled config of a study and the files in its results folder that all others follow from."""
     settled, cells = replayed(config, read)
     settled = looks.replayed(settled, read)
-    return settled, sorted({cell.path for cell in [*cells, *grid.cells(settled)]}) + [
-        f"noise_scale/{name}.csv" for name in config["noise_scale"]
-    ]
+    paths = sorted({cell.path for cell in [*cells, *grid.cells(settled), *two_rate_cells(settled)]})
+    return settled, paths + [f"noise_scale/{name}.csv" for name in config["noise_scale"]]
 
 
 def derive(folder: Path, out: Path, run: Verb, study: Study) -> Iterator[str]:
@@ -127,10 +127,16 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
         "claims.csv": ["claims", grid, cells, optimum],
         "regimes.csv": ["regimes", grid, cells],
     }
+    for name in config["two_rates"]:
+        found[f"two_rates/{name}.csv"] = ["two-rates", grid, f"--benchmark={name}", f"--roots={folder}"]
+    for name in config["figures"]["curves"]:
+        found[f"curves/{name}.csv"] = ["curves", grid, *curves_arguments(config, name), f"--roots={folder}"]
     for path in figure_paths(config):
         benchmark, _, name = path.rpartition("/")
-        noise = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")
-        words = ["figure", *figure_arguments(config, path), *noise, cells, optimum, claims, regimes]
+        own = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")
+        if name in ("two_rates", "curves"):
+            own = [f"--{name.replace('_', '-')}={out / name / benchmark}.csv"]
+        words = ["figure", *figure_arguments(config, path), *own, cells, optimum, claims, regimes]
         found[f"figures/{path}.png"] = words
     drawn = [str(out / name) for name in found if name.endswith(".png")]
     return found | {"README.md": ["report", grid, cells, optimum, claims, regimes, "--figures", *drawn]}

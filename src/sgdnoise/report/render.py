@@ -139,5 +139,5 @@ def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequen
         "title": protocol["title"].format(num_train=own["cells"]["num_train"].iloc[0]),
         "modes": modes,
         "pictures": list(drawn.values()),
-        "regimes": shown.regimes_table(own["regimes"]) if "regimes" in own else None,
+        "regimes": shown.regimes_table(own["regimes"]) if len(own.get("regimes", ())) else None,
     }

@@ -21,8 +21,10 @@ FIRST = "the first or unknown"  # version, where a result does not say
 CHUNK = 500  # cells that a process reads at a time
 
 
-def collect_cells(config: Config, roots: list[str] | None = None, workers: int = 1) -> pd.DataFrame:
-    """Read every cell that the config expands to; return a row per seed with the metrics at the end of training.
+def collect_cells(
+    config: Config, roots: list[str] | None = None, workers: int = 1, listed: list[Cell] | None = None
+) -> pd.DataFrame:
+    """Read every cell that the config expands to, or those `listed`; return a row per seed with the metrics at the end of training.
 
     Accuracies are fractions; losses are nats per example (per token for text). Metrics of a diverged run are NaN; so are
     the metrics that a benchmark does not have. Files of other studies in the folder are not looked at. A cell's file is
@@ -30,7 +32,7 @@ def collect_cells(config: Config, roots: list[str] | None = None, workers: int =
     cell whose file is missing, unreadable or from other settings, and the command that rebuilds it; with `allow_missing`
     in the config a missing one has rows with the status "missing". `workers` processes read the files.
     """
-    listed = cells(config)
+    listed = cells(config) if listed is None else listed
     folders = [Path(root) for root in roots or [config["results"]]]
     chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
     read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"])
@@ -50,16 +52,49 @@ def read_cells(
     """Return the rows of some cells, whose files `read` opens."""
     rows: list[dict[str, Any]] = []
     for cell in some:
-        path = next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
+        path = path_of(cell, folders)
         if allow_missing and not path.exists():
             rows.extend(missing_rows(cell))
+        else:
+            rows.extend(cell_rows(cell, run_of(cell, path, read)))
+    return pd.DataFrame(rows)
+
+
+def path_of(cell: Cell, folders: list[Path]) -> Path:
+    """Return the file of a cell: that of the first of the folders that has it."""
+    return next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
+
+
+def run_of(cell: Cell, path: Path, read: Callable[[Path], Run] = read_run) -> Run:
+    """Read the file of a cell, which has to be of this very cell."""
+    try:
+        run = read(path)
+        check_spec(run, cell, path)
+    except ValueError as error:
+        raise ValueError(f"{error}; to rebuild this cell: snakemake --cores 1 --force {path}") from None
+    return run
+
+
+def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None = None) -> pd.DataFrame:
+    """Read whole curves: a row per cell, seed and evaluation, as in `collect_cells` but for `num_epochs`, those until then.
+
+    Of a cell that is missing, where the config has `allow_missing`, there is no row.
+    """
+    folders, rows = [Path(root) for root in roots or [config["results"]]], []
+    for cell in listed:
+        path = path_of(cell, folders)
+        if config["allow_missing"] and not path.exists():
             continue
-        try:
-            run = read(path)
-            check_spec(run, cell, path)
-        except ValueError as error:
-            raise ValueError(f"{error}; to rebuild this cell: snakemake --cores 1 --force {path}") from None
-        rows.extend(cell_rows(cell, run))
+        run, common = run_of(cell, path), identity(cell)
+        epochs = run.step / cell.num_steps * common["num_epochs"]
+        for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True)):
+            for column, epoch in enumerate(epochs):
+                values = {metric: curve[row, column] for metric, curve in run.curves.items()}
+                rows.append(common | {"seed": int(seed), "status": status, "num_epochs": round(float(epoch), 6)} | values)
+    if not rows:
+        raise ValueError(
+            "not one of the cells whose curves are to be drawn has been trained; make them with: snakemake --cores all"
+        )
     return pd.DataFrame(rows)
 
 
@@ -90,7 +125,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "num_epochs": round(budgets.num_epochs(cell.num_steps, cell.batch_size, protocol), 6),
         "modes": " ".join(cell.modes),
         "keep": cell.keep,
-    }
+    } | ({"final_lr": float(cell.final_lr)} if cell.final_lr else {})
 
 
 def missing_rows(cell: Cell) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sgdnoise.benchmarks import is_variant
 from sgdnoise.machine.files import expanded
 from sgdnoise.study import reader
 
@@ -39,7 +40,8 @@ def _with_files(config: Config, path: str | Path) -> Config:
         return config
     found = {}
     for name, entry in entries.items():
-        if isinstance(entry, dict) and isinstance(file := entry.get("file"), str) and not os.path.isabs(os.path.expanduser(file)):
+        file = entry.get("file") if isinstance(entry, dict) else None
+        if isinstance(file, str) and not os.path.isabs(os.path.expanduser(file)) and not is_variant(file):
             entry = entry | {"file": os.path.relpath(os.path.join(folder, file))}
         found[name] = entry
     return config | {"benchmarks": found}
@@ -131,7 +133,10 @@ def _check(config: Config) -> None:
             least := min(one["seeds"]["num"] for one in config["benchmarks"].values())
         ):
             raise ValueError(f"config: decide.max_seeds: {most} adds none to the {least} of `seeds`; choose more")
-    for where, entries in (("figures.lr_sweep", config["figures"]["lr_sweep"]), ("noise_scale", config["noise_scale"])):
+    figures = config["figures"]
+    named = {f"figures.{name}": figures[name] for name in ("lr_sweep", "curves")}
+    named |= {f"figures.{name}": figures[name].get("benchmarks", []) for name in ("variants", "ablation")}
+    for where, entries in (named | {name: config[name] for name in ("noise_scale", "two_rates")}).items():
         if unknown := set(entries) - set(config["benchmarks"]):
             raise ValueError(f"config: {where}.{min(unknown)}: no such benchmark in this study")
     for name, entry in config["benchmarks"].items():
@@ -140,7 +145,17 @@ def _check(config: Config) -> None:
         sizes = {mode: batch_sizes(entry, mode) for mode in ("constant_epoch", "constant_step", "unlimited")}
         if strange := set(map(str, config["figures"]["lr_sweep"].get(name, []))) - sizes["constant_epoch"]:
             raise ValueError(f"config: figures.lr_sweep.{name}: batch size {min(strange)} has no window in constant_epoch")
-        if unused := set(entry.get("processes", {})) - {size for some in sizes.values() for size in some}:
+        for figure in ("variants", "ablation"):
+            if name in figures[figure].get("benchmarks", []):
+                windows = entry.get("constant_epoch", {}).get(figures[figure]["optimizer"], {})
+                if str(size := figures[figure].get("batch_size", min(windows, default=0))) not in windows:
+                    what = f"{figures[figure]['optimizer']}" + f" at batch size {size}" * (figure == "ablation")
+                    raise ValueError(f"config: figures.{figure}: {name} has no window of {what} in constant_epoch")
+        if (
+            unused := set(entry.get("processes", {}))
+            - {size for some in sizes.values() for size in some}
+            - ({str(config["two_rates"][name]["batch_size"])} if name in config["two_rates"] else set())
+        ):
             raise ValueError(f"config: benchmarks.{name}.processes.{min(unused)}: no cell of this study has that batch size")
 
 
@@ -172,4 +187,5 @@ def grid_part(config: Config) -> str:
     decision = ("decide", "looks") if config["decide"] is not None else ()
     keys = ("allow_missing", "benchmarks", "overrides", "evaluations", "results", *extension, *decision)
     frozen = {"frozen": True} if any("file" in entry for entry in config["benchmarks"].values()) else {}
-    return json.dumps({key: config[key] for key in keys} | frozen, sort_keys=True)
+    two_rates = {"two_rates": config["two_rates"]} if config["two_rates"] else {}
+    return json.dumps({key: config[key] for key in keys} | two_rates | frozen, sort_keys=True)

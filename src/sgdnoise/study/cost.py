@@ -9,7 +9,7 @@ from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell, cells, seed_range
+from sgdnoise.study.grid import Cell, seed_range, trained
 
 # Of a result file: its fixed part, and per seed and evaluation (six metrics, the usual number, of 8 bytes, and a little more).
 FILE_BYTES, EVALUATION_BYTES = 9_400, 50
@@ -67,7 +67,7 @@ def costs(config: Config, throughput: dict[tuple[str, int], Throughput] | None) 
     A cell that modes share counts in the first of them.
     """
     total: dict[tuple[str, str], Cost] = {}
-    for cell in cells(config):
+    for cell in trained(config):
         key = (cell.benchmark, cell.modes[0])
         total[key] = total.get(key, Cost()) + cost(cell, throughput)
     return total
@@ -81,13 +81,13 @@ def cost(cell: Cell, throughput: dict[tuple[str, int], Throughput] | None) -> Co
     examples = updates * cell.batch_size
     hours = float("nan")
     if throughput is not None:
-        if (cell.benchmark, cell.batch_size) not in throughput:
+        keys = [(cell.benchmark, cell.batch_size), (cell.file, cell.batch_size)]  # a variant takes as long as what it is one of
+        if not (known := [throughput[key] for key in keys if key in throughput]):
             raise ValueError(
                 f"the throughput of {cell.benchmark} at batch size {cell.batch_size} is missing; measure it with: sgdnoise calibrate"
             )
-        measured = throughput[cell.benchmark, cell.batch_size]
-        evaluations = runs * cell.evaluations * measured.evaluation_seconds
-        hours = (examples / measured.examples_per_second + evaluations) / 3600
+        evaluations = runs * cell.evaluations * known[0].evaluation_seconds
+        hours = (examples / known[0].examples_per_second + evaluations) / 3600
     return Cost(
         cells=1,
         runs=runs,

@@ -10,7 +10,8 @@ from pathlib import Path
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES
 
-WHOLE_STUDY = ("schedule", "claims")  # the figures that are not of one benchmark
+COMPARING = ("variants", "ablation")  # the figures that compare benchmarks
+WHOLE_STUDY = ("schedule", "claims", *COMPARING)  # those that are not of one benchmark
 
 
 def figure_names(config: Config, benchmark: str) -> list[str]:
@@ -19,6 +20,8 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
     optional = {
         "regimes": "constant_epoch" in modes,
         "lr_sweep": benchmark in config["figures"]["lr_sweep"],
+        "two_rates": benchmark in config["two_rates"],
+        "curves": benchmark in config["figures"]["curves"],
         "noise_scale": benchmark in config["noise_scale"],
     }
     return modes + [name for name, wanted in optional.items() if wanted]
@@ -27,7 +30,7 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
 def figure_paths(config: Config) -> list[str]:
     """List all figures of a study: paths below its figures folder, without the ending."""
     own = [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(config, benchmark)]
-    return [*WHOLE_STUDY, *own]
+    return [name for name in WHOLE_STUDY if name not in COMPARING or config["figures"][name]] + own
 
 
 def figure_arguments(config: Config, path: str) -> list[str]:
@@ -36,9 +39,26 @@ def figure_arguments(config: Config, path: str) -> list[str]:
     style = {key: config["figures"][key] for key in ("dpi", "context")}
     if name == "lr_sweep":
         style["lr_sweep"] = config["figures"]["lr_sweep"][benchmark]
+    if name in COMPARING:
+        style[name] = dict(config["figures"][name])
+        style[name]["benchmarks"] = {one: chosen_settings(config, one) for one in style[name]["benchmarks"]}
     file = config["benchmarks"][benchmark].get("file") if benchmark else None
     of = [f"--benchmark={benchmark}"] * bool(benchmark) + [f"--file={file}"] * bool(file)
     return [name, *of, f"--style={json.dumps(style)}"]
+
+
+def curves_arguments(config: Config, benchmark: str) -> list[str]:
+    """Return the arguments of `sgdnoise curves` that name the cells whose learning curves a study asks for."""
+    wanted = config["figures"]["curves"][benchmark]
+    words = [f"--{name.replace('_', '-')}={wanted[name]}" for name in ("optimizer", "budget", "batch_size")]
+    return [f"--benchmark={benchmark}", *words, "--lr", *map(str, wanted["lr"])]
+
+
+def chosen_settings(config: Config, benchmark: str) -> str:
+    """Write the settings of a benchmark that a study chooses, and what it is a variant of."""
+    entry = config["benchmarks"][benchmark]
+    words = [f"{name}: {json.dumps(value)}" for name, value in entry.get("settings", {}).items() if name != "micro_batch"]
+    return ", ".join(words).replace('"', "")
 
 
 def caption(figure: str) -> str:

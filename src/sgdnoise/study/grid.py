@@ -19,7 +19,7 @@ from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.settings import read, resolve
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
-CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file")
+CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file", "final_lr")
 IDENTITY = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds")
 PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
 
@@ -29,7 +29,7 @@ class Cell:
     """One point of the grid with a block of seeds: one process, one HDF5 file.
 
     The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
-    string, `seeds` is "first-last". Before it is `split`, a cell has all seeds of its learning rate: its own block, of which
+    string, `seeds` is "first-last". `final_lr` too is part of both, where it is free: else it is lr 2^-10. Before it is `split`, a cell has all seeds of its learning rate: its own block, of which
     `keep` count, and then blocks `added` by overrides, so many seeds each.
     """
 
@@ -46,18 +46,22 @@ class Cell:
     evaluations: int
     file: str | None = None
     added: tuple[int, ...] = ()
+    final_lr: str | None = None
 
     @property
     def path(self) -> str:
         """The path of the cell's file below the results folder."""
-        return PATH.format_map(vars(self))
+        if self.final_lr is None:
+            return PATH.format_map(vars(self))
+        return PATH.format_map(vars(self) | {"lr": f"{self.lr}to{self.final_lr}"})
 
     @property
     def spec(self) -> dict[str, Any]:
         """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
         names = (*IDENTITY, "num_steps", "evaluations")
         depends_on = {"depends_on": self.depends_on} if self.depends_on else {}
-        return {name: getattr(self, name) for name in names} | {"settings": json.loads(self.settings)} | depends_on
+        final_lr = {"final_lr": self.final_lr} if self.final_lr else {}
+        return {name: getattr(self, name) for name in names} | final_lr | {"settings": json.loads(self.settings)} | depends_on
 
     @property
     def depends_on(self) -> dict[str, str]:
@@ -68,6 +72,7 @@ class Cell:
     def arguments(self) -> str:
         """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
         words = [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in (*IDENTITY, "evaluations")]
+        words += [f"--final-lr={self.final_lr}"] * bool(self.final_lr)
         words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
         return shlex.join(words)
 
@@ -160,6 +165,7 @@ def cell(
     settings: str,
     evaluations: int,
     file: str | None,
+    final_lr: float | None = None,
 ) -> Cell:
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
@@ -168,6 +174,8 @@ def cell(
         raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
     if not 1e-30 <= lr <= 1e30:
         raise ValueError(f"lr {lr} is not a positive number from 1e-30 to 1e30")
+    if final_lr is not None and not 1e-30 <= final_lr <= lr:
+        raise ValueError(f"final-lr {final_lr} is not a positive number up to lr {lr}")
     if batch_size < 1 or evaluations < 1:
         raise ValueError("batch-size and evaluations are whole numbers from 1")
     num_seeds = len(seed_range(seeds))
@@ -176,7 +184,21 @@ def cell(
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)
     resolved = json.dumps(chosen, sort_keys=True)
-    return Cell(benchmark, optimizer, budget, batch_size, lr_string(lr), seeds, (), num_seeds, steps, resolved, evaluations, file)
+    return Cell(
+        benchmark,
+        optimizer,
+        budget,
+        batch_size,
+        lr_string(lr),
+        seeds,
+        (),
+        num_seeds,
+        steps,
+        resolved,
+        evaluations,
+        file,
+        final_lr=None if final_lr is None else lr_string(final_lr),
+    )
 
 
 def noise_cells(config: Config) -> dict[str, Cell]:
@@ -194,6 +216,48 @@ def noise_cells(config: Config) -> dict[str, Cell]:
         except ValueError as error:
             raise ValueError(f"config: noise_scale.{name}: {error}") from None
     return found
+
+
+def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
+    """Expand what the config asks for under `two_rates`, of all benchmarks or one: every initial learning rate with every final one up to it."""
+    found = []
+    for name, entry in config["two_rates"].items():
+        if benchmark not in (None, name):
+            continue
+        where, own = f"two_rates.{name}", config["benchmarks"][name]
+        seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
+        settings, file = json.dumps(own.get("settings", {})), own.get("file")
+        lr_grid = benchmarks.protocol(name, file)["lr_grid"]
+        for epochs, windows in entry["epochs"].items():
+            key = f"{where}.epochs.{epochs}"
+            initial, final = (lr_window(*windows[end], **lr_grid) for end in ("initial", "final"))
+            try:
+                pairs = [(float(lr), float(last)) for lr in initial for last in final if float(last) <= float(lr)]
+                if not pairs:
+                    raise ValueError("no final rate of the grid {anchor} * {ratio}^k is up to an initial one".format(**lr_grid))
+                fixed = {"budget": f"epochs{epochs}", "batch_size": entry["batch_size"], "seeds": seeds, "settings": settings}
+                fixed |= {"optimizer": entry["optimizer"], "evaluations": config["evaluations"], "file": file}
+                some = [cell(name, lr=lr, final_lr=last, **fixed) for lr, last in pairs]
+            except ValueError as error:
+                raise ValueError(f"config: {key}: {error}") from None
+            found += [replace(one, modes=("two_rates",), keep=keep) for one in some]
+    return found
+
+
+def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cell] | None = None) -> list[Cell]:
+    """List the cells whose learning curves the config asks for, {optimizer, budget, batch_size, lr: [learning rates]}."""
+    found, listed = [], cells(config) if listed is None else listed
+    for lr in wanted["lr"]:
+        one = wanted | {"benchmark": benchmark, "lr": lr}
+        if not (some := [cell for cell in listed if matches(cell, one)]):
+            raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
+        found += some
+    return found
+
+
+def trained(config: Config) -> list[Cell]:
+    """List all cells that a study trains: those of its budget modes, and those with two learning rates."""
+    return cells(config) + two_rate_cells(config)
 
 
 def processes(config: Config, benchmark: str, batch_size: int) -> int:

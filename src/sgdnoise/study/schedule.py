@@ -1,18 +1,30 @@
 """The one learning-rate schedule of the paper, as a pure function of the update number."""
 
+HALVINGS = 10  # steps down, of a run (ICLR v5 sec. 3)
 
-def multiplier(step: int, num_steps: int, warmup_steps: int = 0) -> float:
+
+def gamma_of(lr: float, final_lr: float) -> float:
+    """Return the factor of each step down from `lr` to `final_lr`: eps_final = eps_initial gamma^-10 (ICLR v5 App. G).
+
+    >>> gamma_of(1, 2**-10), gamma_of(0.5, 0.5)
+    (2.0, 1.0)
+    """
+    return float((lr / final_lr) ** (1 / HALVINGS))
+
+
+def multiplier(step: int, num_steps: int, warmup_steps: int = 0, gamma: float = 2.0) -> float:
     """Return learning rate / initial learning rate for update `step` (from 0) of `num_steps`.
 
     Constant for the first half, then halved every twentieth of the budget; the first halving is at one half, so the
     last twentieth runs at 2^-10 (ICLR v5 sec. 3, App. A). Counted in updates, as for 9,765 steps in sec. 4: constant for
-    4,882, then halved every 488. Warmup rises linearly over the first `warmup_steps` updates (App. A).
+    4,882, then halved every 488. Warmup rises linearly over the first `warmup_steps` updates (App. A). Where the final learning
+    rate is free (App. G), each step down divides by `gamma` instead of 2.
 
     >>> [multiplier(step, 9765) for step in (0, 4881, 4882, 5369, 5370, 9764)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.0009765625]
     """
     # Twentieth m (from 0) starts at update floor(m N / 20).
     twentieth = (20 * (step + 1) - 1) // num_steps
-    decay = 2.0 ** -max(0, twentieth - 9)
+    decay = gamma ** -max(0, twentieth - 9)
     # Our choice: update 0 of the warmup runs at 1/warmup_steps, not at 0, so that no update is empty.
     return decay * min(1.0, (step + 1) / warmup_steps) if warmup_steps else decay

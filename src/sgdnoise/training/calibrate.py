@@ -14,7 +14,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine.provenance import device_name
 from sgdnoise.study.config import Config
 from sgdnoise.study.cost import Throughput
-from sgdnoise.study.grid import Cell, cells, seed_range
+from sgdnoise.study.grid import Cell, seed_range, trained
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
 from sgdnoise.training.loop import State
 
@@ -28,7 +28,7 @@ class Enough(Exception):
 def calibrate(config: Config, data: Path, device: torch.device, seconds: float) -> Iterator[Throughput]:
     """Yield a row per benchmark and batch size of a study, each timed for about `seconds`, in one process."""
     evaluation: dict[str, float] = {}
-    first_cells = {(cell.benchmark, cell.batch_size): cell for cell in reversed(cells(config))}
+    first_cells = {(cell.benchmark, cell.batch_size): cell for cell in reversed(trained(config))}
     for (name, batch_size), cell in sorted(first_cells.items()):
         if name not in evaluation:
             evaluation[name] = evaluation_seconds(cell, data, device)

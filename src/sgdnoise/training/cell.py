@@ -17,6 +17,7 @@ from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import budgets
 from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.schedule import gamma_of
 from sgdnoise.training import checkpoint, graph, pack
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
 from sgdnoise.training.together import steps_done
@@ -71,7 +72,9 @@ def plan_of(cell: Cell) -> Plan:
     optimizer, settings = OPTIMIZERS[cell.optimizer], cell.spec["settings"]
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
     warmup_steps = budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
-    return Plan(optimizer, cell.batch_size, float(cell.lr), cell.num_steps, warmup_steps, cell.evaluations, settings)
+    lr = float(cell.lr)
+    gamma = {} if cell.final_lr is None else {"gamma": gamma_of(lr, float(cell.final_lr))}
+    return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, **gamma)
 
 
 def train_cell(

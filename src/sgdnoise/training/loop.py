@@ -25,7 +25,7 @@ FREEZE = "leave such parameters out of the network, or freeze them with requires
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run is asked to do; `lr` is the effective learning rate, `warmup_steps` count updates."""
+    """What one run is asked to do; `lr` is the effective learning rate, `warmup_steps` count updates, `gamma` is the schedule's."""
 
     optimizer: Optimizer
     batch_size: int
@@ -34,10 +34,11 @@ class Plan:
     warmup_steps: int
     evaluations: int
     settings: dict[str, Any]
+    gamma: float = 2.0
 
     def lr_at(self, step: int) -> float:
         """Return the effective learning rate of update `step` (from 0)."""
-        return self.lr * schedule.multiplier(step, self.num_steps, self.warmup_steps)
+        return self.lr * schedule.multiplier(step, self.num_steps, self.warmup_steps, self.gamma)
 
 
 @dataclass

@@ -1,0 +1,29 @@
+# Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves).
+rule two_rates:
+    input:
+        two_rate_cells,
+        grid=rules.freeze.output[0],
+    output:
+        f"{RESULTS}/two_rates/{{benchmark}}.csv",
+    log:
+        f"{LOGS}/two_rates/{{benchmark}}.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise two-rates --config={input.grid:q} --benchmark={wildcards.benchmark} --out={output:q} 2>&1 | tee {log:q}"
+
+
+rule curves:
+    input:
+        cells=rules.collect.output[0],  # so that the cells are there
+        grid=rules.freeze.output[0],
+    output:
+        f"{RESULTS}/curves/{{benchmark}}.csv",
+    log:
+        f"{LOGS}/curves/{{benchmark}}.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        wanted=curves_wanted,
+    shell:
+        "python -m sgdnoise curves --config={input.grid:q} {params.wanted:q} --out={output:q} 2>&1 | tee {log:q}"
