@@ -417,7 +417,7 @@ def paper_study(benchmark=WRN):
     some = optimum.groupby(["optimizer", "budget", "batch_size", "lr"], as_index=False).agg(
         modes=("mode", lambda modes: " ".join(sorted(set(modes))))
     )
-    return {"optimum": optimum, "cells": some.assign(seed=0, keep=1, status="completed")}
+    return {"optimum": optimum, "cells": some.assign(benchmark=benchmark, seed=0, keep=1, status="completed")}
 
 
 def crosses(axes):

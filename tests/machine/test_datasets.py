@@ -68,7 +68,7 @@ def test_a_damaged_data_file_is_one_error_with_the_remedy(kind, verb, tmp_path, 
     else:
         path.write_bytes(DAMAGED[kind])
     cell = [f"--out={tmp_path / 'out.h5'}", "--optimizer=sgd", "--budget=steps1", "--batch-size=8", "--lr=0.1", "--device=cpu"]
-    where = ["--benchmark=wrn_digits", *cell] if verb == "train" else ["wrn_digits"]
+    where = ["--benchmark=autoencoder_digits", *cell] if verb == "train" else ["autoencoder_digits"]
     assert main([verb, *where, f"--data={tmp_path}"]) == 1
     said = capsys.readouterr()
     assert "is ready" not in said.out

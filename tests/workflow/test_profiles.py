@@ -78,8 +78,9 @@ def test_what_a_cell_asks_of_a_cluster():
     assert kinds["lstm_ptb", False] == kinds["autoencoder_mnist", False] == "shard:1"
     assert kinds["wrn_cifar10", False] == kinds["autoencoder_mnist", True] == "gpu:1"
     assert kinds["wrn_plain_cifar10", False] == kinds["wrn_scalar_cifar10", False] == "gpu:1"  # variants too
-    named = {word for word in str(slurm["set-resources"]["train"]).replace("=", " ").replace("(", " ").split() if "_" in word}
-    assert {name for name in benchmarks.names() if "sibling_of" not in benchmarks.protocol(name)} <= named
+    named = str(slurm["set-resources"]["train"]).replace("=", " ").replace("(", " ").split()
+    data = {name.split("_")[-1] for name in benchmarks.names() if "sibling_of" not in benchmarks.protocol(name)}
+    assert data <= set(named)
 
 
 def test_no_profile_holds_an_account_or_a_secret():
