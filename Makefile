@@ -102,7 +102,7 @@ $(VENV)-sweeps/.ready: $(VENV)/.ready envs/sweep_tools.lock
 
 # On one GPU: whether the engine "graph" computes there what the plain loop does, and how fast it is (meant to take ten minutes).
 bench-gpu: $(VENV)/.ready
-	SGDNOISE_DEVICE=cuda pytest tests/training/test_graph.py
+	SGDNOISE_DEVICE=cuda pytest -m 'slow or not slow' tests/training/test_graph.py
 	python performance/gpu
 
 # All that waits for a GPU, most valuable first, in calls of ten minutes each of which goes on where the last ended; it needs no

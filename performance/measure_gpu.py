@@ -71,7 +71,17 @@ def steps(options: argparse.Namespace, engine: str) -> list[Step]:
     """List all steps in their order."""
     dry = options.dry_run
     device = {} if dry else {"SGDNOISE_DEVICE": "cuda"}
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests/training/test_graph.py"), f"--rootdir={ROOT}"]
+    tests = [
+        "-m",
+        "pytest",
+        "-m",
+        "slow or not slow",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(ROOT / "tests/training/test_graph.py"),
+        f"--rootdir={ROOT}",
+    ]
     tests += ["-k", "autoencoder_digits"] * dry
     rates = [rate(row, options) for row in range(NUM_ROWS)]
     quick = [one for row, one in enumerate(rates) if row not in COMPILED]

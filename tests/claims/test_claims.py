@@ -240,6 +240,7 @@ def test_a_clear_contradiction_stands_whatever_else_is_missing():
     assert verdicts(table)["12a"] == "contradicted"
 
 
+@pytest.mark.slow
 def test_decisions_err_as_rarely_as_they_say():
     """A true effect at the very end of its band is called either way in at most 5 % of the cases; far inside or outside, rightly."""
     rng = np.random.default_rng(0)

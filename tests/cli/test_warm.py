@@ -86,7 +86,10 @@ def wait_for(condition):
     raise AssertionError("waited in vain")
 
 
-@pytest.mark.parametrize("name", ["autoencoder_digits", "lstm_synthetic", "wrn_digits", "wrn_skipinit_digits"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lstm_synthetic", "wrn_digits", "wrn_skipinit_digits")]
+
+
+@pytest.mark.parametrize("name", ["autoencoder_digits", *SLOW])
 def test_the_same_bits_as_in_a_process_of_its_own(place, tmp_path, name):
     cell = (f"--benchmark={name}", "--seeds=0-1", "--lr=0.5")
     for warm in (False, True, True):
@@ -121,7 +124,9 @@ def test_two_commands_at_once_share_one_server(place, tmp_path):
     assert len(place.processes()[0]) == 1
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_asks_for_a_checkpoint_from_which_any_command_goes_on(place, tmp_path, signum):
     out, cell = tmp_path / "a.h5", ("--budget=steps2500", "--seeds=0-1", "--checkpoint-seconds=0.05")
     process = place.start(out, *cell)

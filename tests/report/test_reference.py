@@ -131,6 +131,7 @@ figures:
 """
 
 
+@pytest.mark.slow
 def test_a_study_with_both_rates_learning_curves_and_networks_compared_is_kept_whole(tmp_path, monkeypatch, capsys):
     (tmp_path / "config.yaml").write_text(FREE)
     config = validate(yaml.safe_load(FREE))

@@ -105,7 +105,10 @@ def whole(data_folder, tmp_path_factory):
     return {metric: curve.tobytes() for metric, curve in read_run(out).curves.items()}
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "kill",
+    [signal.SIGKILL, signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp_path, whole, kill):
     out = tmp_path / "cells" / "a.h5"
     command = command_of(data_folder, out, "--checkpoint-seconds=0.05")

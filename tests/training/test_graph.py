@@ -28,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name == "wrn_digits" else name for name in CASES])
 def case(request, data_folder):
     return case_of(request.param, data_folder)
 

@@ -68,7 +68,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("changes", CASES)
-@pytest.mark.parametrize("block", [pack.BLOCK["cpu"], 1000, 10**9])
+@pytest.mark.parametrize("block", [pytest.param(pack.BLOCK["cpu"], marks=pytest.mark.slow), 1000, 10**9])
 def test_packed_equals_alone_after_100_updates(monkeypatch, changes, block):
     """Whatever the blocks: rows of a layer, some seeds, all seeds."""
     monkeypatch.setitem(pack.BLOCK, "cpu", block)
