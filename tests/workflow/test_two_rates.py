@@ -5,7 +5,7 @@ import yaml
 from conftest import changed
 from workflows import copy_workflow, jobs, snakemake
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 PLAIN = {
     "seeds": {"num": 2, "keep": 1},

@@ -51,10 +51,9 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 def load(path: Path, device: torch.device, num_train: int) -> dict[str, Tensor]:
     """Read the images onto the device: of the training images the first `num_train`, the others before the test images."""
     data = datasets.load(path, device)
-    split = {f"train_{kind}": data[f"train_{kind}"][:num_train] for kind in ("images", "labels")}
-    return split | {
-        f"test_{kind}": torch.cat([data[f"train_{kind}"][num_train:], data[f"test_{kind}"]]) for kind in ("images", "labels")
-    }
+    kinds = [name.removeprefix("train_") for name in data if name.startswith("train_")]
+    split = {f"train_{kind}": data[f"train_{kind}"][:num_train] for kind in kinds}
+    return split | {f"test_{kind}": torch.cat([data[f"train_{kind}"][num_train:], data[f"test_{kind}"]]) for kind in kinds}
 
 
 normalize = partial(classification.normalize, mean=(4.9,), sd=(6.0,))  # of the train pixels
