@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.contrasts import Claim, rise
-from sgdnoise.claims.measurements import measure
-from sgdnoise.claims.verdicts import AGREES, DISAGREES, EDGE, judge
+from sgdnoise.claims.measurements import Key, Measurement, measure
+from sgdnoise.claims.verdicts import AGREES, DISAGREES, EDGE, Outcome, judge
 from sgdnoise.study.config import validate
 
 
@@ -51,6 +52,7 @@ STUDY = validate(
     }
 )
 FIRST, LAST = 16, 64  # the batch sizes
+CLAIM = Claim("", "", "constant_epoch", "", "", "", "", "", [])
 
 
 def runs_of(point: dict[str, Any], random: np.random.Generator) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -77,6 +79,11 @@ def runs_of(point: dict[str, Any], random: np.random.Generator) -> tuple[pd.Data
     return runs, {"lr": best, "error": 0.0, "train": float(shape(np.array(-TRAIN_OPTIMUM)))}
 
 
+def outcome_of(quantity: str, low: float, high: float, found: dict[Key, Measurement], look: Look = ONLY) -> Outcome:
+    """Compare the rise of a quantity from the first batch size to the last with a band."""
+    return judge(rise(quantity, "sgd", FIRST, LAST, low, high)[0], CLAIM, "autoencoder_digits", found, 1, look)
+
+
 def study(scenario: dict[str, Any], random: np.random.Generator) -> dict[str, list[float]]:
     """Decide on one made-up study; per quantity: wrong at the lower end, at the upper, covers, length, shown, not enclosed.
 
@@ -96,9 +103,7 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> dict[str, li
         effect = 1.5 if quantity == "lr" else 3 * np.sqrt(2) * unit
 
         def state(low: float, high: float, quantity: str = quantity) -> tuple[str, float]:
-            contrast = rise(quantity, "sgd", FIRST, LAST, low, high)[0]
-            claim = Claim("", "", "constant_epoch", "", "", "", "", "", [contrast])
-            outcome = judge(contrast, claim, "autoencoder_digits", found, 1)
+            outcome = outcome_of(quantity, low, high, found)
             return outcome.state, (outcome.interval_high - outcome.interval_low) / (1 if quantity == "lr" else np.sqrt(2) * unit)
 
         at_low, length = state(truth, np.inf)

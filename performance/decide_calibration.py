@@ -2,8 +2,8 @@
 
 The studies of calibration.py, looked at with 3, 7 and 15 seeds by the levels of `analysis.looks` until a claim is decided. Printed
 per quantity and noise/fall: how often a look decides wrongly where the truth is at an end of the band; for effects of several sizes
-(in quarters of an octave, or s.d. of a difference of two means with 15 seeds) how often the claim is decided, with how many seeds on average, and with how many a
-design that looks once decides as often.
+(in quarters of an octave, or s.d. of a difference of two means with 15 seeds) how often the claim is decided, with how many seeds on
+average, and with how many a design that looks once decides as often.
 """
 
 import argparse
@@ -13,29 +13,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from calibration import FIRST, KEEP, LAST, QUANTITIES, SHAPES, STUDY, runs_of
+from calibration import FIRST, KEEP, LAST, QUANTITIES, SHAPES, STUDY, outcome_of, runs_of
 
-from sgdnoise.analysis.looks import ONLY, Look
+from sgdnoise.analysis.looks import Look
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.claims.contrasts import Claim, rise
 from sgdnoise.claims.measurements import Key, Measurement, measure
-from sgdnoise.claims.verdicts import AGREES, DISAGREES, judge
+from sgdnoise.claims.verdicts import AGREES, DISAGREES
 
 LOOKS = (3, 7, 15)
 ONCE = (3, 5, 7, 9, 11, 13, 15)  # seeds of the designs that look once
 NOISE = (0.3, 1.0)
 EFFECTS = (1.0, 2.0, 3.0, 5.0, 8.0)
 OCTAVES = 0.25  # of an effect of 1 on the learning rate
-CLAIM = Claim("", "", "constant_epoch", "", "", "", "", "", [])
-
-
-def state(quantity: str, low: float, high: float, found: dict[Key, Measurement], look: Look) -> str:
-    """Judge the rise of a quantity from the first batch size to the last against a band."""
-    return judge(rise(quantity, "sgd", FIRST, LAST, low, high)[0], CLAIM, "autoencoder_digits", found, 1, look).state
 
 
 def study(scenario: dict[str, Any], random: np.random.Generator) -> list[dict[str, Any]]:
-    """Make up a study of 15 seeds and judge it by its first 3, 7, 15, and once by the first of ONCE; return a row per quantity and effect."""
+    """Make up a study of 15 seeds, judge it at LOOKS and once with the first of ONCE; return a row per quantity and effect."""
     points = [{"batch_size": FIRST, "lr": 0.0}, {"batch_size": LAST, "lr": 2.0}]
     made = [runs_of(scenario | point, random) for point in points]
     cells = pd.concat([runs for runs, _ in made])
@@ -50,14 +43,15 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> list[dict[st
         unit = OCTAVES if quantity == "lr" else scenario["noise"] * np.sqrt(2 / LOOKS[-1])
         truth = made[1][1][quantity] - made[0][1][quantity]
         looks = [
-            state(quantity, truth - effect * unit, np.inf, at[seeds], Look(LOOKS, index)) for index, seeds in enumerate(LOOKS)
+            outcome_of(quantity, truth - effect * unit, np.inf, at[seeds], Look(LOOKS, index)).state
+            for index, seeds in enumerate(LOOKS)
         ]
         decided = [one in (AGREES, DISAGREES) for one in looks]
         last = decided.index(True) if any(decided) else len(LOOKS) - 1
         row = {"quantity": quantity, "noise": scenario["noise"], "effect": effect, "seeds": LOOKS[last]}
         row |= {"agrees": looks[last] == AGREES, "disagrees": looks[last] == DISAGREES}
         if effect:
-            row |= {str(seeds): state(quantity, truth - effect * unit, np.inf, at[seeds], ONLY) == AGREES for seeds in ONCE}
+            row |= {str(seeds): outcome_of(quantity, truth - effect * unit, np.inf, at[seeds]).state == AGREES for seeds in ONCE}
         rows.append(row)
     return rows
 

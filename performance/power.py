@@ -1,4 +1,4 @@
-"""Ask whether the full study can decide: python performance/power.py (make power), a minute per study.
+"""Ask whether the full study can decide: python performance/power.py (make power), some minutes per study.
 
 The paper's own optima, means and s.d. (claims/paper.csv) are taken for the truth. Studies of workflow/config/paper.yaml are made up
 around them and go the package's own way: windows are extended, seeds are added at each look, claims are decided. What it prints, per
@@ -16,7 +16,6 @@ import argparse
 import functools
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from zlib import crc32
@@ -33,6 +32,7 @@ from sgdnoise.claims.verdicts import row
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import grid, windows
+from sgdnoise.study import looks as asked
 from sgdnoise.study.config import Config, load_config
 
 CONFIG = Path(__file__).parents[1] / "workflow" / "config" / "paper.yaml"
@@ -59,13 +59,13 @@ def made_up(config: Config, noise_over_fall: float, seed: int) -> Callable[[Path
     """Return what reads the runs of a study that nobody has trained, by the path of a cell."""
     known, shape = truths(), SHAPES["lopsided"]
     ladders = windows.ladders(windows.widest(config))
-    any_seeds = {cell.path.rpartition("_")[0]: cell for ladder in ladders.values() for cell in ladder}
+    any_seeds = asked.any_seeds(cell for ladder in ladders.values() for cell in ladder)
     middle = {point: np.log2([float(cell.lr) for cell in ladder]).mean() for point, ladder in ladders.items()}
 
     @functools.cache
     def read(path: Path) -> Run:
-        name, _, last = str(path.relative_to(config["results"])).rpartition("_")
-        cell = replace(any_seeds[name], seeds=last.removeprefix("seeds").removesuffix(".h5"))
+        cell = asked.with_seeds(str(path.relative_to(config["results"])), any_seeds)
+        name = cell.path.rpartition("_")[0]
         metrics = benchmarks.protocol(cell.benchmark, None)["metrics"]
         test, train = list(metrics)[:2]
         truth = known.get((cell.benchmark, cell.optimizer, cell.num_steps, cell.batch_size), {})

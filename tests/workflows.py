@@ -9,6 +9,19 @@ from pathlib import Path
 
 from conftest import ROOT, WORKFLOW
 
+STUB = """
+import os, sys
+if "train" in sys.orig_argv:
+    from {module} import {name}
+    from sgdnoise.cli.main import parser
+    from sgdnoise.cli.verbs import cell_of
+    from sgdnoise.results.run import write_run
+
+    options = parser().parse_args(sys.orig_argv[sys.orig_argv.index("train"):])
+    write_run(options.out, {name}(cell_of(options)))
+    os._exit(0)
+"""
+
 
 def copy_workflow(folder):
     """Make a folder with copies of the workflow's files, which may be changed; it still needs a config.yaml."""
@@ -34,6 +47,30 @@ def snakemake(folder, *arguments, check=True, cores=2, **variables):
     output = done.stdout + done.stderr
     assert check == (done.returncode == 0), output
     return output
+
+
+def stub_training(folder, made_up="made_up.made_up_run"):
+    """Let the cells of a study be made up by a function of the tests, instead of trained, wherever `run_stubbed` runs it."""
+    module, _, name = made_up.rpartition(".")
+    (folder / "stub").mkdir()
+    (folder / "stub/sitecustomize.py").write_text(STUB.format(module=module, name=name))
+
+
+def run_stubbed(folder, *arguments):
+    """Run the workflow on made-up results; return what it says."""
+    paths = (folder / "stub", ROOT / "src", ROOT / "tests", ROOT / "tests/workflow")
+    return snakemake(folder, *arguments, PYTHONPATH=os.pathsep.join(map(str, paths)))
+
+
+def made_cells(said):
+    """Return the paths of the cells whose jobs ran."""
+    return sorted(line.split()[-1] for line in said.splitlines() if line.startswith("    output: results/cells/"))
+
+
+def copy_of(study, folder):
+    """Copy a study with its times and Snakemake's records."""
+    subprocess.run(["cp", "-a", study, folder / "study"], check=True)
+    return folder / "study"
 
 
 def jobs(folder, *arguments):

@@ -1,6 +1,5 @@
 """The grid that finds its optimum: the workflow, with training replaced by made-up results."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,23 +7,11 @@ import sys
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, changed, lrs
+from conftest import changed, lrs
 from made_up import EXTENDED as STUDY
 from made_up import KEY
-from workflows import copy_workflow, jobs, snakemake
+from workflows import copy_of, copy_workflow, jobs, made_cells, run_stubbed, stub_training
 
-STUB = """
-import os, sys
-if "train" in sys.orig_argv:
-    from made_up import made_up_run
-    from sgdnoise.cli.main import parser
-    from sgdnoise.cli.verbs import cell_of
-    from sgdnoise.results.run import write_run
-
-    options = parser().parse_args(sys.orig_argv[sys.orig_argv.index("train"):])
-    write_run(options.out, made_up_run(cell_of(options)))
-    os._exit(0)
-"""
 WIDER = {f"{KEY}.64": [0.08, 2.56], f"{KEY}.128": [0.64, 2.56]}  # what a person would end with
 CELL = "results/cells/autoencoder_digits/sgd/epochs1/batch{}_lr{}_seeds0-3.h5"
 FIRST_PLAN = {"prepare": 1, "train": 5, "study": 1, "extend": 2, "freeze": 1}
@@ -37,16 +24,14 @@ def write_config(folder, **changes):
 
 def run(folder, *arguments):
     """Run the workflow; return the paths of the cells that were trained."""
-    output = snakemake(folder, *arguments, PYTHONPATH=os.pathsep.join(map(str, (folder / "stub", ROOT / "src", ROOT / "tests"))))
-    return sorted(line.split()[-1] for line in output.splitlines() if line.startswith("    output: results/cells/"))
+    return made_cells(run_stubbed(folder, *arguments))
 
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     """A study before anything is run."""
     folder = copy_workflow(tmp_path_factory.mktemp("extended") / "study")
-    (folder / "stub").mkdir()
-    (folder / "stub/sitecustomize.py").write_text(STUB)
+    stub_training(folder)
     write_config(folder)
     return folder
 
@@ -61,9 +46,7 @@ def finished(planned):
 
 @pytest.fixture
 def study(finished, tmp_path):
-    """A copy of the finished study, with its times and Snakemake's records."""
-    subprocess.run(["cp", "-a", finished, tmp_path / "study"], check=True)
-    return tmp_path / "study"
+    return copy_of(finished, tmp_path)
 
 
 def optima(folder):

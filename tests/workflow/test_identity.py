@@ -3,16 +3,13 @@
 Training is replaced by made-up results; data files are really made.
 """
 
-import os
 import re
-import subprocess
 
 import pytest
 import yaml
-from conftest import ROOT, changed
+from conftest import changed
 from own_net import write_own
-from test_extend_grid import STUB
-from workflows import copy_workflow, jobs, snakemake
+from workflows import copy_of, copy_workflow, jobs, run_stubbed, snakemake, stub_training
 
 from sgdnoise.machine import datasets
 
@@ -49,8 +46,7 @@ def write_config(folder, name="config.yaml", study=STUDY, **changes):
 
 def run_output(folder, *arguments):
     """Run the workflow, up to the table of all cells; return what it says."""
-    path = os.pathsep.join(map(str, (folder / "stub", ROOT / "src", ROOT / "tests")))
-    return snakemake(folder, *(arguments or [TABLE]), PYTHONPATH=path)
+    return run_stubbed(folder, *(arguments or [TABLE]))
 
 
 def outputs(said):
@@ -65,8 +61,7 @@ def run(folder, *arguments):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = copy_workflow(tmp_path_factory.mktemp("identity") / "study")
-    (folder / "stub").mkdir()
-    (folder / "stub/sitecustomize.py").write_text(STUB)
+    stub_training(folder)
     write_own(folder)
     write_config(folder)
     assert run(folder) == ["data/digits.npz", "data/table.npz", OTHER, *MINE]
@@ -76,8 +71,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def study(finished, tmp_path):
     """A copy of the finished study, with its times and Snakemake's records."""
-    subprocess.run(["cp", "-a", finished, tmp_path / "study"], check=True)
-    return tmp_path / "study"
+    return copy_of(finished, tmp_path)
 
 
 def edit(path, old, new):

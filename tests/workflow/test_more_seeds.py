@@ -1,32 +1,18 @@
 """A study that is given seeds until they decide: the workflow, with training replaced by made-up results."""
 
 import json
-import os
 import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, changed
+from conftest import changed
 from made_up import made_up_run
-from workflows import copy_workflow, jobs, snakemake
+from workflows import copy_of, copy_workflow, jobs, made_cells, run_stubbed, snakemake, stub_training
 
 pytestmark = pytest.mark.workflow
 
-STUB = """
-import os, sys
-if "train" in sys.orig_argv:
-    from test_more_seeds import noisy_run
-    from sgdnoise.cli.main import parser
-    from sgdnoise.cli.verbs import cell_of
-    from sgdnoise.results.run import write_run
-
-    options = parser().parse_args(sys.orig_argv[sys.orig_argv.index("train"):])
-    write_run(options.out, noisy_run(cell_of(options)))
-    os._exit(0)
-"""
 STUDY = yaml.safe_load(
     """
 evaluations: 1
@@ -65,11 +51,9 @@ def write_config(folder, **changes):
     (folder / "config.yaml").write_text(yaml.safe_dump(changed(STUDY, changes), sort_keys=False))
 
 
-def run(folder, *arguments, **options):
+def run(folder, *arguments):
     """Run the workflow; return the paths of the cells that were trained."""
-    paths = (folder / "stub", ROOT / "src", ROOT / "tests", ROOT / "tests/workflow")
-    output = snakemake(folder, *arguments, PYTHONPATH=os.pathsep.join(map(str, paths)), **options)
-    return sorted(line.split()[-1] for line in output.splitlines() if line.startswith("    output: results/cells/"))
+    return made_cells(run_stubbed(folder, *arguments))
 
 
 def looks_of(folder):
@@ -84,8 +68,7 @@ def verdict(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = copy_workflow(tmp_path_factory.mktemp("decided") / "study")
-    (folder / "stub").mkdir()
-    (folder / "stub/sitecustomize.py").write_text(STUB)
+    stub_training(folder, "test_more_seeds.noisy_run")
     write_config(folder)
     assert jobs(folder)[1] == FIRST
     run(folder, "results/claims.csv")
@@ -94,9 +77,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def study(finished, tmp_path):
-    """A copy of the finished study, with its times and Snakemake's records."""
-    subprocess.run(["cp", "-a", finished, tmp_path / "study"], check=True)
-    return tmp_path / "study"
+    return copy_of(finished, tmp_path)
 
 
 def test_one_call_adds_seeds_where_they_decide_until_they_do(finished):

@@ -3,14 +3,12 @@ import gc
 import os
 import signal
 import threading
-from dataclasses import replace
 
 import sgdnoise
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.claims import statements
 from sgdnoise.study import grid, looks, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
@@ -50,7 +48,10 @@ try:
     WIDEST = windows.widest(config) if config["extend_grid"] else config
     REACHABLE = {f"{config['results']}/{cell.path}": cell for cell in grid.cells(WIDEST)}
     NOISE_CELLS = grid.noise_cells(config)
-    statements.to_decide(config)
+    if config["decide"]:
+        from sgdnoise.claims import statements  # takes time that a study without does not need
+
+        statements.to_decide(config)
     TWO_RATES = {f"{config['results']}/{cell.path}": cell for cell in grid.two_rate_cells(config)}
     for name, wanted in config["figures"]["curves"].items():
         grid.curve_cells(config, name, wanted, REACHABLE.values())
@@ -111,14 +112,14 @@ def listed(versions):
 
 
 # A cell of each learning rate: looks add cells of which only the seeds are not known before.
-ANY_SEEDS = {cell.path.rpartition("_")[0]: cell for cell in REACHABLE.values()} if config["decide"] else {}
+ANY_SEEDS = looks.any_seeds(REACHABLE.values()) if config["decide"] else {}
 
 
 def cell_of(wildcards):
     path = grid.PATH.format_map(wildcards)
     if (known := REACHABLE.get(f"{RESULTS}/{path}") or TWO_RATES.get(f"{RESULTS}/{path}")) or not ANY_SEEDS:
         return known
-    return replace(ANY_SEEDS[path.rpartition("_")[0]], seeds=wildcards.seeds)
+    return looks.with_seeds(path, ANY_SEEDS)
 
 
 def cell_arguments(wildcards):

@@ -2,9 +2,10 @@
 # lists the seeds that it adds, none if it is the last.
 from snakemake.exceptions import IncompleteCheckpointException
 
-START = windows.starts(config) if config["extend_grid"] else []
-LADDER = windows.ladders(WIDEST)
-STUDY = {point: grid_part(study) for point, study in windows.studies(PLACED).items()}
+START, LADDER, STUDY = [], {}, {}
+if config["extend_grid"]:
+    START, LADDER = windows.starts(config), windows.ladders(WIDEST)
+    STUDY = {point: grid_part(study) for point, study in windows.studies(PLACED).items()}
 
 
 def window_of(wildcards):
@@ -66,7 +67,8 @@ def look_files(upto):
 
 def added_cells(files):
     """The cells that looks have added."""
-    added = [looks.read(path) for path in files if os.path.exists(path)]
+    if not (added := [looks.read(path) for path in files if os.path.exists(path)]):
+        return []
     return [path for cell in grid.cells(WIDEST | {"looks": added}) if (path := f"{RESULTS}/{cell.path}") not in REACHABLE]
 
 
@@ -84,4 +86,5 @@ def all_looks(wildcards):
 
 def CELLS(wildcards):
     # Not from the frozen grid: that may be of the study as it was before it extended its windows and added seeds.
-    return cells_of_windows() + added_cells(all_looks(wildcards)) + all_looks(wildcards)
+    files = all_looks(wildcards)
+    return cells_of_windows() + added_cells(files) + files

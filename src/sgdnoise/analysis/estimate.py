@@ -7,9 +7,9 @@ octaves of the best (or the two next to it on a coarser grid) say where it is:
     mean = value + size * shape(log2 lr - log2 optimal lr),   shape(u) = |u (1 + a tanh u)|^p
 
 with any power p of `POWERS` and any lopsidedness a of `LEANS`: smooth at the optimum, and away from it flat to the left and steep to
-the right, as sweeps often are, or a parabola. A posterior over the optimum, the shape, the value, the size (positive) and the variance of a run (one for the
-learning rates used, scaled inverse chi-square by its degrees of freedom) is computed on a grid, in closed form in value and size,
-and drawn from. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
+the right, as sweeps often are, or a parabola. A posterior over the optimum, the shape, the value, the size (positive) and the
+variance of a run (one for the learning rates used, scaled inverse chi-square by its degrees of freedom) is computed on a grid, in
+closed form in value and size, and drawn from. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
 taken to be known to MISFIT * d * h only.
 
 What is estimated is the mean over runs that complete, where at least `keep` of them do: trimming favours the noisier of two arms,

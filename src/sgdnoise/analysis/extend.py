@@ -24,8 +24,8 @@ def next_window(window: Window, config: Config, read: Read = read_run) -> Window
     `config` is a study with the point of the window, which may be its only one.
 
     An end moves outwards by one learning rate when the optimum of any metric, or its error bar, touches it: whatever
-    `edge_warnings` would warn of; with all seeds and `decide`, when its estimate may lie beyond. It stops where the widest window ends. A bracket that does not move any more is
-    followed by the learning rates near its optima with all seeds.
+    `edge_warnings` would warn of; with all seeds and `decide`, when its estimate may lie beyond. It stops where the widest window
+    ends. A bracket that does not move any more is followed by the learning rates near its optima with all seeds.
     """
     ladder = windows.ladders(windows.widest(config))[point_of(window)]
     lrs = [cell.lr for cell in ladder]

@@ -19,6 +19,21 @@ class Look:
     numbers: tuple[int, ...] = (1,)
     index: int = 0
 
+    @property
+    def seeds(self) -> int:
+        """The seeds of a learning rate at this look."""
+        return self.numbers[self.index]
+
+    @property
+    def next(self) -> Look:
+        """The look after this one; the last has none but itself."""
+        return Look(self.numbers, min(self.index + 1, len(self.numbers) - 1))
+
+    @property
+    def last(self) -> Look:
+        """The last look, which judges what more seeds have shown."""
+        return Look(self.numbers, len(self.numbers) - 1)
+
     def level(self, whole: float) -> float:
         """Return the share of a one-sided error level `whole` at which this look judges."""
         return levels(self.numbers, whole)[self.index]

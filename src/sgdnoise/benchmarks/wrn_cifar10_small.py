@@ -25,11 +25,7 @@ PROTOCOL = {
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
     "settings": {
         "num_train": {"default": 512, "from": 10, "to": 50_000},  # the first
-        "ghost_batch": {
-            "default": 32,
-            "from": 1,
-            "to": 50_000,
-        },  # our choice: the paper's 64 scaled to the smallest batch size swept
+        "ghost_batch": {"default": 32, "from": 1, "to": 50_000},  # our choice: as the paper's 64 the smallest batch size swept
         "augment": False,  # the paper does; of so few images, crops and flips would hide what the noise of SGD does
         "norm_decay": {"default": 0.9, "from": 0, "below": 1},  # not stated
         "norm_eps": {"default": 1e-5, "above": 0, "to": 1},  # not stated

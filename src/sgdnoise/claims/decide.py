@@ -17,7 +17,7 @@ import pandas as pd
 from sgdnoise.analysis.advice import Advice as BatchAdvice
 from sgdnoise.analysis.advice import OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import POINT, Estimate, estimate
-from sgdnoise.analysis.looks import Look
+from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.analysis.wording import duration, word
 from sgdnoise.claims import foresight
@@ -26,7 +26,6 @@ from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, con
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_string, window_key
-from sgdnoise.study.looks import numbers_of
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
 
@@ -105,7 +104,9 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
     keys = open_keys(decided, NOISE)
     tried = (*foresight.LADDER, foresight.ALL)
     ahead = (study.found | {name: one for key in keys for name, one in foresee(key, more, study).items()} for more in tried)
-    more, low, high, chance, coarse = foresight.foresight(decided, study.found, ahead, last_look(decided, study))
+    more, low, high, chance, coarse = foresight.foresight(
+        decided, study.found, ahead, look_at(decided.benchmark, study.config).last
+    )
     if np.isinf(more):
         labels = "; ".join(one.contrast.label for one in decided.outcomes if one.state == NOISE)
         why = (
@@ -127,13 +128,7 @@ def chance(decided: Decided, more: int, study: Study) -> float:
         study.found | {name: one for key in keys for name, one in foresee(key, seeds, study).items()}
         for seeds in (more, foresight.ALL)
     )
-    return foresight.predictive(decided, study.found, then, last, last_look(decided, study))
-
-
-def last_look(decided: Decided, study: Study) -> Look:
-    """Return the last of the looks at a claim's benchmark, which judges what more seeds have shown."""
-    numbers = numbers_of(decided.benchmark, study.config)
-    return Look(tuple(numbers), len(numbers) - 1)
+    return foresight.predictive(decided, study.found, then, last, look_at(decided.benchmark, study.config).last)
 
 
 def foresee(key: Key, more: int, study: Study) -> dict[Key, Measurement]:
@@ -147,9 +142,7 @@ def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere
     """Advise more seeds at the points of some quantities: at the learning rates that their estimates rest on, or at all."""
     spans: dict[tuple, tuple[float, float]] = {}
     for key in keys:
-        low, high = span(key, study, everywhere)
-        before = spans.get(key[:4], (low, high))
-        spans[key[:4]] = min(low, before[0]), max(high, before[1])
+        cover(spans, key[:4], span(key, study, everywhere))
     lines, total = [], 0.0
     where: dict[str, list[str]] = {}
     for point, (low, high) in spans.items():
@@ -159,6 +152,12 @@ def seeds_advice(keys: list[Key], more: int, note: str, study: Study, everywhere
         where.setdefault(f"{point[2]} at lr {lr_string(low)} to {lr_string(high)}", []).append(str(point[3]))
     listed = "; ".join(f"{', '.join(swept)} of {name}" for name, swept in where.items())
     return Advice(f"+{more} seed{'s' * (more > 1)}{note}: {listed}: {duration(total)}", total, tuple(lines))
+
+
+def cover(spans: dict[tuple, tuple[float, float]], point: tuple, ends: tuple[float, float]) -> None:
+    """Widen the learning rates of a point, from the lowest to the highest, so that they cover these too."""
+    low, high = spans.get(point, ends)
+    spans[point] = min(low, ends[0]), max(high, ends[1])
 
 
 def span(key: Key, study: Study, everywhere: bool) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """Judge a study at each of its looks, and say where the next has more seeds: the rule of `decide`.
 
 A claim is judged at every look, each time at the level that is spent there, and keeps the first verdict that decides it. Seeds
-are added where one is still undecided for noise, or an optimum for noise not enclosed: at the learning rates that the estimates of its open contrasts rest on, up to the
-next look's number, unless even `max_seeds` would hardly decide it (the predictive probability is below FUTILE).
+are added where one is still undecided for noise, or an optimum for noise not enclosed: at the learning rates that the estimates
+of its open contrasts rest on, up to the next look's number, unless even `max_seeds` would hardly decide it (the predictive
+probability is below FUTILE).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sgdnoise.analysis.extend import Read
 from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.recommend import deciding_points
-from sgdnoise.claims.decide import Study, chance, estimate_of, open_keys, span
+from sgdnoise.claims.decide import Study, chance, cover, estimate_of, open_keys, span
 from sgdnoise.claims.measurements import Key, measure
 from sgdnoise.claims.statements import to_decide
 from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, decide_claims
@@ -29,7 +30,7 @@ from sgdnoise.results.run import read_run
 from sgdnoise.study import grid, looks
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_string, whole_cells
-from sgdnoise.study.looks import Override, numbers_of
+from sgdnoise.study.looks import Override
 
 FUTILE = 0.1  # our choice
 LR = [*POINT, "lr"]
@@ -43,7 +44,7 @@ class Judged(NamedTuple):
 
 
 def judge_looks(config: Config, cells: pd.DataFrame, optimum: pd.DataFrame | None = None) -> list[Judged]:
-    """Judge a study at each look so far, the first one first, by all of its runs, rows of cells.csv, and optimum.csv if there is one."""
+    """Judge a study at each look so far, the first one first, by all of its runs and, if there is one, its table of optima."""
     return [judge_look(one, runs_at(one, cells)) for one in earlier(config)] + [judge_look(config, cells, optimum)]
 
 
@@ -92,21 +93,16 @@ def is_decided(one: Decided) -> bool:
 def next_look(config: Config, cells: pd.DataFrame) -> list[Override]:
     """List the overrides that give a study the seeds of its next look; none if nothing is left that seeds may decide."""
     wanted: dict[tuple, tuple[float, float]] = {}  # the lowest and the highest learning rate, by point
-
-    def want(point: tuple, low: float, high: float) -> None:
-        before = wanted.get(point, (low, high))
-        wanted[point] = min(low, before[0]), max(high, before[1])
-
     judged, names = judge_looks(config, cells), to_decide(config)
     study = judged[-1].study
     for one, _ in first_verdicts(judged):
         if one.claim.name in names and not is_decided(one):
             for key in keys_to_add(one, study):
                 row = study.rows_of(key).iloc[0]
-                want(tuple(row[POINT]), *span(key, study, everywhere=study.found[key].draws is None))
+                cover(wanted, tuple(row[POINT]), span(key, study, everywhere=study.found[key].draws is None))
     if (margin := config["decide"].get("margin")) is not None:
-        for point, (low, high) in deciding_points(cells, config, margin):
-            want(point, low, high)
+        for point, ends in deciding_points(cells, config, margin):
+            cover(wanted, point, ends)
     return [line for point, ends in wanted.items() for line in overrides(point, ends, config, cells)]
 
 
@@ -128,25 +124,22 @@ def keys_to_add(one: Decided, study: Study) -> list[Key]:
     if any(study.found[key].edge and not within(key, study) for key in keys):
         return []
     if not any(outcome.state == UNKNOWN for outcome in one.outcomes):
-        seeds = numbers_of(one.benchmark, study.config)
-        more = seeds[-1] - seeds[min(len(study.config["looks"]), len(seeds) - 1)]
-        if not more or chance(one, more, study) < FUTILE:
+        look = look_at(one.benchmark, study.config)
+        if look == look.last or chance(one, look.last.seeds - look.seeds, study) < FUTILE:
             return []
     return keys
 
 
 def within(key: Key, study: Study) -> bool:
-    """Tell whether an optimum that may lie beyond the learning rates trained more probably lies between them, so that seeds will tell."""
+    """Tell whether an optimum that may lie beyond the learning rates trained more probably lies between them: seeds will tell."""
     known = None if key[4] == "stable_lr" else estimate_of(key, study)
     return known is not None and max(known.below, known.above) < 0.5
 
 
 def overrides(point: tuple, ends: tuple[float, float], config: Config, cells: pd.DataFrame) -> Iterator[Override]:
     """Yield the lines that give a point's learning rates the seeds of the next look: one for neighbours that lack as many."""
-    seeds = numbers_of(point[0], config)
-    wanted = seeds[min(len(config["looks"]) + 1, len(seeds) - 1)]
     runs = cells[(cells[POINT] == list(point)).all(axis=1) & cells["lr"].between(*ends)]
-    lacking = wanted - runs.groupby("lr").size()
+    lacking = look_at(point[0], config).next.seeds - runs.groupby("lr").size()
     for more, some in groupby(zip(lacking.index.tolist(), lacking.tolist(), strict=True), key=lambda one: one[1]):
         lrs = [float(lr_string(lr)) for lr, _ in some]
         if more > 0:

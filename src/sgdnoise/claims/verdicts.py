@@ -35,7 +35,10 @@ WORDS = {True: ("confirmed", "contradicted"), False: ("agrees", "disagrees")}  #
 
 
 class Outcome(NamedTuple):
-    """What the measurements say of one contrast, with the interval that decides, of 90 % if there is one look; `lacks` is what is not measured."""
+    """What the measurements say of one contrast, with the interval that decides, of 90 % if there is one look.
+
+    `lacks` is what is not measured.
+    """
 
     contrast: Contrast
     state: str

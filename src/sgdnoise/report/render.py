@@ -61,6 +61,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
         advice=advice(cells, config),
+        has_looks="look" in tables["claims"],
         roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),

@@ -29,8 +29,9 @@ class Cell:
     """One point of the grid with a block of seeds: one process, one HDF5 file.
 
     The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
-    string, `seeds` is "first-last". `final_lr` too is part of both, where it is free: else it is lr 2^-10. Before it is `split`, a cell has all seeds of its learning rate: its own block, of which
-    `keep` count, and then blocks `added` by overrides, so many seeds each.
+    string, `seeds` is "first-last". `final_lr` too is part of both, where it is free: else it is lr 2^-10. Before it is `split`, a
+    cell has all seeds of its learning rate: its own block, of which `keep` count, and then blocks `added` by overrides, so many
+    seeds each.
     """
 
     benchmark: str

@@ -6,10 +6,12 @@ Light: importing this imports neither torch, numpy nor pandas.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sgdnoise.study.config import Config
+from sgdnoise.study.grid import Cell
 
 PATH = "looks/{number}.json"
 
@@ -48,6 +50,17 @@ def files(config: Config, file_of: Callable[[int], str]) -> list[str]:
         if not read(found[-1]):
             break
     return found
+
+
+def any_seeds(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return a cell of each learning rate, by its path without the seeds: those of a cell that a look adds are not known before."""
+    return {cell.path.rpartition("_")[0]: cell for cell in cells}
+
+
+def with_seeds(path: str, known: dict[str, Cell]) -> Cell:
+    """Return the cell of a path whose seeds may be others than those of `known`, which `any_seeds` has made."""
+    name, _, seeds = path.rpartition("_")
+    return replace(known[name], seeds=seeds.removeprefix("seeds").removesuffix(".h5"))
 
 
 def read(path: str | Path) -> list[Override]:
