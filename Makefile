@@ -116,15 +116,16 @@ scale: $(VENV)/.ready
 	python performance/scale.py
 
 # How often intervals, verdicts, regimes and advice are wrong, on studies whose truth is known (hours); whether the full study can
-# decide what the paper states (ten minutes).
+# decide what the paper states (an hour on two idle cores).
 calibration: $(VENV)/.ready
 	python performance/calibration.py
 	python performance/regimes_calibration.py
 	python performance/recommend_calibration.py
 	python performance/decide_calibration.py
+	python performance/foresight_calibration.py
 
 power: $(VENV)/.ready
-	python performance/power.py
+	python performance/power.py --studies 20 --out src/sgdnoise/claims/power.csv
 
 clean:
 	rm -rf $(filter-out results/reference,$(wildcard results/*)) figures logs .snakemake

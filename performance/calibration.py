@@ -69,7 +69,7 @@ def runs_of(point: dict[str, Any], random: np.random.Generator) -> tuple[pd.Data
     chance = np.where(u > 1.5, 0.3, 0.03) if point["variant"] == "diverged" else np.zeros(len(u))
     diverged = random.uniform(size=len(u)) < chance
     names = {"benchmark": "autoencoder_digits", "optimizer": "sgd", "budget": "epochs4", "batch_size": point["batch_size"]}
-    common = {"num_steps": 100, "num_epochs": 4.0, "modes": "constant_epoch", "keep": KEEP[seeds], "bound": np.nan}
+    common = {"num_steps": 100, "num_epochs": 4.0, "modes": "constant_epoch", "keep": KEEP.get(seeds, seeds), "bound": np.nan}
     runs = pd.DataFrame({name: np.where(diverged, np.nan, value) for name, value in values.items()}).assign(
         **names, **common, lr=2 ** np.repeat(lrs, seeds)
     )

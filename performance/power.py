@@ -39,6 +39,7 @@ CONFIG = Path(__file__).parents[1] / "workflow" / "config" / "paper.yaml"
 CLIFF = 3.0  # octaves above the optimum at which runs diverge
 TRAIN_SLOPE = 0.1  # of the train loss, per octave of learning rate
 WARMUP = 1.0  # octaves by which warmup moves divergence (ICLR v5 fig. 4)
+VERDICTS = ["confirmed", "contradicted", "undetermined"]
 POINT = ["benchmark", "optimizer", "num_steps", "batch_size"]
 UNKNOWN = {"mean": 0.5, "sd": 0.01, "train_mean": 0.5, "train_sd": 0.01}  # of points that the paper does not have
 
@@ -117,15 +118,18 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=30)
     parser.add_argument("--noise-over-fall", type=float, default=1.2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write the counts to this CSV, too (shipped: src/sgdnoise/claims/power.csv)")
     options = parser.parse_args()
     with ProcessPoolExecutor(options.workers) as pool:
         found = pd.concat(pool.map(partial(decided, options.noise_over_fall), range(options.studies)))
+    counts = pd.crosstab(found["claim"], found["verdict"]).reindex(index=found["claim"].unique(), columns=VERDICTS, fill_value=0)
+    if options.out:
+        counts.to_csv(options.out, index_label="claim")
     print(f"{options.studies} studies, noise/fall {options.noise_over_fall:g}\n")
     print("| claim | confirmed | contradicted | undetermined | most often because of |\n|---|---|---|---|---|")
     for claim, rows in found.groupby("claim", sort=False):
-        counts = [int((rows["verdict"] == verdict).sum()) for verdict in ("confirmed", "contradicted", "undetermined")]
         reasons = rows.loc[rows["verdict"] == "undetermined", "reason"].value_counts()
-        print(f"| {claim} | {' | '.join(map(str, counts))} | {reasons.index[0] if len(reasons) else ''} |")
+        print(f"| {claim} | {' | '.join(map(str, counts.loc[claim]))} | {reasons.index[0] if len(reasons) else ''} |")
     runs, every = found["runs"].mean(), found["every"].mean()
     print(f"\nruns of a study: {runs:,.0f} on average; {every:,.0f} with all seeds at every learning rate")
 

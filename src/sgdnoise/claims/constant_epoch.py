@@ -73,6 +73,7 @@ CLAIMS = [
         + level("lr", MOMENTUM, {b: b / 128 for b in (64, 128, 256, 512, 1024, 2048)}, OCTAVE),
         evidence="Over the smaller batch sizes, the optimal learning rate grows in proportion.",
         scale_free=lambda b: [c for name in (SGD, MOMENTUM) for c in follows(name, b[: len(b) // 2 + 1], 1, OCTAVE)],
+        short="learning rates must be known to within an octave at ten points, all at once",
     ),
     claim(
         "4",
@@ -101,6 +102,7 @@ CLAIMS = [
         + gap("lr", MOMENTUM, SGD, [64, 128, 256], -OCTAVE, OCTAVE),
         evidence="At the smallest batch size, both optimizers have the same optimal learning rate.",
         scale_free=lambda b: gap("lr", MOMENTUM, SGD, b[:1], -OCTAVE, OCTAVE),
+        short="ratios of learning rates must be known to within an octave at three batch sizes, all at once",
     ),
     claim(
         "6",
@@ -113,6 +115,7 @@ CLAIMS = [
         contrasts=[c for name in (SGD, MOMENTUM) for c in flat("train", name, [64, 128, 256, 512], 0.006 + 0.002)]
         + rise("train", SGD, 512, 4096, 0.09 / 2)
         + excess("train", SGD, MOMENTUM, 512, 4096, 0.08 / 2),
+        short="the paper's range of SGD's train loss is too near the tolerance for what is uncertain in the learning rate at which it is taken",
     ),
     claim(
         "7a",
@@ -136,6 +139,7 @@ CLAIMS = [
         rule="fall at least half of the paper's; learning rates within one octave",
         contrasts=rise("error", SGD, 8, 32, 0.01 / 2)
         + level("lr", SGD, dict.fromkeys((8, 16, 32, 64, 128, 256, 512, 1024), 1 / 16), OCTAVE),
+        short="the paper's learning rate at batch size 32 lies at the end of the band",
     ),
     claim(
         "7c",
@@ -165,6 +169,7 @@ CLAIMS = [
         contrasts=gap("error", MOMENTUM, WARMUP, [64, 128, 256, 512, 1024, 2048], high=0.001 + POINT)
         + gap("error", MOMENTUM, WARMUP, [4096], 0.0021 / 2)
         + gap("error", MOMENTUM, WARMUP, [8192], 0.0034 / 2),
+        short="the gain at batch size 4096 is 1.6 s.d. of a run, and half of it is asked for",
     ),
     claim(
         "18b",

@@ -57,7 +57,8 @@ class Claim:
 
     `paper` is what the paper found for `quantity`; `rule` says in words what `contrasts` decide, with the tolerance.
     `scale_free` makes, from a list of swept values, contrasts that need neither the paper's sizes nor its numbers, for the
-    weaker statement `evidence`. `doubt` names an inconsistency of the source, because of which the claim cannot be confirmed.
+    weaker statement `evidence`. `doubt` names an inconsistency of the source, because of which the claim cannot be confirmed;
+    `short` says why a full study often leaves the claim open even if it is true as the paper has it (`power`).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Claim:
     evidence: str = ""
     scale_free: Callable[[list[int]], list[Contrast]] | None = None
     doubt: str = ""
+    short: str = ""
 
 
 def rise(quantity: str, optimizer: str, first: int, last: int, low: float = -inf, high: float = inf) -> list[Contrast]:

@@ -117,6 +117,7 @@ CLAIMS = [
         contrasts=changes(AUTOENCODER_EPOCHS, (-3.49, -3.49), 0),
         evidence="With longer training the test-optimal learning rate falls more than the train-optimal one.",
         scale_free=lambda epochs: lead(epochs[0], epochs[-1], high=-OCTAVE / 2),
+        short="the train-optimal learning rate must be known to within an octave over ten budgets",
     ),
     claim(
         "14c",

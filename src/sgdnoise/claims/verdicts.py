@@ -21,6 +21,7 @@ from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
+from sgdnoise.claims.power import power
 from sgdnoise.claims.statements import CLAIMS
 
 LEVEL = 0.05
@@ -142,6 +143,7 @@ def row(decided: Decided) -> dict[str, Any]:
         "paper": claim.paper if role == "paper" else "",
         "needs": needs(claim, (cell for one in outcomes for cell in one.contrast.terms)) if role == "paper" else "",
         "rule": claim.rule if role == "paper" else "scale-free: only the direction, as each contrast says",
+        "power": power(claim) if role == "paper" else "",
         "measured": _headline(outcomes),
         "num_contrasts": len(outcomes),
         "contrasts": "; ".join(outcome.text for outcome in outcomes),
