@@ -31,6 +31,7 @@ FAMILIES = {"constant": ("constant",), "power": ("power",), "break": ("broken", 
 UNDECIDED = "undecided"
 ODDS = 3  # our choice: "positive" evidence on the scale of Kass and Raftery (1995)
 MIN_POINTS = 3  # two batch sizes have a line through them whatever the truth
+TWO_SLOPES = 4  # batch sizes: through fewer a break and both slopes can be laid whatever the truth
 FACTORS = (2, 4, 8)  # our choice: how far beyond the batch sizes measured to look for those that would decide
 LEAST_SLOPE = 0.5  # of a noise regime in the paper: the LSTM's (ICLR v5 fig. 7c); elsewhere it is 1
 
@@ -112,7 +113,7 @@ def estimates(fit: Fit | None) -> dict[str, float]:
 
     `power` has no break up to `break_low`, `constant` none of slope LEAST_SLOPE or more above `break_high`, and nothing is known of
     the break of an undecided sweep. The slope above is that of `bent`, so that it is not level by assumption; so are both of an
-    undecided sweep. What a model does not have is NaN.
+    undecided sweep. What a model does not have is NaN; so is the slope above a break of fewer than TWO_SLOPES batch sizes.
     """
     if fit is None:
         names = ("break", "slope_below", "slope_above")
@@ -128,7 +129,8 @@ def estimates(fit: Fit | None) -> dict[str, float]:
     source = {"power": fit.curves["power"], UNDECIDED: fit.curves["bent"]}.get(fit.model, broken)
     below = missing if fit.model == "constant" else quantiles(source.below, source.weight)
     source = fit.curves["power" if fit.model == "constant" else "bent"]
-    above = missing if fit.model == "power" else quantiles(source.above, source.weight)
+    has_above = fit.model == "constant" or (fit.model != "power" and len(fit.known.x) >= TWO_SLOPES)
+    above = quantiles(source.above, source.weight) if has_above else missing
     for name, (low, middle, high) in (("slope_below", below), ("slope_above", above)):
         found |= {name: middle, f"{name}_low": low, f"{name}_high": high}
     return found
