@@ -141,6 +141,14 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
 
 
+@functools.cache
+def functions(name: str, file: str | None = None) -> set[str]:
+    """List the functions of a user's own file, by which the optimizers of a study may name them; the package's have none to name."""
+    if not file or is_variant(file):
+        return set()
+    return {node.name for node in sources.parse(source(name, file)).body if isinstance(node, ast.FunctionDef)}
+
+
 def protocol_problem(protocol: Any) -> str:
     """Say what is wrong with a PROTOCOL; nothing if it is one."""
     if not isinstance(protocol, dict):

@@ -35,7 +35,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     caption = f"Points: mean over the best {one['keep']} of {num} runs by the test metric at the end; bars: one s.d. "
     few = [f"{lr:.4g}" for lr, some in kept.items() if some["seed"].nunique() < one["keep"]]
     caption += f"At {', '.join(few)} fewer were completed. " * bool(few)
-    figures.label(figure, f"{protocol['title']}\n{title}", caption + "Effective learning rates.")
+    rates = "Effective learning rates." if not (note := figures.rate_note([one["optimizer"]])) else note.strip()
+    figures.label(figure, f"{protocol['title']}\n{title}", caption + rates)
     return figure
 
 

@@ -33,6 +33,7 @@ from sgdnoise.training.noise_scale import (
 
 QUANTITIES = ("noise_scale", "hessian_noise_scale", "top_eigenvalue", "stable_lr")
 COLUMNS = [name + end for name in QUANTITIES for end in ("", "_low", "_high")] + ["residual"]
+UNKNOWN = Estimate(torch.nan, torch.nan, torch.nan)  # of the stable learning rate, whose theory is of SGD
 CURVATURE_SHARE = 4  # our choice: power iteration, which reads its batches dozens of times, has a quarter as many
 
 
@@ -136,7 +137,7 @@ def measure(
             fresh[index] = top.vector @ hessian_product(batch, parameters, top.vector)
     scale = plan.batch_size / (1 - budgets.num_epochs(1, plan.batch_size, protocol))
     eigenvalue = eigenvalue_estimate(top, own, fresh)
-    limit = stable_lr_estimate(eigenvalue, plan.optimizer.momentum)
+    limit = stable_lr_estimate(eigenvalue, plan.optimizer.momentum) if plan.optimizer.is_sgd else UNKNOWN
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
