@@ -170,7 +170,7 @@ def test_optimizers_of_the_study_are_tried(tmp_path):
         ),
         ([('a table"', 'a {table}"')], "'title'.: only {num_train} may stand in braces"),
         ([("def build():", "def build(:")], "own.py, line 34: invalid syntax"),
-        ([('"num_train": 342', '"num_train": len(range(342))')], "own.py, line 11: PROTOCOL is read without running the file"),
+        ([('"num_train": 342', '"num_train": len(images)')], "own.py, line 11: PROTOCOL is read without running the file"),
     ],
 )
 def test_a_protocol_that_figures_cannot_show_is_refused(changes, message, tmp_path):

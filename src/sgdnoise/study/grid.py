@@ -128,6 +128,11 @@ def cells(config: Config) -> list[Cell]:
 def whole_cells(config: Config) -> list[Cell]:
     """Expand a validated config into its learning rates, each with all of its seeds."""
     found: dict[tuple, Cell] = {}
+    for name in config["optimizers"]:
+        try:
+            optimizers.of(config, name)
+        except ValueError as error:
+            raise ValueError(f"config: optimizers.{name}: {error}") from None
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"], config["optimizers"]):
             key = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size, cell.lr)
