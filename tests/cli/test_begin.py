@@ -109,9 +109,9 @@ def test_the_rate_rises_until_a_run_diverges():
         return (model.w - batch[0]).square().sum() / 2, None
 
     benchmark = Benchmark(arrays=None, build=Point, batches=batches, loss=loss, evaluate=None)
-    plan = Plan(OPTIMIZERS["sgd"], 8, 1.0, 1, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0})
+    plan = Plan(OPTIMIZERS["sgd"], 8, 1.0, 100, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0})
     tried = try_rates(benchmark, None, plan, 1.0, torch.device("cpu"))
-    assert tried[-1].lr == 4
-    assert tried[-1].loss > 2 * tried[0].loss > 200
-    assert 0.125 <= window(tried)[1] <= 2
-    assert window([Tried(1.0, 3.0), Tried(2.0, math.inf)]) == (0.25, 1.0)
+    assert [one.lr for one in tried] == [2.0**power for power in range(-16, 3)]
+    assert tried[-1].loss > 2 * tried[0].loss > tried[-2].loss
+    assert window(tried) == (0.0625, 0.25)
+    assert window([Tried(1.0, 3.0), Tried(2.0, math.inf)]) == (0.5, 2.0)

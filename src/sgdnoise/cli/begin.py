@@ -98,7 +98,7 @@ def windows_of(study: Path, data_folder: Path, threads: int, device_name: str) -
         tried = lr_range.try_rates(*loaded[benchmark], plan_of(cell), anchor, device)
         low, high = map(lr_string, lr_range.window(tried))
         best = min(tried, key=lambda one: one.loss)
-        said = f"loss {tried[0].loss:.3g} at first, {best.loss:.3g} at {high}, {tried[-1].loss:.3g} at {lr_string(tried[-1].lr)}"
+        said = f"loss {', '.join(f'{one.loss:.3g} at {lr_string(one.lr)}' for one in sorted({tried[0], best, tried[-1]}))}"
         found.append((("benchmarks", benchmark, "constant_epoch", optimizer, str(size)), (low, high), said))
     if not found:
         raise ValueError(
