@@ -44,14 +44,7 @@ PASSES = {
     "unused parameters": [("    return network", "    network[0].spare = nn.Parameter(torch.ones(3))\n    return network")],
     "a metric that is a tensor": [('data[f"{split}_y"]).item()', 'data[f"{split}_y"])')],
     "part of the data": [('"num_train": 342', '"num_train": 100'), ('"settings": {}', '"settings": {"num_train": 100}')],
-    "attention with a second derivative": [
-        ("    return network", "    return Attention()"),
-        ("def loss", "ATTENTION\n\n\ndef loss"),
-        (
-            "return self.b(F",
-            "with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):\n            return self.b(F",
-        ),
-    ],
+    "attention": [("    return network", "    return Attention()"), ("def loss", "ATTENTION\n\n\ndef loss")],
 }
 FAILS = {
     "mean": ([('reduction="sum"', 'reduction="mean"')], ["sum: `loss` returns a mean over the examples; return their sum"]),
@@ -88,9 +81,13 @@ FAILS = {
     ),
     "start": ([("order, start):", "order, 0):")], ["runs: an interrupted run ends elsewhere: let `batches` begin"]),
     "error": ([("x, y = batch\n", "x, y = batc\n")], [r"loss: NameError: name 'batc' .*own.py, line 40\)"]),
-    "attention": (
-        [("    return network", "    return Attention()"), ("def loss", "ATTENTION\n\n\ndef loss")],
-        [r"second derivative: torch has no .*sdpa_kernel\(torch.nn.attention.SDPBackend.MATH\)"],
+    "fused attention": (
+        [
+            ("    return network", "    return Attention()"),
+            ("def loss", "ATTENTION\n\n\ndef loss"),
+            ("F.scaled_dot_product_attention(h, h, h)", "torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(h, h, h)[0]"),
+        ],
+        ["second derivative: torch has no second derivative of the loss .* leave the benchmark out of noise_scale, or build it"],
     ),
 }
 
@@ -170,7 +167,7 @@ def test_optimizers_of_the_study_are_tried(tmp_path):
         ),
         ([('a table"', 'a {table}"')], "'title'.: only {num_train} may stand in braces"),
         ([("def build():", "def build(:")], "own.py, line 34: invalid syntax"),
-        ([('"num_train": 342', '"num_train": len(images)')], "own.py, line 11: PROTOCOL is read without running the file"),
+        ([('"num_train": 342', '"num_train": len(images)')], "own.py, line 14: PROTOCOL is read without running the file"),
     ],
 )
 def test_a_protocol_that_figures_cannot_show_is_refused(changes, message, tmp_path):

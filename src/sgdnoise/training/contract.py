@@ -23,7 +23,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop
 from sgdnoise.training.loop import Plan, State
-from sgdnoise.training.noise_run import objective
+from sgdnoise.training.noise_run import objective, twice_differentiable
 from sgdnoise.training.noise_scale import hessian_product
 
 SEED, STEPS = 0, 3
@@ -250,13 +250,11 @@ def check_second_derivative(subject: Subject) -> Lines:
     parameters = loop.trained_parameters(state.model)
     ones = torch.ones(sum(one.numel() for one in parameters), device=subject.device)
     try:
-        with torch.backends.cudnn.flags(enabled=False):
+        with twice_differentiable(state.model):
             product = hessian_product(objective(subject.benchmark, state.model, subject.plan, subject.batch), parameters, ones)
     except RuntimeError as error:
-        remedy = "leave the benchmark out of noise_scale, or build it from operations that can be differentiated twice"
-        if "attention" in str(error):
-            remedy = "run the attention within torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
-        yield f"torch has no second derivative of the loss ({' '.join(str(error).split())[:120]}); {remedy}"
+        why, remedy = " ".join(str(error).split())[:120], "build it from operations that can be differentiated twice"
+        yield f"torch has no second derivative of the loss ({why}); leave the benchmark out of noise_scale, or {remedy}"
         return
     if not product.isfinite().all():
         yield "the second derivative of the loss is not finite; leave the benchmark out of noise_scale, or mend the loss"

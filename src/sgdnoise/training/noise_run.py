@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,7 @@ def measure(
     parameters = trained_parameters(model)
     device = parameters[0].device
     terms = partial(objective, benchmark, model, plan)
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())  # cuDNN's cannot be differentiated twice
-    with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
-    ):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), twice_differentiable(model):
         torch.manual_seed(int(random.integers(2**63)))
 
         def draw() -> Terms:
@@ -141,6 +138,21 @@ def measure(
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Compute a network by operations that have second derivatives: attention written out, no RNN of cuDNN, nothing compiled."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
+    with (
+        torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
+        sdpa_kernel(SDPBackend.MATH),
+        torch.compiler.set_stance("force_eager") if compiled else nullcontext(),
+    ):
+        yield
 
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:
