@@ -67,6 +67,7 @@ class Advice:
 
     benchmark: str
     metric: str
+    direction: str  # of the metric: "max" or "min" is better
     budget: str
     num_epochs: float
     margin: float

@@ -90,7 +90,7 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
     budget, num_epochs = str(runs["budget"].iloc[0]), float(runs["num_epochs"].iloc[0])
-    return Advice(name, metric, budget, num_epochs, share, devices, optimizers), known
+    return Advice(name, metric, direction, budget, num_epochs, share, devices, optimizers), known
 
 
 def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:

@@ -124,6 +124,11 @@ def with_defaults(protocol: Any, name: str, path: Path) -> Any:
     return {"title": name, "dataset": name} | DEFAULTS | of_task | protocol
 
 
+def is_papers(protocol: dict[str, Any]) -> bool:
+    """Tell whether a benchmark stands for one of the paper's: those of the package, their variants, and siblings of a user's own."""
+    return "version" in protocol or "sibling_of" in protocol
+
+
 @functools.cache
 def functions(name: str, file: str | None = None) -> set[str]:
     """List the functions of a user's own file, by which the optimizers of a study may name them; the package's have none to name."""

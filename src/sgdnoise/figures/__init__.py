@@ -24,6 +24,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from sgdnoise.benchmarks import is_papers
 from sgdnoise.results.run import MISSING
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import optimizers
@@ -46,6 +47,7 @@ OTHER_LOOKS: list[dict[str, Any]] = [
 OTHER_LOOK = OTHER_LOOKS[0]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 SELECTION = "Learning rates selected on the test set, as in the paper."
+PLAIN_SELECTION = "Learning rates selected on the test set."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
 ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
@@ -171,6 +173,11 @@ def metric_label(metric: str, protocol: dict[str, Any]) -> str:
 def optimizer_label(name: str) -> str:
     """Name an optimizer as the legend does."""
     return optimizers.label(name)
+
+
+def selection(protocol: dict[str, Any]) -> str:
+    """Say how learning rates are selected; of the paper only where a benchmark stands for one of its own."""
+    return SELECTION if is_papers(protocol) else PLAIN_SELECTION
 
 
 def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -74,7 +74,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
     test_lr.legend(handles=guide, fontsize="small")
     caption = scale_note(points, mode)
-    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}{estimates}{figures.rate_note(looks)}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.selection(protocol)} {figures.HOLLOW}{estimates}{figures.rate_note(looks)}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

@@ -13,6 +13,7 @@ from sgdnoise.analysis.curves import predict
 from sgdnoise.analysis.estimate import interval
 from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_sweep, obstacle, summary
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
+from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
 from sgdnoise.study.optimizers import ordered
 
@@ -40,9 +41,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     for axes in grid.flat:
         figures.lr_axis(axes, "y", protocol["lr_grid"])
+    rule = "the paper's rule" if is_papers(protocol) else "the learning rate with the best mean"
     caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum by a curve through the sweep, bars: its 95 % interval, a triangle where more than 5 % lie beyond the learning "
-        "rates trained. Small and hollow, beside: the paper's rule. Line and band: the median of the curves of the model found, and 95 % of "
+        f"rates trained. Small and hollow, beside: {rule}. Line and band: the median of the curves of the model found, and 95 % of "
         "them; none where nothing was found. Grey: where the break is (95 %)."
     )
     caption += figures.rate_note(optimizers)

@@ -55,7 +55,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
     caption = scale_note(points, "unlimited")
-    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}{estimates}{figures.rate_note(optimizers)}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.selection(protocol)} {figures.HOLLOW}{estimates}{figures.rate_note(optimizers)}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

@@ -7,6 +7,7 @@ import inspect
 import json
 from pathlib import Path
 
+from sgdnoise import benchmarks
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES
 
@@ -27,10 +28,16 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
     return modes + [name for name, wanted in optional.items() if wanted]
 
 
+def is_papers(config: Config) -> bool:
+    """Tell whether a study is about the paper: any of its benchmarks stands for one of the paper's."""
+    return any(benchmarks.is_papers(benchmarks.protocol(name, entry.get("file"))) for name, entry in config["benchmarks"].items())
+
+
 def figure_paths(config: Config) -> list[str]:
     """List all figures of a study: paths below its figures folder, without the ending."""
     own = [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(config, benchmark)]
-    return [name for name in WHOLE_STUDY if name not in COMPARING or config["figures"][name]] + own
+    of_paper = is_papers(config)
+    return [name for name in WHOLE_STUDY if (config["figures"][name] if name in COMPARING else of_paper)] + own
 
 
 def figure_arguments(config: Config, path: str) -> list[str]:
