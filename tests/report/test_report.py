@@ -25,7 +25,7 @@ from sgdnoise.results.run import Run, write_run
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
-from sgdnoise.study.figures import WHOLE_STUDY, caption
+from sgdnoise.study.figures import WHOLE_STUDY, caption, curves_arguments, curves_wanted
 from sgdnoise.study.figures import figure_paths as figures_of_study
 
 STUDY = yaml.safe_load(
@@ -436,7 +436,7 @@ def test_the_page_of_ones_own_network_begins_with_the_answer_and_does_not_name_t
         assert word not in shown, word
     assert re.findall(r'<section id="(\w+)', page)[:2] == ["advice", "coverage"]
     assert "Learning rates are effective ones, eps / (1 - momentum); of adamw torch's own." in shown
-    assert figures_of_study(own_study[0]) == ["own/constant_epoch", "own/regimes"]
+    assert figures_of_study(own_study[0]) == ["own/constant_epoch", "own/regimes", "own/curves"]
     written = render(*own_study, folder=Path())
     assert "## Verdicts" not in written
     assert "what each doubling of the batch costs" in written
@@ -459,3 +459,21 @@ def test_captions_of_ones_own_network_do_not_name_the_paper(own_study):
         assert "torch's own of any other optimizer" in " ".join(words.split())
         labels = [text.get_text() for axes in figure.axes for text in (axes.xaxis.label, axes.yaxis.label, axes.title)]
         assert not any("effective" in label for label in labels), name
+
+
+def test_curves_of_ones_own_network_are_drawn_unless_there_is_one_evaluation(own_study):
+    config, _, _ = own_study
+    assert curves_arguments(config, "own") == [
+        "--benchmark=own",
+        "--optimizer=sgd",
+        "--budget=epochs4",
+        "--batch-size",
+        "16",
+        "64",
+    ]
+    listed = grid.curve_cells(config, "own", curves_wanted(config, "own"))
+    assert {(cell.optimizer, cell.batch_size, cell.lr) for cell in listed} == {
+        ("sgd", size, lr) for size in (16, 64) for lr in ("0.5", "1", "2")
+    }
+    assert curves_wanted(config | {"evaluations": 1}, "own") is None
+    assert curves_wanted(validate(STUDY | {"evaluations": 4}), "wrn_digits") is None

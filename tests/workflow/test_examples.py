@@ -32,29 +32,29 @@ def test_an_example_is_short_and_the_page_has_it(example):
     assert f"| {sum(map(lines, files))} |" in next(line for line in PAGE.splitlines() if line.startswith(f"| [`{example}`]"))
 
 
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    """The examples with their data, in a folder of their own."""
-    folder = tmp_path_factory.mktemp("mine") / "examples"
+@pytest.mark.workflow
+def test_examples_lead_to_advice(tmp_path, sgdnoise):
+    """All three in one call, smaller than they stand there: an epoch, a seed, a learning rate; with their data, in another folder."""
+    folder = tmp_path / "mine"
     shutil.copytree(ROOT / "examples", folder)
     subprocess.run([sys.executable, folder / "make_data.py"], check=True)
-    return folder
-
-
-@pytest.mark.workflow
-@pytest.mark.parametrize("example", LINES)
-def test_an_example_leads_to_advice(example, examples, sgdnoise):
-    """Smaller than it stands there: one epoch, one seed, no extension."""
-    folder, (name, _) = examples / example, LINES[example]
-    entry = yaml.safe_load((folder / "study.yaml").read_text())["benchmarks"][name]
-    small = {name: {"seeds": {"num": 2, "keep": 2}, "constant_epoch": {"epochs": 1}}}
+    small, sizes = {}, set()
+    for example, (name, _) in LINES.items():
+        entry = yaml.safe_load((folder / example / "study.yaml").read_text())["benchmarks"][name]["constant_epoch"]
+        (optimizer,) = set(entry) - {"epochs"}
+        windows = {size: [window[0]] * 2 for size, window in entry[optimizer].items()}
+        small[name] = {"seeds": {"num": 1, "keep": 1}, "constant_epoch": {"epochs": 1, optimizer: windows}}
+        sizes |= {(name, size) for size in windows}
     changes = ["extend_grid=false", "evaluations=1", f"benchmarks={json.dumps(small)}"]
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
-    words = ["results/cells.csv", "-s", str(ROOT / "Snakefile"), "--configfile", "study.yaml", "--config", *changes]
-    said = snakemake(folder, *words, **paths)
-    assert f"{name} can be trained: checked in" in said
-    advice = sgdnoise("recommend", cwd=folder).stdout
-    optimizer = next(key for key in entry["constant_epoch"] if key != "epochs")
-    for size in entry["constant_epoch"][optimizer]:
-        assert re.search(rf"^{size} .*lr=[\d.]+", advice, re.MULTILINE), advice
-    assert ("Learning rates are torch's own." in advice) == (optimizer == "adamw")
+    configs = [f"{example}/study.yaml" for example in LINES]
+    words = ["results/cells.csv", "-s", str(ROOT / "Snakefile"), "--configfile", *configs, "--config", *changes]
+    said = snakemake(folder, *words, PYTHONPATH=os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+    for name, _ in LINES.values():
+        assert f"{name} can be trained: checked in" in said
+    advised = json.loads(sgdnoise("recommend", "--json", cwd=folder).stdout)
+    rows = [
+        (one["benchmark"], row["batch_size"], row["lr"]) for one in advised for own in one["optimizers"] for row in own["rows"]
+    ]
+    assert {(name, size) for name, size, _ in rows} == sizes
+    assert all(lr > 0 for _, _, lr in rows)
+    assert [one["benchmark"] for one in advised if "Learning rates are torch's own." in one["text"]] == ["gpt"]

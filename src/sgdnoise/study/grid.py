@@ -276,10 +276,15 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
 
 
 def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cell] | None = None) -> list[Cell]:
-    """List the cells whose learning curves the config asks for, {optimizer, budget, batch_size, lr: [learning rates]}."""
+    """List the cells whose learning curves the config asks for, {optimizer, budget, batch_size, lr: [learning rates]}.
+
+    Of batch sizes there is one or a list; without learning rates all are meant.
+    """
     found, listed = [], cells(config) if listed is None else listed
-    for lr in wanted["lr"]:
-        one = wanted | {"benchmark": benchmark, "lr": lr}
+    sizes = wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
+    rates = [{"lr": lr} for lr in wanted.get("lr") or []] or [{}]
+    for size, rate in itertools.product(sizes, rates):
+        one = {"benchmark": benchmark, "optimizer": wanted["optimizer"], "budget": wanted["budget"], "batch_size": size} | rate
         if not (some := [cell for cell in listed if matches(cell, one)]):
             raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
         found += some
