@@ -103,7 +103,7 @@ class Network(nn.Module):
 def data():
     # YOUR DATA: a text as numbers, train and then test; or two, train and test. For example
     #   return ready.text(HERE / "input.txt")    # its bytes
-    #   return np.array(tokenizer((HERE / "input.txt").read_text())["input_ids"])
+    #   return np.array(tokenizer((HERE / "input.txt").read_text(encoding="utf-8"))["input_ids"])
     random = np.random.default_rng(0)  # made up: letters of which each is one of the three after the last
     return (97 + np.cumsum(random.integers(1, 4, size=11_000)) % 26).astype(np.uint8)
 

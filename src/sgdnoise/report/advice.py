@@ -83,7 +83,9 @@ def doublings_table(one: Advice) -> Table:
         "examples/s",
     ]
     return Table(
-        f"{one.benchmark}: what each doubling of the batch costs, as measured, without the interval of the noise", columns, rows
+        f"{one.benchmark}: what each doubling of the batch costs, as measured; intervals are in the table of losses",
+        columns,
+        rows,
     )
 
 
