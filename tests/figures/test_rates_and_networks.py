@@ -99,6 +99,24 @@ def curves():
     return pd.DataFrame(rows).assign(**fixed)
 
 
+def test_learning_curves_of_two_batch_sizes_are_about_the_best_rate():
+    """Of seven rates the four about the best are drawn, in a row for each batch size."""
+    lrs, rows = [2.0**power for power in range(7)], []
+    for size, best_lr in ((16, 4.0), (64, 64.0)):
+        for lr in lrs:
+            for epoch in (1.0, 2.0):
+                error = 1 + abs(np.log2(lr / best_lr)) + 1 / epoch
+                rows.append({"batch_size": size, "lr": lr, "num_epochs": epoch, "seed": 0, "keep": 1, "optimizer": "adamw"})
+                rows[-1] |= {"test_error": error, "train_loss": error}
+    protocol = {"metrics": {"test_error": "min", "train_loss": "min"}, "title": "Mine"}
+    figure = figures.draw("curves", {"curves": pd.DataFrame(rows)}, "mine", protocol, {})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[::2] == ["batch size 16: test error", "batch size 64: test error"]
+    drawn = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes[::2]]
+    assert drawn == [[f"learning rate {lr}" for lr in some] for some in ((1, 2, 4, 8), (8, 16, 32, 64))]
+    assert "torch's own" in " ".join(figure._supxlabel.get_text().split())
+
+
 def test_learning_curves_are_of_the_runs_that_are_best_at_the_end(curves):
     assert set(best(curves[curves["lr"] == 0.02], "test_squared_error", "min")["seed"]) == {0, 1, 2, 3, 4}
     assert set(best(curves[curves["lr"] == 0.04], "test_squared_error", "min")["seed"]) == {1, 2, 3, 4, 5}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import own_benchmark
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
@@ -24,7 +25,8 @@ from sgdnoise.results.run import Run, write_run
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
-from sgdnoise.study.figures import WHOLE_STUDY, caption
+from sgdnoise.study.figures import WHOLE_STUDY, caption, curves_arguments, curves_wanted
+from sgdnoise.study.figures import figure_paths as figures_of_study
 
 STUDY = yaml.safe_load(
     """
@@ -393,3 +395,86 @@ def test_browser_finds_no_error_and_asks_for_nothing(browser):
     asked = {one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"}
     assert browser.page in asked
     assert {url for url in asked if url.startswith(("http", "ws", "ftp"))} == set()
+
+
+# A study of a network of one's own
+
+OWN = {
+    "own": {
+        "seeds": {"num": 3, "keep": 2},
+        "constant_epoch": {"epochs": 4, "sgd": {16: [0.5, 2], 64: [0.5, 2]}, "adamw": {16: [0.5, 2], 64: [0.5, 2]}},
+    }
+}
+
+
+@pytest.fixture
+def own_study(tmp_path):
+    file = own_benchmark(tmp_path)
+    own = {"own": OWN["own"] | {"file": str(file)}}
+    config = validate({"results": str(tmp_path / "results"), "optimizers": {"adamw": {"class": "AdamW"}}, "benchmarks": own})
+    for cell in grid.cells(config):
+        octaves = np.log2(float(cell.lr)) ** 2 + (cell.batch_size == 64)
+        values = (1 + octaves + 0.01 * np.arange(3))[:, None]
+        made = MADE | {
+            "examples_per_second": 100.0 * cell.batch_size,
+            "seconds": 960 / cell.batch_size,
+            "continued": [],
+            "processes": 1,
+        }
+        curves = dict.fromkeys(("test_mse", "train_objective", "train_loss"), values)
+        run = Run(cell.spec, np.array([cell.num_steps]), np.array([1.0]), np.arange(3), ["completed"] * 3, curves, made)
+        write_run(Path(config["results"]) / cell.path, run)
+    cells = collect_cells(config)
+    optimum = optimum_table(cells, config)
+    return config, {"cells": cells, "optimum": optimum, "claims": claims_table(optimum, {}, cells)}, []
+
+
+def test_the_page_of_ones_own_network_begins_with_the_answer_and_does_not_name_the_paper(own_study):
+    page = unescape(render(*own_study))
+    shown = re.sub(r"<(style|script|pre)[ >].*?</\1>", "", page, flags=re.DOTALL)
+    for word in ("paper", "Smith", "erdict", "laim"):
+        assert word not in shown, word
+    assert re.findall(r'<section id="(\w+)', page)[:2] == ["advice", "coverage"]
+    assert shown.index("Use batch size up to 16 with SGD") < shown.index("examples/s") < shown.index("Coverage</h2>")
+    assert "Learning rates are effective ones, eps / (1 - momentum); of adamw torch's own." in shown
+    assert figures_of_study(own_study[0]) == ["own/constant_epoch", "own/regimes", "own/curves"]
+    written = render(*own_study, folder=Path())
+    assert "## Verdicts" not in written
+    assert "what each doubling of the batch costs" in written
+
+
+def test_each_doubling_of_the_batch_has_its_measured_cost(own_study):
+    """From 16 to 64 the metric loses 1, and a run takes a quarter of the time: half of each at a doubling."""
+    config, own, _ = own_study
+    (one,) = advice(own["cells"], config)
+    assert [entry.text for entry in one["doublings"].rows[0]] == ["SGD", "16", "64", "0.5", "0.50 times", "2.00 times"]
+
+
+def test_captions_of_ones_own_network_do_not_name_the_paper(own_study):
+    config, own, _ = own_study
+    protocol = benchmarks.protocol("own", config["benchmarks"]["own"]["file"])
+    for name in ("constant_epoch", "regimes", "lr_sweep"):
+        figure = figures.draw(name, own, "own", protocol, {})
+        words = f"{figure._suptitle.get_text()} {figure._supxlabel.get_text()}"
+        assert "paper" not in words, name
+        assert "torch's own of any other optimizer" in " ".join(words.split())
+        labels = [text.get_text() for axes in figure.axes for text in (axes.xaxis.label, axes.yaxis.label, axes.title)]
+        assert not any("effective" in label for label in labels), name
+
+
+def test_curves_of_ones_own_network_are_drawn_unless_there_is_one_evaluation(own_study):
+    config, _, _ = own_study
+    assert curves_arguments(config, "own") == [
+        "--benchmark=own",
+        "--optimizer=sgd",
+        "--budget=epochs4",
+        "--batch-size",
+        "16",
+        "64",
+    ]
+    listed = grid.curve_cells(config, "own", curves_wanted(config, "own"))
+    assert {(cell.optimizer, cell.batch_size, cell.lr) for cell in listed} == {
+        ("sgd", size, lr) for size in (16, 64) for lr in ("0.5", "1", "2")
+    }
+    assert curves_wanted(config | {"evaluations": 1}, "own") is None
+    assert curves_wanted(validate(STUDY | {"evaluations": 4}), "wrn_digits") is None

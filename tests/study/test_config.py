@@ -288,6 +288,10 @@ NUMBERS = {  # every number of the schema, and a study that has it
     "noise_scale.wrn_digits.num_batches": {},
     "noise_scale.wrn_digits.at.0": {},
     "figures.dpi": {},
+    "optimizers.mine.final": {"optimizers.mine": {"class": "AdamW", "schedule": "cosine"}},
+    "optimizers.mine.warmup_steps": {"optimizers.mine": {"class": "AdamW"}},
+    "optimizers.mine.warmup_epochs": {"optimizers.mine": {"class": "AdamW"}},
+    "optimizers.mine.groups.0.lr_factor": {"optimizers.mine": {"class": "AdamW", "groups": [{"match": "bias"}]}},
     "figures.lr_sweep.wrn_digits.0": {"figures.lr_sweep": {"wrn_digits": [64]}},
     "benchmarks.wrn_digits.settings.norm_eps": {},
     "benchmarks.wrn_digits.settings.norm_decay": {},
@@ -304,7 +308,7 @@ def planned(study):
 
 @pytest.mark.parametrize("place", NUMBERS)
 def test_a_number_that_is_none_or_out_of_range_is_named(place):
-    study = changed(STUDY, NOISE | NUMBERS[place])
+    study = changed(STUDY | {"optimizers": {}}, NOISE | NUMBERS[place])
     for bad in BAD:
         with pytest.raises(ValueError, match="^config: ") as caught:
             planned(changed(study, {place: bad}))
@@ -323,7 +327,7 @@ def test_every_number_of_the_schema_is_tried():
             return own + sum(map(numbers, part.values()))
         return sum(map(numbers, part)) if isinstance(part, list) else 0
 
-    assert numbers(schema) == 15  # some of them at several places
+    assert numbers(schema) == 18  # some of them at several places
 
 
 @pytest.mark.parametrize(

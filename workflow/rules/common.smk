@@ -12,6 +12,7 @@ from sgdnoise.machine import datasets
 from sgdnoise.study import grid, looks, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
+from sgdnoise.study.figures import curves_wanted as curves_of
 
 # Planning makes millions of objects, and keeps them: to look through them for garbage again and again takes a fifth of its time.
 gc.set_threshold(100_000, 50, 100)
@@ -214,7 +215,7 @@ def is_begun(path):
         return True
     own = [cell for cell in TWO_RATES.values() if cell.benchmark == benchmark]
     if name == "curves":
-        own = grid.curve_cells(config, benchmark, config["figures"]["curves"][benchmark], REACHABLE.values())
+        own = grid.curve_cells(config, benchmark, curves_of(config, benchmark), REACHABLE.values())
     return any(os.path.exists(workflow.modifier.modify_path(f"{RESULTS}/{cell.path}")) for cell in own)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Row:
-    """What is known of one batch size; None where it is not known. Learning rates are effective ones, intervals hold 95 %.
+    """What is known of one batch size; None where it is not known. Learning rates are effective ones of SGD, intervals hold 95 %.
 
     `loss` is against the best batch size measured, in units of the metric, and `word` one of `losses`, or "" with the reason in
     `note`; `widen` is the line of the config that would enclose the optimum. Where it is open, `more_seeds` would probably decide,
@@ -52,6 +52,7 @@ class OptimizerAdvice:
     """
 
     optimizer: str
+    is_sgd: bool  # then learning rates are effective ones, eps / (1 - momentum), else torch's own
     momentum: float
     margin: float
     rows: list[Row]
@@ -66,6 +67,7 @@ class Advice:
 
     benchmark: str
     metric: str
+    direction: str  # of the metric: "max" or "min" is better
     budget: str
     num_epochs: float
     margin: float

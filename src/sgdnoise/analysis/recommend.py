@@ -17,8 +17,8 @@ from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point,
 from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
 from sgdnoise.results.run import COMPLETED, MISSING
+from sgdnoise.study import optimizers as known_optimizers
 from sgdnoise.study.config import Config
-from sgdnoise.study.optimizers import OPTIMIZERS
 
 MARGIN = {True: 0.005, False: 0.01}  # our choices, by: is it an accuracy? Half a point, or 1 % of the best value
 UNKNOWN = "the noise is unknown: one run counts per cell"
@@ -72,7 +72,7 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
     metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
     share = MARGIN[metric.endswith("accuracy")] if margin is None else margin
     known = {}
-    for optimizer in (one for one in OPTIMIZERS if one in set(runs["optimizer"])):
+    for optimizer in known_optimizers.ordered(set(runs["optimizer"])):
         by_size = {int(str(size)): some for size, some in runs[runs["optimizer"] == optimizer].groupby("batch_size")}
         points = {size: point(some, metric, direction) for size, some in by_size.items()}
         known[optimizer] = Known(by_size, {size: one for size, one in points.items() if one})
@@ -84,11 +84,13 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         level = 1 - look_at(name, config).level(1 - LEVEL)
         judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, level, plan)
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
-        optimizers.append(OptimizerAdvice(optimizer, OPTIMIZERS[optimizer].momentum, absolute, rows, free_up_to(rows), gains))
+        its = known_optimizers.of(config, optimizer)
+        advised = OptimizerAdvice(optimizer, its.is_sgd, its.momentum, absolute, rows, free_up_to(rows), gains)
+        optimizers.append(advised)
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
     budget, num_epochs = str(runs["budget"].iloc[0]), float(runs["num_epochs"].iloc[0])
-    return Advice(name, metric, budget, num_epochs, share, devices, optimizers), known
+    return Advice(name, metric, direction, budget, num_epochs, share, devices, optimizers), known
 
 
 def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:

@@ -9,7 +9,7 @@ import math
 from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import LEVEL
 from sgdnoise.analysis.losses import COSTS, FREE, MOST_SEEDS, OPEN
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import label
 
 
 def as_json(advice: list[Advice]) -> str:
@@ -31,11 +31,9 @@ def text(advice: Advice) -> str:
     for one in advice.optimizers:
         rows = [row for row in one.rows if one.asked in (None, row)]
         if rows or one.asked is None:
-            blocks.append(
-                f"{OPTIMIZERS[one.optimizer].label}\n{aligned([columns(advice), *(entries(row, one, advice) for row in rows)])}"
-            )
+            blocks.append(f"{label(one.optimizer)}\n{aligned([columns(advice), *(entries(row, one, advice) for row in rows)])}")
         if one.asked and not rows:
-            blocks.append(f"{OPTIMIZERS[one.optimizer].label} at batch size {one.asked.batch_size}: {asked(one)}")
+            blocks.append(f"{label(one.optimizer)} at batch size {one.asked.batch_size}: {asked(one)}")
         blocks.append("\n".join([*sentences(one, advice), *(f"    {row.widen}" for row in widening(one))]))
     return "\n\n".join([*blocks, basis(advice)])
 
@@ -54,7 +52,17 @@ def basis(advice: Advice) -> str:
         f"It rests on {span(seeds)} seed{'s' * (seeds != [1])} at each of {span(lrs)} learning rates per batch size, a budget of "
         f"{advice.num_epochs:g} epochs, on {', '.join(advice.devices) or 'an unknown device'}; time and speed as measured there. Margin "
         f"(--margin): {margin}. Losses are against the best batch size measured with that optimizer; the {100 * LEVEL:g} % intervals of its "
-        "losses hold together. Learning rates are effective ones, eps / (1 - momentum)."
+        f"losses hold together. {rates(advice)}"
+    )
+
+
+def rates(advice: Advice) -> str:
+    """Say what the learning rates are."""
+    others = [label(one.optimizer) for one in advice.optimizers if not one.is_sgd]
+    if len(others) == len(advice.optimizers):
+        return "Learning rates are torch's own."
+    return (
+        "Learning rates are effective ones, eps / (1 - momentum)" + f"; of {', '.join(others)} torch's own" * bool(others) + "."
     )
 
 
@@ -90,7 +98,7 @@ def rate(row: Row) -> str:
 
 
 def torch_options(row: Row, one: OptimizerAdvice) -> str:
-    """Write what torch.optim.SGD is given."""
+    """Write what torch's optimizer is given."""
     if row.lr is None:
         return ""
     return f"lr={short(row.lr * (1 - one.momentum))}" + f", momentum={one.momentum:g}" * (one.momentum > 0)
@@ -154,7 +162,7 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
         found.append(over_sgd(gains, one, advice))
     if edges := [str(row.batch_size) for row in widening(one)]:
         found.append(
-            f"At batch size {', '.join(edges)} with {OPTIMIZERS[one.optimizer].label} the optimum may lie beyond the learning rates "
+            f"At batch size {', '.join(edges)} with {label(one.optimizer)} the optimum may lie beyond the learning rates "
             "trained: it may cost less than shown, not more. To see, widen its window in the config."
         )
     return found
@@ -167,12 +175,12 @@ def widening(one: OptimizerAdvice) -> list[Row]:
 
 def action(one: OptimizerAdvice, advice: Advice) -> str:
     """Say in a sentence which batch size and learning rate to use, and what the next larger one costs."""
-    label = OPTIMIZERS[one.optimizer].label
+    name = label(one.optimizer)
     margin = f"{amount(one.margin, advice)}{' points' * advice.is_accuracy}"
     free = [row for row in one.rows if row.word == FREE]
     judged = [row for row in one.rows if row.word]
     if not judged:
-        return f"{label}: no batch size can be said to be free or to cost: {one.rows[0].note}."
+        return f"{name}: no batch size can be said to be free or to cost: {one.rows[0].note}."
     if one.free_up_to is not None:
         used = next(row for row in one.rows if row.batch_size == one.free_up_to)
         start, why = f"Use batch size up to {used.batch_size}", f"each costs at most {margin} against the best measured"
@@ -186,7 +194,7 @@ def action(one: OptimizerAdvice, advice: Advice) -> str:
     assert used.lr is not None
     larger = [row for row in one.rows if row.batch_size > used.batch_size]
     beyond = f"{larger[0].batch_size}: {word(larger[0], advice)}" if larger else "larger ones were not measured"
-    return f"{start} with {label} at learning rate {short(used.lr)} (torch: {torch_options(used, one)}): {why}; {beyond}."
+    return f"{start} with {name} at learning rate {short(used.lr)} (torch: {torch_options(used, one)}): {why}; {beyond}."
 
 
 def asked(one: OptimizerAdvice) -> str:
@@ -216,7 +224,7 @@ def over_sgd(gains: list[Gain], own: OptimizerAdvice, advice: Advice) -> str:
             f"{amount(-one.low, advice)} worse and {amount(one.high, advice)}{unit} better at {one.batch_size}" for one in rest
         )
         parts.append(f"not decided: between {', between '.join(ends)}")
-    return f"{OPTIMIZERS[own.optimizer].label} against SGD at the same batch size: {'; '.join(parts)}."
+    return f"{label(own.optimizer)} against SGD at the same batch size: {'; '.join(parts)}."
 
 
 def span(numbers: list[int]) -> str:

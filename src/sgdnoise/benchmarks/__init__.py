@@ -1,8 +1,8 @@
 """A benchmark is one file: its protocol, data, network, loss and metrics.
 
-The file defines two names. `PROTOCOL` is a literal dictionary that the plan reads without running the file (importing
-torch would cost every `snakemake` call two seconds); `benchmark(settings)` returns the frozen record of functions that
-training calls.
+The file defines two names. `PROTOCOL` is a dictionary that the plan reads without running the file (importing torch would cost
+every `snakemake` call two seconds), made of what `machine/constants.py` can read; `benchmark(settings)` returns the frozen record
+of functions that training calls (`tasks/record.py`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,15 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sgdnoise.machine import imports, sources
+from sgdnoise.machine.constants import Unreadable, constants
+from sgdnoise.tasks.record import READY, Benchmark
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from torch import Tensor, nn
-
-    from sgdnoise.tasks.batches import Batch, Batches
+__all__ = ["Benchmark"]  # for the files of benchmarks
 
 Settings = dict[str, Any]
 
@@ -43,11 +38,14 @@ PROTOCOL_KEYS = {
     " second the train metric that the figures show (by default train_objective)",
     "settings": "what the paper leaves open, besides these below: {name: OFFER}",
 }
-# Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
+# Of these a file need not say `title` and `dataset`, by default the benchmark's name, nor what is in DEFAULTS; with `task`, one of the
+# READY ones, nor `metrics`. Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
 # training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
 # `version`, of the package's own benchmarks (see docs/architecture.md); `reads`, of a user's own, the files beside it that it
 # reads: [paths relative to its folder]; and `later`, the names of settings that are offered since results were first shipped: at their
 # defaults they are no part of a cell's identity, so those stay valid.
+
+DEFAULTS = {"lr_grid": {"anchor": 1, "ratio": 2}, "settings": {}}
 
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
@@ -64,30 +62,6 @@ COMMON_SETTINGS = {
 LATER_SETTINGS = {
     "precision": ["float32", "tf32", "bfloat16"],  # of the products of training (see precision.py)
 }
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """The functions and constants of a benchmark that training needs, for one choice of settings.
-
-    `batches(data, batch_size, order, start, shard)` is endless; it yields tensors whose first axis is the batch, from
-    update `start` on and of every batch the slice `shard` (the part of this process). `loss` returns the SUM over the
-    examples of a (micro-)batch and a carry, which it is given back with the next batch (the LSTM's hidden state; None
-    elsewhere). `evaluate` maps a split, "train" or "test", to per-example means; it uses no randomness. `bounds` gives
-    the best value that a metric can reach, where it is known. `load` reads the prepared file onto the device, if not
-    simply as a dictionary of its arrays.
-    """
-
-    arrays: Callable[[Path], Mapping[str, np.ndarray]]
-    build: Callable[[], nn.Module]
-    batches: Callable[[Any, int, torch.Generator, int, slice], Batches]
-    loss: Callable[[nn.Module, Batch, Any], tuple[Tensor, Any]]
-    evaluate: Callable[[nn.Module, Any, str], dict[str, float]]
-    bounds: Callable[[Any], dict[str, float]] = lambda data: {}
-    load: Callable[[Path, torch.device], Any] | None = None
-    l2: float = 0.0
-    clip_norm: float | None = None
-    loss_terms: int = 1  # per example: the words of an unrolled sequence
 
 
 def names() -> list[str]:
@@ -120,25 +94,47 @@ def source(name: str, file: str | None = None) -> Path:
 
 @functools.cache
 def protocol(name: str, file: str | None = None) -> dict[str, Any]:
-    """Read the literal `PROTOCOL` of a benchmark without running its file; its settings include the common ones."""
+    """Read the `PROTOCOL` of a benchmark without running its file, with defaults; its settings include the common ones."""
     path = source(name, file)
-    for node in sources.parse(path).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PROTOCOL":
-            try:
-                found = ast.literal_eval(node.value)
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"{path}, line {node.lineno}: PROTOCOL is read without running the file; write it out"
-                ) from error
-            if problem := protocol_problem(found):
-                raise ValueError(f"{path}: PROTOCOL{problem}")
-            if is_variant(file):
-                found = found | {"title": f"{name}: {found['title']}"}
-                found.pop("sibling_of", None)  # the claims are about what it is a variant of
-            metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
-            settings = COMMON_SETTINGS | LATER_SETTINGS | found["settings"]
-            return found | {"metrics": metrics, "settings": settings, "later": [*LATER_SETTINGS, *found.get("later", [])]}
-    raise ValueError(f"{path}: no literal PROTOCOL = {{...}} at the top level")
+    found = constants(sources.parse(path)).get("PROTOCOL", path)
+    if found is path:
+        raise ValueError(f"{path}: no PROTOCOL = {{...}} at the top level")
+    if isinstance(found, Unreadable):
+        raise ValueError(
+            f"{path}, line {found.line}: PROTOCOL is read without running the file, since planning imports no torch: {found}"
+        )
+    found = with_defaults(found, name, path)
+    if problem := protocol_problem(found):
+        raise ValueError(f"{path}: PROTOCOL{problem}")
+    if is_variant(file):
+        found = found | {"title": f"{name}: {found['title']}"}
+        found.pop("sibling_of", None)  # the claims are about what it is a variant of
+    metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
+    settings = COMMON_SETTINGS | LATER_SETTINGS | found["settings"]
+    return found | {"metrics": metrics, "settings": settings, "later": [*LATER_SETTINGS, *found.get("later", [])]}
+
+
+def with_defaults(protocol: Any, name: str, path: Path) -> Any:
+    """Fill in what a PROTOCOL leaves to the benchmark's name and to its task."""
+    if not isinstance(protocol, dict):
+        return protocol
+    if (task := protocol.get("task")) is not None and task not in READY:
+        raise ValueError(f"{path}: PROTOCOL['task']: {task!r} is none of the ready tasks {', '.join(READY)}; leave it out")
+    of_task = {"metrics": READY[task]["metrics"]} if task else {}
+    return {"title": name, "dataset": name} | DEFAULTS | of_task | protocol
+
+
+def is_papers(protocol: dict[str, Any]) -> bool:
+    """Tell whether a benchmark stands for one of the paper's: those of the package, their variants, and siblings of a user's own."""
+    return "version" in protocol or "sibling_of" in protocol
+
+
+@functools.cache
+def functions(name: str, file: str | None = None) -> set[str]:
+    """List the functions of a user's own file, by which the optimizers of a study may name them; the package's have none to name."""
+    if not file or is_variant(file):
+        return set()
+    return {node.name for node in sources.parse(source(name, file)).body if isinstance(node, ast.FunctionDef)}
 
 
 def protocol_problem(protocol: Any) -> str:
@@ -231,6 +227,8 @@ def depends_on(name: str, file: str | None = None) -> dict[str, str]:
         trees = sources.trees(source(name, file))
         found = {path: sources.digest(tree) for path, tree in trees.items()}
         found |= {path: _read_digest(Path(file), path) for path in protocol(name, file).get("reads", [])}
+        if task := protocol(name, file).get("task"):
+            found[f"task {task}"] = str(READY[task]["version"])
         built_on = set().union(*map(sources.words, trees.values()))
     versions = {one: protocol(one).get("version", 1) for one in names() if one in built_on}
     return dict(sorted((found | {one: str(version) for one, version in versions.items() if version > 1}).items()))

@@ -65,8 +65,8 @@ def collect(options: argparse.Namespace) -> None:
     option("--benchmark", required=True, help="of which benchmark"),
     option("--optimizer", required=True, help="of these cells"),
     option("--budget", required=True, help="epochsN or stepsN"),
-    option("--batch-size", required=True, type=COUNT, help="examples per update"),
-    option("--lr", required=True, type=float, nargs="+", help="effective learning rates"),
+    option("--batch-size", required=True, type=COUNT, nargs="+", help="examples per update"),
+    option("--lr", type=float, nargs="+", help="learning rates (default: all)"),
     ROOTS,
     CSV,
 )
@@ -78,7 +78,7 @@ def curves(options: argparse.Namespace) -> None:
     wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
     table = collect_curves(config, grid.curve_cells(config, options.benchmark, wanted), options.roots)
     write_csv(table, options.out)
-    print(f"{options.out}: {table.groupby(['lr', 'seed']).ngroups} runs")
+    print(f"{options.out}: {table.groupby(['batch_size', 'lr', 'seed']).ngroups} runs")
 
 
 @verb(

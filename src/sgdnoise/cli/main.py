@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import NoReturn
 
 from sgdnoise import __version__
-from sgdnoise.cli import decide, keep, look, plan, train
+from sgdnoise.cli import begin, decide, keep, look, plan, train
 from sgdnoise.cli.verbs import Verb, run
 
-KINDS = (plan, train, look, decide, keep)  # a file each, whose docstring is their title
+KINDS = (begin, plan, train, look, decide, keep)  # a file each, whose docstring is their title
 
 
 def command() -> NoReturn:

@@ -32,6 +32,7 @@ from sgdnoise.cli.verbs import (
 )
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
+from sgdnoise.study.optimizers import optimizer
 
 
 @verb(
@@ -70,6 +71,7 @@ def prepare(options: argparse.Namespace) -> None:
     SETTINGS,
     option("--batch-size", type=COUNT, default=8, help="examples of the batches (default: %(default)s)"),
     option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
+    option("--optimizers", type=json.loads, default={}, help="JSON, {name: definition} of a study's own, to be tried, too"),
     option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
     THREADS,
     option("--out", type=to_path, help="a JSON file to write if nothing is wrong"),
@@ -82,7 +84,7 @@ def check(options: argparse.Namespace) -> None:
 
     device = use_device(options.device, options.threads)
     where = (options.benchmark, options.file, options.settings, options.data)
-    if lines := list(problems(*where, device, options.batch_size, options.second_derivative)):
+    if lines := list(problems(*where, device, options.batch_size, options.second_derivative, options.optimizers)):
         raise ValueError("\n  ".join([f"{options.benchmark} cannot be trained as it is:", *lines]))
     seconds = round(time.perf_counter() - started, 1)
     if options.out:
@@ -188,4 +190,6 @@ def noise_scale(options: argparse.Namespace) -> None:
         for name in noise_run.QUANTITIES:
             value, low, high = (row[name + end] for end in ("", "_low", "_high"))
             text = "not identifiable" if pd.isna(value) else f"{value:.4g}"
+            if name == "stable_lr" and not optimizer(cell.optimizer, cell.definition).is_sgd:
+                text = "known of SGD only"
             print(f"  {name:<22}{text:>18}" + ("" if pd.isna(low) else f"   [{low:.4g}, {high:.4g}]"))

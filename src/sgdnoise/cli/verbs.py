@@ -96,10 +96,11 @@ CELLS = option("--cells", required=True, type=to_path, help="the table of `colle
 OPTIMUM = option("--optimum", required=True, type=to_path, help="the table of `optimum`")
 CELL = (
     option("--benchmark", required=True, help=", ".join(benchmarks.names())),
-    option("--optimizer", required=True, help=", ".join(OPTIMIZERS)),
+    option("--optimizer", required=True, help=f"{', '.join(OPTIMIZERS)}, or one of your own, with its --definition"),
+    option("--definition", help="JSON, of an optimizer of your own, as the config has it under optimizers"),
     option("--budget", required=True, help="epochsN or stepsN"),
     option("--batch-size", required=True, type=COUNT, help="examples per update"),
-    option("--lr", required=True, type=float, help="effective learning rate, eps / (1 - momentum)"),
+    option("--lr", required=True, type=float, help="learning rate; of SGD the effective one, eps / (1 - momentum)"),
     option("--final-lr", type=float, help="effective learning rate at the end (default: 2^-10 of the initial one)"),
     option("--seeds", default="0-0", help="first-last (default: %(default)s)"),
     SETTINGS,

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from sgdnoise.benchmarks import is_papers
 from sgdnoise.results.run import MISSING
 from sgdnoise.results.tables import read_table
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study import optimizers
 
 Tables = dict[str, pd.DataFrame]
 Style = dict[str, Any]
@@ -36,9 +38,16 @@ LOOKS: dict[str, dict[str, Any]] = {
     "momentum": {"color": "#d9772b", "marker": "s", "linestyle": "--"},
     "momentum_warmup": {"color": "#5fae8b", "marker": "^", "linestyle": "-."},
 }
-OTHER_LOOK = {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))}  # of an optimizer that is not the paper's
-MARKERS = ["o", "s", "^", "D"]
+# Of optimizers that are not the paper's, one after another.
+OTHER_LOOKS: list[dict[str, Any]] = [
+    {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
+    {"color": "#b3a11f", "marker": "v", "linestyle": (0, (1, 1))},
+    {"color": "#3f3f3f", "marker": "P", "linestyle": (0, (8, 2))},
+]
+OTHER_LOOK = OTHER_LOOKS[0]
+MARKERS = ["o", "s", "^", "D", "v", "P"]
 SELECTION = "Learning rates selected on the test set, as in the paper."
+PLAIN_SELECTION = "Learning rates selected on the test set."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
 ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
@@ -163,12 +172,30 @@ def metric_label(metric: str, protocol: dict[str, Any]) -> str:
 
 def optimizer_label(name: str) -> str:
     """Name an optimizer as the legend does."""
-    return OPTIMIZERS[name].label
+    return optimizers.label(name)
 
 
-def look(name: str) -> dict[str, Any]:
-    """Return colour, marker and line of an optimizer."""
-    return LOOKS.get(name, OTHER_LOOK)
+def selection(protocol: dict[str, Any]) -> str:
+    """Say how learning rates are selected; of the paper only where a benchmark stands for one of its own."""
+    return SELECTION if is_papers(protocol) else PLAIN_SELECTION
+
+
+def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and line of the optimizers of a figure, in the order in which they are drawn."""
+    others = itertools.cycle(OTHER_LOOKS)
+    return {name: LOOKS.get(name) or next(others) for name in optimizers.ordered(set(names))}
+
+
+def rate_words(names: Iterable[str]) -> str:
+    """Say what the learning rates of some optimizers are: effective ones if all are the paper's."""
+    return "effective learning rate" if set(names) <= set(LOOKS) else "learning rate"
+
+
+def rate_note(names: Iterable[str]) -> str:
+    """Say for a caption which learning rates are effective ones, if not all are."""
+    mixed = " Learning rates are effective ones, eps / (1 - momentum), of SGD, and torch's own of any other"
+    mixed += " optimizer; what theory says of noise and curvature is about SGD."
+    return "" if set(names) <= set(LOOKS) else mixed
 
 
 def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:

@@ -38,9 +38,9 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     figures.lr_axis(panels[2], "x", {"anchor": min([1.0, *rows["lr"].dropna()])})
     panels[0].set_title(figures.metric_label(metric, {}))
     panels[1].set_title(f"{figures.metric_label(train_metric, {})}\nat the learning rate on the right")
-    panels[2].set_title("optimal effective learning rate")
+    panels[2].set_title(f"optimal {figures.rate_words([optimizer])}")
     runs = figures.cells_of(tables, "constant_epoch").query("optimizer == @optimizer and batch_size == @batch_size")
-    caption = f"{figures.runs_caption(runs[runs['benchmark'].isin(chosen)])} {figures.SELECTION} {figures.HOLLOW}"
+    caption = f"{figures.runs_caption(runs[runs['benchmark'].isin(chosen)])} {figures.SELECTION} {figures.HOLLOW}{figures.rate_note([optimizer])}"
     title = (
         f"networks compared: batch size {batch_size}, {rows['num_epochs'].iloc[0]:g} epochs, {figures.optimizer_label(optimizer)}"
     )

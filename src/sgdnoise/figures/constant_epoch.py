@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
-from sgdnoise.study.optimizers import OPTIMIZERS
 
 GUIDE = "proportional to batch size"
 
@@ -31,7 +30,8 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     points = tables["optimum"].query("mode == @mode")
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
-    estimates = ""
+    names = {*points["optimizer"], *paper["optimizer"]}
+    estimates, looks, rate = "", figures.looks(names), figures.rate_words(names)
     for axes, metric, y, spread, title in (
         (test, test_metric, "mean", figures.metric_spread, figures.metric_label(test_metric, protocol)),
         (
@@ -46,24 +46,24 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
             test_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.metric_label(test_metric, protocol)}",
+            f"{rate} optimal for\n{figures.metric_label(test_metric, protocol)}",
         ),
         (
             train_lr,
             train_metric,
             "lr",
             figures.lr_spread,
-            f"effective learning rate optimal for\n{figures.metric_label(train_metric, protocol)}",
+            f"{rate} optimal for\n{figures.metric_label(train_metric, protocol)}",
         ),
     ):
         some, papers = (table[table["metric"] == metric] for table in (points, paper))
-        for name in OPTIMIZERS:
+        for name, look in looks.items():
             if len(line := some[some["optimizer"] == name]):
-                figures.plot_points(axes, line, "batch_size", y, spread, figures.look(name), figures.optimizer_label(name))
+                figures.plot_points(axes, line, "batch_size", y, spread, look, figures.optimizer_label(name))
                 if y == "lr":
-                    estimates = figures.plot_estimates(axes, line, "batch_size", figures.look(name)) or estimates
-        for name in OPTIMIZERS:
-            figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, figures.look(name)["linestyle"])
+                    estimates = figures.plot_estimates(axes, line, "batch_size", look) or estimates
+        for name, look in looks.items():
+            figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, look["linestyle"])
         if y == "lr":
             slope_guide(axes, some, pd.concat([some, papers]))
             figures.lr_axis(axes, "y", protocol["lr_grid"])
@@ -74,7 +74,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
     test_lr.legend(handles=guide, fontsize="small")
     caption = scale_note(points, mode)
-    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.SELECTION} {figures.HOLLOW}{estimates}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.selection(protocol)} {figures.HOLLOW}{estimates}{figures.rate_note(looks)}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

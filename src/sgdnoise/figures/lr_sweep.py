@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.claims.paper import scale_note
-from sgdnoise.study.optimizers import OPTIMIZERS
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -23,34 +22,32 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     batch_sizes = style.get("lr_sweep") or sorted(cells["batch_size"].unique())
     if missing := set(batch_sizes) - set(cells["batch_size"]):
         raise ValueError(f"lr_sweep: batch size {min(missing)} is not in the constant_epoch grid of {benchmark}")
-    metrics = list(protocol["metrics"].items())[:2]
+    metrics, looks = list(protocol["metrics"].items())[:2], figures.looks(set(cells["optimizer"]))
     figure, grid = figures.panels(len(batch_sizes), len(metrics))
     for row, (metric, direction) in zip(grid, metrics, strict=True):
         for axes, batch_size in zip(row, batch_sizes, strict=True):
-            for name in OPTIMIZERS:
+            for name, look in looks.items():
                 some = cells.query("batch_size == @batch_size and optimizer == @name")
                 if len(some):
-                    plot_sweep(axes, lr_statistics(some, metric, direction, metric), name)
+                    plot_sweep(axes, lr_statistics(some, metric, direction, metric), look, figures.optimizer_label(name))
             figures.lr_axis(axes, "x", protocol["lr_grid"])
             limit_panel(axes, direction)
-            axes.set(xlabel="effective learning rate", title=f"batch size {batch_size}")
+            axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
         row[0].set_ylabel(figures.metric_label(metric, protocol))
     grid[0][0].legend(fontsize="small")
     epochs = int(cells["num_epochs"].round().iloc[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )
+    caption += figures.rate_note(looks)
     figures.label(figure, f"{protocol['title']}\nlearning-rate sweeps, {epochs} epochs", caption)
     return figure
 
 
-def plot_sweep(axes: Axes, statistics: pd.DataFrame, name: str) -> None:
+def plot_sweep(axes: Axes, statistics: pd.DataFrame, look: dict[str, Any], name: str) -> None:
     """Draw the mean and s.d. at each learning rate, NaN where too few runs completed."""
-    look = figures.look(name)
     spread = statistics["sd"].fillna(0)
-    axes.errorbar(
-        statistics["lr"], statistics["mean"], spread, capsize=2, markersize=5, label=figures.optimizer_label(name), **look
-    )
+    axes.errorbar(statistics["lr"], statistics["mean"], spread, capsize=2, markersize=5, label=name, **look)
 
 
 def limit_panel(axes: Axes, direction: str) -> None:

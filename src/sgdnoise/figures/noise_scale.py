@@ -49,7 +49,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     figures.log2_axis(sizes, "y")
     sizes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     figures.plain_log_axis(lrs)
-    for axes, title in ((sizes, "critical batch size, predicted"), (lrs, "largest stable effective learning rate")):
+    for axes, title in (
+        (sizes, "critical batch size, predicted"),
+        (lrs, f"largest stable {figures.rate_words([run['optimizer']])}"),
+    ):
         axes.set(title=title, xlabel="epochs")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
     caption = (
@@ -57,6 +60,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         "be told from 0. Dark lines, grey bands: what the sweep measured, if it did, for "
         f"{figures.metric_label(metric, protocol)}."
     )
+    if noise["stable_lr"].isna().all():
+        caption += " The stable learning rate is known of SGD only, with momentum or without."
     what = f"{figures.optimizer_label(run['optimizer'])}, batch size {run['batch_size']}, learning rate {run['initial_lr']:.3g}"
     figures.label(figure, f"{protocol['title']}\nnoise and curvature: {what}", caption)
     return figure

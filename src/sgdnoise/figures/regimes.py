@@ -13,8 +13,9 @@ from sgdnoise.analysis.curves import predict
 from sgdnoise.analysis.estimate import interval
 from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_sweep, obstacle, summary
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
+from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import ordered
 
 BESIDE = 1.12  # the paper's optimum is drawn by so much to the right of the batch size
 
@@ -22,37 +23,38 @@ BESIDE = 1.12  # the paper's optimum is drawn by so much to the right of the bat
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
     """Draw a panel per metric, test above train, and optimizer (the learning rates of ICLR v5 fig. 1)."""
     cells = figures.cells_of(tables, "constant_epoch")
-    optimizers = [name for name in OPTIMIZERS if name in set(cells["optimizer"])]
-    metrics = list(protocol["metrics"].items())[:2]
+    optimizers = ordered(set(cells["optimizer"]))
+    metrics, looks = list(protocol["metrics"].items())[:2], figures.looks(optimizers)
     figure, grid = figures.panels(len(optimizers), len(metrics))
     points = tables["optimum"].query("mode == 'constant_epoch'")
     for row, (metric, direction) in zip(grid, metrics, strict=True):
         for axes, name in zip(row, optimizers, strict=True):
             optima = sweep(cells[cells["optimizer"] == name], metric, direction)
             fit = fit_sweep(optima)
-            draw_panel(axes, optima, fit, name)
+            draw_panel(axes, optima, fit, looks[name])
             text = summary(fit) if fit else obstacle(optima)
             axes.set_title("\n".join([figures.optimizer_label(name), *textwrap.wrap(text, 44)]))
-        row[0].set_ylabel(f"effective learning rate optimal for\n{figures.metric_label(metric, protocol)}")
+        row[0].set_ylabel(f"{figures.rate_words(optimizers)} optimal for\n{figures.metric_label(metric, protocol)}")
     for which in ("xlim", "ylim"):
         limits = np.array([getattr(axes, f"get_{which}")() for axes in grid.flat])
         for axes in grid.flat:
             axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     for axes in grid.flat:
         figures.lr_axis(axes, "y", protocol["lr_grid"])
+    rule = "the paper's rule" if is_papers(protocol) else "the learning rate with the best mean"
     caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum by a curve through the sweep, bars: its 95 % interval, a triangle where more than 5 % lie beyond the learning "
-        "rates trained. Small and hollow, beside: the paper's rule. Line and band: the median of the curves of the model found, and 95 % of "
+        f"rates trained. Small and hollow, beside: {rule}. Line and band: the median of the curves of the model found, and 95 % of "
         "them; none where nothing was found. Grey: where the break is (95 %)."
     )
+    caption += figures.rate_note(optimizers)
     epochs = round(cells["num_epochs"].iloc[0])
     figures.label(figure, f"{protocol['title']}\nregimes, {epochs} epochs at every batch size", caption)
     return figure
 
 
-def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, name: str) -> None:
+def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, look: dict[str, Any]) -> None:
     """Draw the optima of one optimizer, and the model chosen, if one is."""
-    look = figures.look(name)
     if fit and fit.model != UNDECIDED:
         found = estimates(fit)
         x = np.linspace(fit.known.x[0], fit.known.x[-1], 30)

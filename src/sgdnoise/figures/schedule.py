@@ -20,7 +20,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
         ("momentum_warmup", NUM_STEPS // 40, "with warmup (5 of 200 epochs)"),
         ("sgd", 0, "without warmup"),
     ):
-        look = figures.look(name) | {"marker": ""}
+        look = figures.LOOKS[name] | {"marker": ""}
         axes.plot(np.array(steps) / NUM_STEPS, [multiplier(step, NUM_STEPS, warmup_steps) for step in steps], label=text, **look)
     axes.set_yscale("log", base=2)
     axes.set(xlabel="fraction of the updates", ylabel="learning rate / initial", title=None, ylim=(2**-10.7, 1.6))

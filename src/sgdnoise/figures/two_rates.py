@@ -46,7 +46,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         axes.set_xlabel("epochs")
     one = points.iloc[0]
     title = f"both learning rates free: batch size {one['batch_size']}, {figures.optimizer_label(one['optimizer'])}"
-    figures.label(figure, f"{protocol['title']}\n{title}", caption(points))
+    figures.label(figure, f"{protocol['title']}\n{title}", caption(points, protocol))
     return figure
 
 
@@ -59,12 +59,12 @@ def plot_rate(axes: Axes, points: pd.DataFrame, rate: str, look: dict[str, Any],
     figures.plot_points(axes, points, "num_epochs", rate, spread, look, name)
 
 
-def caption(points: pd.DataFrame) -> str:
+def caption(points: pd.DataFrame, protocol: dict[str, Any]) -> str:
     """Say what the points are."""
     num, pairs = int((points["num_runs"] / points["num_lrs"]).max()), int(points["num_lrs"].max())
     missing = int(points.drop_duplicates("num_epochs")["num_missing"].sum())
     note = f" Not finished: {missing} runs are missing; points that lack some are hollow." if missing else ""
     return (
         f"Points: mean over the best {int(points['keep'].max())} of {num} runs at the best of up to {pairs} pairs of rates; bars:"
-        f" one s.d., or the rates of all pairs within one s.d. {figures.SELECTION} {figures.HOLLOW}{note}"
+        f" one s.d., or the rates of all pairs within one s.d. {figures.selection(protocol)} {figures.HOLLOW}{note}"
     )

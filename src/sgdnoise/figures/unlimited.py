@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import ordered
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])
@@ -22,13 +22,13 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     points = tables["optimum"].query("mode == 'unlimited'")
     paper = same_budget(paper_table(), points)
     figure, ((test, train, lr),) = figures.panels(3)
-    optimizers = [name for name in OPTIMIZERS if name in set(points["optimizer"])]
-    estimates = ""
+    optimizers = ordered(set(points["optimizer"]))
+    estimates, looks = "", figures.looks(optimizers)
     for name in optimizers:
         suffix = f", {figures.optimizer_label(name)}" if len(optimizers) > 1 else ""
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
             some = points.query("metric == @metric and optimizer == @name")
-            panel_look = figures.look(name) if len(optimizers) > 1 else look
+            panel_look = looks[name] if len(optimizers) > 1 else look
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )
@@ -41,7 +41,9 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     figures.draw_bound(test, points)
     lr.margins(y=0.15)
     figures.lr_axis(lr, "y", protocol["lr_grid"])
-    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + ["optimal effective learning rate"]
+    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + [
+        f"optimal {figures.rate_words(optimizers)}"
+    ]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
         axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
@@ -53,7 +55,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
     caption = scale_note(points, "unlimited")
-    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.SELECTION} {figures.HOLLOW}{estimates}"
+    caption += f"{figures.runs_caption(figures.cells_of(tables, 'unlimited'))} {figures.selection(protocol)} {figures.HOLLOW}{estimates}{figures.rate_note(optimizers)}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)

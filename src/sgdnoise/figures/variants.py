@@ -29,7 +29,11 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     slope_guide(lr, all_points, all_points)
     figures.lr_axis(lr, "y", {"anchor": min([1.0, *all_points["lr"].dropna()])})
     labels = [figures.metric_label(metric, {}) for metric in metrics[:2]]
-    titles = [labels[0], f"{labels[1]}\nat the learning rate on the right", f"effective learning rate optimal for\n{labels[0]}"]
+    titles = [
+        labels[0],
+        f"{labels[1]}\nat the learning rate on the right",
+        f"{figures.rate_words([optimizer])} optimal for\n{labels[0]}",
+    ]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
@@ -38,7 +42,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     runs = figures.cells_of(tables, "constant_epoch")
     runs = runs[runs["benchmark"].isin(found) & (runs["optimizer"] == optimizer)]
     epochs = " or ".join(f"{value:g}" for value in sorted(set(all_points["num_epochs"].round())))
-    caption = f"{figures.runs_caption(runs)} {figures.SELECTION} {figures.HOLLOW}"
+    caption = f"{figures.runs_caption(runs)} {figures.SELECTION} {figures.HOLLOW}{figures.rate_note([optimizer])}"
     settings = [f"{name} has {words}." for name, words in chosen.items() if words]
     figures.label(
         figure, f"networks compared: {epochs} epochs, {figures.optimizer_label(optimizer)}", " ".join([caption, *settings])

@@ -118,6 +118,10 @@ def has_docstring(node: ast.AST) -> bool:
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of the bytes of a file."""
+    """Return a digest of the bytes of a file, or of the names and bytes of all files of a folder."""
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        listed = "".join(f"{one.relative_to(path).as_posix()}\0{content_digest(one)}\n" for one in files)
+        return hashlib.sha256(listed.encode()).hexdigest()[:12]
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]

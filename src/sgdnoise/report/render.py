@@ -27,7 +27,7 @@ from sgdnoise.report import tables as shown
 from sgdnoise.report.advice import advice
 from sgdnoise.results.run import DIVERGED, MISSING
 from sgdnoise.study.config import Config
-from sgdnoise.study.figures import WHOLE_STUDY, caption
+from sgdnoise.study.figures import WHOLE_STUDY, caption, is_papers
 from sgdnoise.study.grid import MODES
 
 MARKS = {word: mark for words in WORDS.values() for word, mark in zip(words, "✓✗", strict=True)} | {"undetermined": "?"}
@@ -61,6 +61,7 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
         advice=advice(cells, config),
+        of_paper=is_papers(config),
         has_looks="look" in tables["claims"],
         roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,

@@ -109,7 +109,8 @@ def optimum_table(points: pd.DataFrame, mode: str, protocol: dict[str, Any]) -> 
                 *[number(theirs["lr"]), spread(theirs["mean"], theirs["sd"])][: 2 * bool(len(paper))],
             ]
         )
-    return Table("Optimal effective learning rates, and mean ± s.d. of the best runs there", columns, rows)
+    rates = figures.rate_words(points["optimizer"]).replace("rate", "rates")
+    return Table(f"Optimal {rates}, and mean ± s.d. of the best runs there", columns, rows)
 
 
 def lr_bar(row: Mapping[Any, Any]) -> Entry:

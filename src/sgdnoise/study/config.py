@@ -187,5 +187,5 @@ def grid_part(config: Config) -> str:
     decision = ("decide", "looks") if config["decide"] is not None else ()
     keys = ("allow_missing", "benchmarks", "overrides", "evaluations", "results", *extension, *decision)
     frozen = {"frozen": True} if any("file" in entry for entry in config["benchmarks"].values()) else {}
-    two_rates = {"two_rates": config["two_rates"]} if config["two_rates"] else {}
-    return json.dumps({key: config[key] for key in keys} | two_rates | frozen, sort_keys=True)
+    chosen = {key: config[key] for key in ("optimizers", "two_rates") if config[key]}
+    return json.dumps({key: config[key] for key in keys} | chosen | frozen, sort_keys=True)

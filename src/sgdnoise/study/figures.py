@@ -7,6 +7,7 @@ import inspect
 import json
 from pathlib import Path
 
+from sgdnoise import benchmarks
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES
 
@@ -21,16 +22,22 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
         "regimes": "constant_epoch" in modes,
         "lr_sweep": benchmark in config["figures"]["lr_sweep"],
         "two_rates": benchmark in config["two_rates"],
-        "curves": benchmark in config["figures"]["curves"],
+        "curves": curves_wanted(config, benchmark) is not None,
         "noise_scale": benchmark in config["noise_scale"],
     }
     return modes + [name for name, wanted in optional.items() if wanted]
 
 
+def is_papers(config: Config) -> bool:
+    """Tell whether a study is about the paper: any of its benchmarks stands for one of the paper's."""
+    return any(benchmarks.is_papers(benchmarks.protocol(name, entry.get("file"))) for name, entry in config["benchmarks"].items())
+
+
 def figure_paths(config: Config) -> list[str]:
     """List all figures of a study: paths below its figures folder, without the ending."""
     own = [f"{benchmark}/{name}" for benchmark in config["benchmarks"] for name in figure_names(config, benchmark)]
-    return [name for name in WHOLE_STUDY if name not in COMPARING or config["figures"][name]] + own
+    of_paper = is_papers(config)
+    return [name for name in WHOLE_STUDY if (config["figures"][name] if name in COMPARING else of_paper)] + own
 
 
 def figure_arguments(config: Config, path: str) -> list[str]:
@@ -47,11 +54,31 @@ def figure_arguments(config: Config, path: str) -> list[str]:
     return [name, *of, f"--style={json.dumps(style)}"]
 
 
+def curves_wanted(config: Config, benchmark: str) -> Config | None:
+    """Say which learning curves are drawn: those that the config names; else, of a network of one's own, at two batch sizes.
+
+    These are the smallest and the largest of its first optimizer.
+    """
+    entry = config["benchmarks"][benchmark]
+    if benchmark in config["figures"]["curves"]:
+        return config["figures"]["curves"][benchmark]
+    own = not benchmarks.is_papers(benchmarks.protocol(benchmark, entry.get("file")))
+    if not own or config["evaluations"] < 2 or "constant_epoch" not in entry:
+        return None
+    optimizer = next(name for name in entry["constant_epoch"] if name != "epochs")
+    sizes = sorted(map(int, entry["constant_epoch"][optimizer]))
+    budget = f"epochs{entry['constant_epoch']['epochs']}"
+    return {"optimizer": optimizer, "budget": budget, "batch_size": sorted({sizes[0], sizes[-1]})}
+
+
 def curves_arguments(config: Config, benchmark: str) -> list[str]:
     """Return the arguments of `sgdnoise curves` that name the cells whose learning curves a study asks for."""
-    wanted = config["figures"]["curves"][benchmark]
-    words = [f"--{name.replace('_', '-')}={wanted[name]}" for name in ("optimizer", "budget", "batch_size")]
-    return [f"--benchmark={benchmark}", *words, "--lr", *map(str, wanted["lr"])]
+    wanted = curves_wanted(config, benchmark)
+    assert wanted
+    words = [f"--{name}={wanted[name]}" for name in ("optimizer", "budget")]
+    sizes = wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
+    words += [f"--batch-size={sizes[0]}"] if len(sizes) == 1 else ["--batch-size", *map(str, sizes)]
+    return [f"--benchmark={benchmark}", *words] + (["--lr", *map(str, wanted["lr"])] if "lr" in wanted else [])
 
 
 def chosen_settings(config: Config, benchmark: str) -> str:

@@ -16,11 +16,12 @@ from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.schedule import SHAPES
 from sgdnoise.study.settings import read, resolve
 
 MODES = {"constant_epoch": "epochs", "constant_step": "steps", "unlimited": "batch_size"}
-CELL_OPTIONS = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds", "settings", "evaluations", "file", "final_lr")
 IDENTITY = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds")
+CELL_OPTIONS = (*IDENTITY, "settings", "evaluations", "file", "final_lr", "definition")
 PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
 
 
@@ -28,8 +29,9 @@ PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{se
 class Cell:
     """One point of the grid with a block of seeds: one process, one HDF5 file.
 
-    The first six fields are its identity and its path. `lr` is the effective learning rate eps / (1 - m) as a canonical
-    string, `seeds` is "first-last". `final_lr` too is part of both, where it is free: else it is lr 2^-10. Before it is `split`, a
+    The first six fields are its identity and its path. `lr` is a canonical string, of SGD the effective learning rate
+    eps / (1 - m), of another optimizer torch's own; `seeds` is "first-last". `final_lr` too is part of both, where it is free: else
+    it is lr 2^-10. Of an optimizer that the study defines the `definition` (JSON) is part of the identity. Before it is `split`, a
     cell has all seeds of its learning rate: its own block, of which `keep` count, and then blocks `added` by overrides, so many
     seeds each.
     """
@@ -48,6 +50,7 @@ class Cell:
     file: str | None = None
     added: tuple[int, ...] = ()
     final_lr: str | None = None
+    definition: str | None = None
 
     @property
     def path(self) -> str:
@@ -61,19 +64,21 @@ class Cell:
         """Everything that the cell's numbers depend on; stored in its file and compared when results are collected."""
         names = (*IDENTITY, "num_steps", "evaluations")
         depends_on = {"depends_on": self.depends_on} if self.depends_on else {}
-        final_lr = {"final_lr": self.final_lr} if self.final_lr else {}
-        return {name: getattr(self, name) for name in names} | final_lr | {"settings": json.loads(self.settings)} | depends_on
+        more: dict[str, Any] = {"final_lr": self.final_lr} if self.final_lr else {}
+        more |= {"definition": json.loads(self.definition)} if self.definition else {}
+        return {name: getattr(self, name) for name in names} | more | {"settings": json.loads(self.settings)} | depends_on
 
     @property
     def depends_on(self) -> dict[str, str]:
         """What else the numbers depend on, as {name: version}: the user's own files, versions, options of an optimizer."""
-        return benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer)
+        return benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer, self.definition)
 
     @property
     def arguments(self) -> str:
         """The arguments of `sgdnoise train` that train this cell; Snakemake re-runs a cell when they change."""
         words = [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in (*IDENTITY, "evaluations")]
         words += [f"--final-lr={self.final_lr}"] * bool(self.final_lr)
+        words += [f"--definition={self.definition}"] * bool(self.definition)
         words += [f"--settings={self.settings}"] + ([f"--file={self.file}"] if self.file else [])
         return shlex.join(words)
 
@@ -123,8 +128,13 @@ def cells(config: Config) -> list[Cell]:
 def whole_cells(config: Config) -> list[Cell]:
     """Expand a validated config into its learning rates, each with all of its seeds."""
     found: dict[tuple, Cell] = {}
+    for name in config["optimizers"]:
+        try:
+            optimizers.of(config, name)
+        except ValueError as error:
+            raise ValueError(f"config: optimizers.{name}: {error}") from None
     for name, entry in config["benchmarks"].items():
-        for cell in _benchmark_cells(name, entry, config["evaluations"]):
+        for cell in _benchmark_cells(name, entry, config["evaluations"], config["optimizers"]):
             key = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size, cell.lr)
             if key in found and cell.modes[0] not in found[key].modes:
                 cell = replace(cell, modes=found[key].modes + cell.modes)
@@ -167,12 +177,12 @@ def cell(
     evaluations: int,
     file: str | None,
     final_lr: float | None = None,
+    definition: str | None = None,
 ) -> Cell:
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
     benchmarks.depends_on(benchmark, file)  # as it is now
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
+    check_optimizer(optimizer, definition, benchmark, file, final_lr)
     if not 1e-30 <= lr <= 1e30:
         raise ValueError(f"lr {lr} is not a positive number from 1e-30 to 1e30")
     if final_lr is not None and not 1e-30 <= final_lr <= lr:
@@ -199,7 +209,25 @@ def cell(
         evaluations,
         file,
         final_lr=None if final_lr is None else lr_string(final_lr),
+        definition=definition and json.dumps(json.loads(definition), sort_keys=True),
     )
+
+
+def check_optimizer(name: str, definition: str | None, benchmark: str, file: str | None, final_lr: object = None) -> None:
+    """Refuse an optimizer that is unknown, or wrong, or needs a function that the benchmark's own file does not define."""
+    try:
+        one = optimizers.optimizer(name, definition)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"definition {definition!r} is not JSON ({error})") from None
+    if final_lr is not None and one.schedule != "paper":
+        raise ValueError(f"optimizer {name}: a final learning rate of its own goes with the paper's schedule only")
+    for what, function in optimizers.functions(one).items():
+        if function not in benchmarks.functions(benchmark, file):
+            known = f"one of {', '.join(('paper', *SHAPES))}, or " * (what == "schedule")
+            raise ValueError(
+                f"optimizer {name}: its {what} {function!r} is not {known}a function of the file of {benchmark}"
+                f"{f' ({file})' if file else ', which is not your own'}"
+            )
 
 
 def noise_cells(config: Config) -> dict[str, Cell]:
@@ -209,6 +237,7 @@ def noise_cells(config: Config) -> dict[str, Cell]:
         benchmark = config["benchmarks"][name]
         first = benchmark["seeds"].get("first", 0)
         run = {key: entry[key] for key in ("optimizer", "budget", "batch_size", "lr")}
+        run["definition"] = optimizers.definition(entry["optimizer"], config["optimizers"])
         settings = json.dumps(benchmark.get("settings", {}))
         try:
             found[name] = cell(
@@ -238,6 +267,7 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
                     raise ValueError("no final rate of the grid {anchor} * {ratio}^k is up to an initial one".format(**lr_grid))
                 fixed = {"budget": f"epochs{epochs}", "batch_size": entry["batch_size"], "seeds": seeds, "settings": settings}
                 fixed |= {"optimizer": entry["optimizer"], "evaluations": config["evaluations"], "file": file}
+                fixed |= {"definition": optimizers.definition(entry["optimizer"], config["optimizers"])}
                 some = [cell(name, lr=lr, final_lr=last, **fixed) for lr, last in pairs]
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
@@ -246,10 +276,15 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
 
 
 def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cell] | None = None) -> list[Cell]:
-    """List the cells whose learning curves the config asks for, {optimizer, budget, batch_size, lr: [learning rates]}."""
+    """List the cells whose learning curves the config asks for, {optimizer, budget, batch_size, lr: [learning rates]}.
+
+    Of batch sizes there is one or a list; without learning rates all are meant.
+    """
     found, listed = [], cells(config) if listed is None else listed
-    for lr in wanted["lr"]:
-        one = wanted | {"benchmark": benchmark, "lr": lr}
+    sizes = wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
+    rates = [{"lr": lr} for lr in wanted.get("lr") or []] or [{}]
+    for size, rate in itertools.product(sizes, rates):
+        one = {"benchmark": benchmark, "optimizer": wanted["optimizer"], "budget": wanted["budget"], "batch_size": size} | rate
         if not (some := [cell for cell in listed if matches(cell, one)]):
             raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
         found += some
@@ -266,7 +301,7 @@ def processes(config: Config, benchmark: str, batch_size: int) -> int:
     return config["benchmarks"][benchmark].get("processes", {}).get(str(batch_size), 1)
 
 
-def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cell]:
+def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) -> Iterator[Cell]:
     where = f"benchmarks.{name}"
     try:
         protocol = benchmarks.protocol(name, entry.get("file"))
@@ -282,7 +317,12 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
     if not any(mode in entry for mode in MODES):
         raise ValueError(f"config: {where}: no cells; add at least one of {', '.join(MODES)}")
     for mode in (mode for mode in MODES if mode in entry):
-        for optimizer, budget, batch_size, window, key in _points(entry[mode], mode, f"{where}.{mode}"):
+        for optimizer, budget, batch_size, window, key in _points(entry[mode], mode, f"{where}.{mode}", own):
+            definition = optimizers.definition(optimizer, own)
+            try:
+                check_optimizer(optimizer, definition, name, entry.get("file"))
+            except ValueError as error:
+                raise ValueError(f"config: optimizers.{optimizer}: {error}") from None
             lrs = lr_window(*window, **protocol["lr_grid"]) if window[0] <= window[1] else []
             if not lrs:
                 grid = "{anchor} * {ratio}^k".format(**protocol["lr_grid"])
@@ -293,12 +333,11 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int) -> Iterator[Cel
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
             for lr in lrs:
-                yield Cell(
-                    name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations, entry.get("file")
-                )
+                point = (name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations)
+                yield Cell(*point, entry.get("file"), definition=definition)
 
 
-def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, str, int, list[float], str]]:
+def _points(mode_entry: Config, mode: str, where: str, own: Config) -> Iterator[tuple[str, str, int, list[float], str]]:
     """Yield (optimizer, budget, batch size, learning-rate window, config key) of a budget mode."""
     fixed = MODES[mode]
     if fixed not in mode_entry:
@@ -306,8 +345,8 @@ def _points(mode_entry: Config, mode: str, where: str) -> Iterator[tuple[str, st
     for optimizer, windows in mode_entry.items():
         if optimizer == fixed:
             continue
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *OPTIMIZERS])}")
+        if optimizer not in (known := {**OPTIMIZERS, **own}):
+            raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *known])}")
         for swept, window in windows.items():
             if mode == "unlimited":
                 budget, batch_size = f"epochs{swept}", mode_entry["batch_size"]

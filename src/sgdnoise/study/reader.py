@@ -141,3 +141,20 @@ def merge(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         old = config.get(key)
         config[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return config
+
+
+def with_windows(path: str | Path, windows: Mapping[tuple[str, ...], tuple[str, str]]) -> str:
+    """Return the text of a config in which the windows at some places, as ("benchmarks", ..., "64"), are others."""
+    import yaml
+
+    text, places = Path(path).read_bytes().decode("utf-8-sig"), []
+    for keys, (low, high) in windows.items():
+        node = yaml.compose(text)
+        for key in keys:
+            node = next((value for name, value in node.value if name.value == key), None) if node else None
+        if not isinstance(node, yaml.SequenceNode) or not node.flow_style:
+            raise ValueError(f"{path}: {'.'.join(keys)}: only a window that is written there as [lowest, highest] can be changed")
+        places.append((node.start_mark.index, node.end_mark.index, f"[{low}, {high}]"))
+    for start, end, ends in sorted(set(places), reverse=True):
+        text = text[:start] + ends + text[end:]
+    return text

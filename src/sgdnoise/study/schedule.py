@@ -1,4 +1,7 @@
-"""The one learning-rate schedule of the paper, as a pure function of the update number."""
+"""Learning-rate schedules, as pure functions of the update number: the one of the paper, and those that a study may choose."""
+
+import math
+from collections.abc import Callable
 
 HALVINGS = 10  # steps down, of a run (ICLR v5 sec. 3)
 
@@ -28,3 +31,24 @@ def multiplier(step: int, num_steps: int, warmup_steps: int = 0, gamma: float = 
     decay = gamma ** -max(0, twentieth - 9)
     # Our choice: update 0 of the warmup runs at 1/warmup_steps, not at 0, so that no update is empty.
     return decay * min(1.0, (step + 1) / warmup_steps) if warmup_steps else decay
+
+
+# Our choice, the usual ones: the share of the way down, from 0 to 1, by the share of the updates that are done.
+SHAPES: dict[str, Callable[[float], float]] = {
+    "constant": lambda share: 0.0,
+    "linear": lambda share: share,
+    "cosine": lambda share: (1 - math.cos(math.pi * share)) / 2,
+}
+
+
+def shaped(name: str, final: float, step: int, num_steps: int, warmup_steps: int = 0) -> float:
+    """Return learning rate / initial learning rate for update `step` (from 0) of a schedule in SHAPES.
+
+    After a linear warmup it falls from 1 to `final` over the rest of the run, which it would reach one update after the last.
+
+    >>> [shaped("linear", 0.0, step, 4) for step in range(4)], [shaped("cosine", 0.5, step, 4, 2) for step in range(4)]
+    ([1.0, 0.75, 0.5, 0.25], [0.5, 1.0, 1.0, 0.75])
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 1 - (1 - final) * SHAPES[name]((step - warmup_steps) / (num_steps - warmup_steps))

@@ -94,7 +94,9 @@ def studies(config: Config) -> dict[Point, Config]:
         for mode in sorted({mode for cell in cells for mode in cell.modes}):
             key, fixed = grid.window_key(mode, budget, batch_size), grid.MODES[mode]
             entry[mode] = {fixed: whole[mode][fixed], optimizer: {key: whole[mode][optimizer][key]}}
-        found[point] = config | {"benchmarks": {benchmark: entry}, "two_rates": {}, "overrides": used_overrides(config, cells)}
+        own = {name: one for name, one in config["optimizers"].items() if name == optimizer}
+        alone = {"benchmarks": {benchmark: entry}, "optimizers": own, "two_rates": {}}
+        found[point] = config | alone | {"overrides": used_overrides(config, cells)}
     return found
 
 

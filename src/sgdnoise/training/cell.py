@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ import torch
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, gpus, parallel, provenance
 from sgdnoise.results.run import COMPLETED, DIVERGED, Run
-from sgdnoise.study import budgets
+from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.grid import Cell, seed_range
-from sgdnoise.study.optimizers import OPTIMIZERS
-from sgdnoise.study.schedule import gamma_of
+from sgdnoise.study.optimizers import Optimizer
+from sgdnoise.study.schedule import SHAPES, gamma_of, shaped
 from sgdnoise.training import checkpoint, graph, pack
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
 from sgdnoise.training.together import steps_done
+from sgdnoise.training.updates import named
 
 # Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
 ENGINES = {"packed": pack, "graph": graph}
+LOOKED_AT = 1000  # updates, at most, at which a user's own schedule is looked at before a run
 
 
 def use_device(name: str, threads: int) -> torch.device:
@@ -69,12 +73,34 @@ def prepared(benchmark: benchmarks.Benchmark, path: Path, device: torch.device, 
 
 def plan_of(cell: Cell) -> Plan:
     """Return what a run of a cell is asked to do."""
-    optimizer, settings = OPTIMIZERS[cell.optimizer], cell.spec["settings"]
+    optimizer, settings = optimizers.optimizer(cell.optimizer, cell.definition), cell.spec["settings"]
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
-    warmup_steps = budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
+    warmup_steps = optimizer.warmup_steps or budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
     lr = float(cell.lr)
-    gamma = {} if cell.final_lr is None else {"gamma": gamma_of(lr, float(cell.final_lr))}
-    return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, **gamma)
+    more: dict[str, Any] = {} if cell.final_lr is None else {"gamma": gamma_of(lr, float(cell.final_lr))}
+    own = benchmarks.module(cell.benchmark, cell.file) if optimizers.functions(optimizer) else None
+    if optimizer.schedule in SHAPES:
+        more["shape"] = partial(shaped, optimizer.schedule, optimizer.final)
+    elif own and optimizer.schedule != "paper":
+        more["shape"] = own_shape(getattr(own, optimizer.schedule), optimizer, cell.num_steps)
+    if not optimizer.is_sgd:
+        factory = optimizers.functions(optimizer).get("factory")
+        more["factory"] = getattr(own, factory) if factory else named(optimizer)
+    return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, **more)
+
+
+def own_shape(function: Callable[[int, int], float], optimizer: Optimizer, num_steps: int) -> Callable[[int, int, int], float]:
+    """Return a user's own schedule, `function(step, num_steps)`, with the warmup; a ValueError if it is none, as far as looked at."""
+    for step in sorted({num_steps * index // LOOKED_AT for index in range(LOOKED_AT)} | {num_steps - 1}):
+        value = function(step, num_steps)
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(
+                f"optimizer {optimizer.label}: the schedule {optimizer.schedule}({step}, {num_steps}) returns {value!r};"
+                " return learning rate / initial learning rate of that update, a number from 0"
+            )
+    return lambda step, num_steps, warmup_steps: (
+        function(step, num_steps) * (min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0)
+    )
 
 
 def train_cell(

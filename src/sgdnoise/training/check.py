@@ -16,19 +16,28 @@ from torch import Tensor
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.study import grid
+from sgdnoise.study.optimizers import definition
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
+from sgdnoise.training.loop import Plan
 
 
 def problems(
-    name: str, file: str | None, settings: str, folder: Path, device: torch.device, batch_size: int, second_derivative: bool
+    name: str,
+    file: str | None,
+    settings: str,
+    folder: Path,
+    device: torch.device,
+    batch_size: int,
+    second_derivative: bool,
+    optimizers: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Yield a line for everything that is wrong with a benchmark; `settings` are JSON, the data in a folder.
+    """Yield a line for everything that is wrong with a benchmark; `settings` are JSON, the data in a folder, `optimizers` the study's own.
 
     A ValueError for what cannot be checked, as `train` raises it.
     """
     try:
-        subject = subject_of(name, file, settings, folder, device, batch_size, second_derivative)
+        subject = subject_of(name, file, settings, folder, device, batch_size, second_derivative, optimizers or {})
     except (ValueError, OSError):
         raise
     except Exception as error:  # of whatever kind the file of the benchmark raises
@@ -46,21 +55,34 @@ def problems(
 
 
 def subject_of(
-    name: str, file: str | None, settings: str, folder: Path, device: torch.device, batch_size: int, second_derivative: bool
+    name: str,
+    file: str | None,
+    settings: str,
+    folder: Path,
+    device: torch.device,
+    batch_size: int,
+    second_derivative: bool,
+    optimizers: Mapping[str, Any],
 ) -> Subject:
     """Load a benchmark and its data, and plan a few updates of it that hardly move it."""
     protocol = benchmarks.protocol(name, file)
     lr = protocol["lr_grid"]["anchor"] / 100
-    cell = grid.cell(name, "momentum", f"steps{STEPS}", batch_size, lr, "0-0", settings, STEPS, file)
+
+    def plan_with(optimizer: str) -> tuple[grid.Cell, Plan]:
+        words = (f"steps{STEPS}", batch_size, lr, "0-0", settings, STEPS, file, None, definition(optimizer, optimizers))
+        cell = grid.cell(name, optimizer, *words)
+        plan = plan_of(cell)
+        return cell, replace(plan, settings=plan.settings | {"precision": "float32"})
+
+    cell, plan = plan_with("momentum")
     benchmark, data = load_data(cell, folder, device)
-    plan = plan_of(cell)
-    plan = replace(plan, settings=plan.settings | {"precision": "float32"})
+    own = {optimizer: plan_with(optimizer)[1] for optimizer in optimizers}
     arrays = datasets.read(folder / f"{protocol['dataset']}.npz")
     lengths = {key: len(array) for key, array in arrays.items() if array.ndim}
     if isinstance(data, Mapping):
         lengths |= {str(key): len(value) for key, value in data.items() if isinstance(value, Tensor) and value.ndim}
     protocol = benchmarks.sized(protocol, plan.settings)
-    return Subject(benchmark, protocol, plan, data, partial(first, data, protocol), lengths, device, second_derivative)
+    return Subject(benchmark, protocol, plan, data, partial(first, data, protocol), lengths, device, second_derivative, own)
 
 
 def first(data: Any, protocol: dict[str, Any], number: int) -> Any:

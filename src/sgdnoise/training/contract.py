@@ -6,6 +6,7 @@ They train a few examples in float32; where an evaluation of all data would take
 from __future__ import annotations
 
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop
 from sgdnoise.training.loop import Plan, State
-from sgdnoise.training.noise_run import objective
+from sgdnoise.training.noise_run import objective, twice_differentiable
 from sgdnoise.training.noise_scale import hessian_product
 
 SEED, STEPS = 0, 3
@@ -31,6 +32,8 @@ DRAWS, RANDOM_TOLERANCE = 8, 0.25  # our choice: of a random loss means are comp
 PATIENCE, FEWEST = 5.0, 32  # our choice: seconds of an evaluation; if all data take longer it is of the first, at least so many
 
 Lines = Iterator[str]
+
+log = logging.getLogger("sgdnoise")
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Subject:
     lengths: dict[str, int]  # of the arrays
     device: torch.device
     second_derivative: bool
+    optimizers: dict[str, Plan]  # of the study's own
     batch: Batch = ()  # the first; `check_batch` draws it
     few: int = 0  # examples of an evaluation, where one of all data takes long
     evaluates: bool = False  # whether an evaluation comes to its end
@@ -119,7 +123,7 @@ def check_loss(subject: Subject) -> Lines:
         yield f"the loss of the first batch is {total}; mend the loss or the initialisation"
         return
     if named := loop.without_gradient(state.model):
-        yield f"{named}; {loop.FREEZE}"
+        log.warning("%s, so it stays as it is", named)
     for name, one in state.model.named_parameters():
         if one.grad is not None and not one.grad.isfinite().all():
             yield f"the gradient of {name} is not finite at the start; mend the loss or the initialisation"
@@ -186,39 +190,56 @@ def check_metrics(subject: Subject) -> Lines:
             yield f"{name} is {value} before training, so every run counts as diverged; return a finite number"
 
 
+def trained(
+    subject: Subject, plan: Plan, evaluated: bool = False, kept: Any = None, packed: dict[str, Any] | None = None
+) -> list[bytes]:
+    """Train a few updates, perhaps from a packed state; return the bits of what is left, and keep the state before the last."""
+    benchmark = subject.benchmark
+    state = loop.start(benchmark, plan, SEED, subject.device, packed)
+    update, steps_done = loop.updater(benchmark, plan, state), state.curves.steps_done
+    batches = loop.batches_of(benchmark, subject.data, plan, SEED, steps_done)
+    micro_batch = loop.micro_batch_of(plan, state.model)
+    for step in range(steps_done, STEPS):
+        loop.backward(benchmark, state, next(batches), micro_batch, plan.batch_size)
+        update(plan.lr_at(step))
+        state.curves.steps_done += 1
+        if evaluated and step == 0:
+            subject.evaluate(state)
+        if kept and step == STEPS - 2:
+            torch.save(state.packed(), kept)
+    tensors = [*state.model.parameters(), *state.model.buffers(), *loop.random_state(subject.device)]
+    return [one.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for one in tensors]
+
+
+def interrupted(subject: Subject, plan: Plan) -> tuple[list[bytes], list[bytes]]:
+    """Train without and with an interruption."""
+    saved = io.BytesIO()
+    plain = trained(subject, plan, kept=saved)
+    saved.seek(0)
+    return plain, trained(subject, plan, packed=torch.load(saved, map_location=subject.device, weights_only=True))
+
+
 def check_runs(subject: Subject) -> Lines:
     """Train a few updates: again, interrupted, and with an evaluation between."""
-    saved = io.BytesIO()
-
-    def trained(evaluated: bool = False, kept: Any = None, packed: dict[str, Any] | None = None) -> list[bytes]:
-        benchmark, plan = subject.benchmark, subject.plan
-        state = loop.start(benchmark, plan, SEED, subject.device, packed)
-        update, steps_done = loop.updater(benchmark, plan, state), state.curves.steps_done
-        batches = loop.batches_of(benchmark, subject.data, plan, SEED, steps_done)
-        micro_batch = loop.micro_batch_of(plan, state.model)
-        for step in range(steps_done, STEPS):
-            loop.backward(benchmark, state, next(batches), micro_batch, plan.batch_size)
-            update(plan.lr_at(step))
-            state.curves.steps_done += 1
-            if evaluated and step == 0:
-                subject.evaluate(state)
-            if kept and step == STEPS - 2:
-                torch.save(state.packed(), kept)
-        tensors = [*state.model.parameters(), *state.model.buffers(), *loop.random_state(subject.device)]
-        return [one.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for one in tensors]
-
-    plain = trained(kept=saved)
-    if trained() != plain:
+    plain, continued = interrupted(subject, subject.plan)
+    if trained(subject, subject.plan) != plain:
         yield "two runs of one seed differ: draw with torch's own random numbers and the `order` given to `batches`, change no data"
         return
-    saved.seek(0)
-    if trained(packed=torch.load(saved, map_location=subject.device, weights_only=True)) != plain:
+    if continued != plain:
         yield (
             "an interrupted run ends elsewhere: let `batches` begin with update `start`, and keep all that the network remembers"
             " in its state_dict or the carry"
         )
-    if subject.evaluates and trained(evaluated=True) != plain:
+    if subject.evaluates and trained(subject, subject.plan, evaluated=True) != plain:
         yield "an evaluation changes the run: `evaluate` may draw no random numbers and change no weights, statistics or data"
+
+
+def check_optimizers(subject: Subject) -> Lines:
+    """Train a few updates with each optimizer of the study's own."""
+    for name, plan in subject.optimizers.items():
+        plain, continued = interrupted(subject, plan)
+        if continued != plain:
+            yield f"an interrupted run with {name} ends elsewhere: keep all that the optimizer remembers in its state_dict"
 
 
 def check_second_derivative(subject: Subject) -> Lines:
@@ -229,13 +250,11 @@ def check_second_derivative(subject: Subject) -> Lines:
     parameters = loop.trained_parameters(state.model)
     ones = torch.ones(sum(one.numel() for one in parameters), device=subject.device)
     try:
-        with torch.backends.cudnn.flags(enabled=False):
+        with twice_differentiable(state.model):
             product = hessian_product(objective(subject.benchmark, state.model, subject.plan, subject.batch), parameters, ones)
     except RuntimeError as error:
-        remedy = "leave the benchmark out of noise_scale, or build it from operations that can be differentiated twice"
-        if "attention" in str(error):
-            remedy = "run the attention within torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
-        yield f"torch has no second derivative of the loss ({' '.join(str(error).split())[:120]}); {remedy}"
+        why, remedy = " ".join(str(error).split())[:120], "build it from operations that can be differentiated twice"
+        yield f"torch has no second derivative of the loss ({why}); leave the benchmark out of noise_scale, or {remedy}"
         return
     if not product.isfinite().all():
         yield "the second derivative of the loss is not finite; leave the benchmark out of noise_scale, or mend the loss"
@@ -248,6 +267,7 @@ CHECKS: dict[str, Callable[[Subject], Lines]] = {
     "sum": check_sum,
     "metrics": check_metrics,
     "runs": check_runs,
+    "optimizers": check_optimizers,
     "second derivative": check_second_derivative,
 }
 NEEDED = ("batch", "loss")  # by all that follow

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,14 +18,20 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.study import schedule
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.tasks.batches import Batch
+from sgdnoise.training import updates
 from sgdnoise.training.updates import RULES
 
-FREEZE = "leave such parameters out of the network, or freeze them with requires_grad_(False)"
+if TYPE_CHECKING:
+    from torch.optim import Optimizer as TorchOptimizer
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run is asked to do; `lr` is the effective learning rate, `warmup_steps` count updates, `gamma` is the schedule's."""
+    """What one run is asked to do; `lr` is the learning rate, of SGD the effective one; `warmup_steps` count updates.
+
+    `gamma` is of the paper's schedule, in place of which a run may have another `shape(step, num_steps, warmup_steps)`. The `factory`
+    makes an optimizer of torch, if it is one.
+    """
 
     optimizer: Optimizer
     batch_size: int
@@ -35,9 +41,13 @@ class Plan:
     evaluations: int
     settings: dict[str, Any]
     gamma: float = 2.0
+    shape: Callable[[int, int, int], float] | None = None
+    factory: updates.Factory | None = None
 
     def lr_at(self, step: int) -> float:
-        """Return the effective learning rate of update `step` (from 0)."""
+        """Return the learning rate of update `step` (from 0)."""
+        if self.shape:
+            return self.lr * self.shape(step, self.num_steps, self.warmup_steps)
         return self.lr * schedule.multiplier(step, self.num_steps, self.warmup_steps, self.gamma)
 
 
@@ -65,6 +75,7 @@ class State:
     curves: Curves = field(default_factory=Curves)
     precision: str = "float32"
     random: list[Tensor] = field(default_factory=list)  # what `random_state` was; empty: torch's own is this run's
+    torch_optimizer: TorchOptimizer | None = None  # which keeps its state by itself
 
     PLAIN = ("optimizer", "carries", "stream_loss", "stream_terms")
 
@@ -72,6 +83,8 @@ class State:
         """Return the state as tensors and plain values, between two updates."""
         random = self.random or random_state(self.device)
         plain = {name: getattr(self, name) for name in self.PLAIN}
+        if self.torch_optimizer:
+            plain["optimizer"] = self.torch_optimizer.state_dict()
         return plain | {"model": self.model.state_dict(), "curves": asdict(self.curves), "random": random}
 
     def unpack(self, packed: dict[str, Any]) -> None:
@@ -79,6 +92,8 @@ class State:
         self.model.load_state_dict(packed["model"])
         for name in self.PLAIN:
             setattr(self, name, packed[name])
+        if self.torch_optimizer:
+            self.torch_optimizer.load_state_dict(packed["optimizer"])
         self.curves = Curves(**packed["curves"])
         set_random_state(packed["random"], self.device)
 
@@ -152,6 +167,8 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     torch.manual_seed(noise)
     state = State(model, device, precision=precision.of(plan.settings))
     precision.prepare(model, state.precision, device)
+    if plan.factory:
+        state.torch_optimizer = updates.make(plan.factory, model, plan.lr)
     if resume:
         state.unpack(resume)
     return state
@@ -196,23 +213,28 @@ def backward(benchmark: Benchmark, state: State, batch: Batch, micro_batch: int,
 
 
 def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float | Tensor], None]:
-    """Return a function that updates the network at an effective learning rate, from the gradients that `backward` left."""
+    """Return a function that updates the network at a learning rate, from the gradients that `backward` left.
+
+    A parameter without a gradient, on which the loss does not depend, stays as it is.
+    """
     parameters = trained_parameters(state.model)
     decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
     norms = [module for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
-    rule = RULES[plan.optimizer.rule]
 
     def update(lr: float | Tensor) -> None:
-        gradients = gradients_of(parameters)
-        if len(gradients) < len(parameters):
-            raise ValueError(f"{without_gradient(state.model)}; {FREEZE}")
-        parallel.add_up(gradients)
+        parallel.add_up(gradients_of(parameters))
         with torch.no_grad():
-            if l2:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
-                torch._foreach_add_(gradients_of(decayed), decayed, alpha=l2)
+            used = [parameter for parameter in decayed if parameter.grad is not None]
+            if l2 and used:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
+                torch._foreach_add_(gradients_of(used), used, alpha=l2)
             if benchmark.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)
-            rule(plan.optimizer, parameters, gradients, state.optimizer, lr)
+            if state.torch_optimizer:
+                updates.step(state.torch_optimizer, plan.lr, float(lr))
+            else:
+                RULES[plan.optimizer.rule](
+                    plan.optimizer, parameters, [parameter.grad for parameter in parameters], state.optimizer, lr
+                )
         for norm in norms:
             norm.finish_update()
         for parameter in parameters:
@@ -254,7 +276,7 @@ def l2_factor(benchmark: Benchmark, settings: dict[str, Any]) -> float:
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """List the gradients that `backward` left; every trained parameter has one."""
+    """List the gradients that `backward` left; a parameter that the loss does not depend on has none."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from sgdnoise.training.noise_scale import (
 
 QUANTITIES = ("noise_scale", "hessian_noise_scale", "top_eigenvalue", "stable_lr")
 COLUMNS = [name + end for name in QUANTITIES for end in ("", "_low", "_high")] + ["residual"]
+UNKNOWN = Estimate(torch.nan, torch.nan, torch.nan)  # of the stable learning rate, whose theory is of SGD
 CURVATURE_SHARE = 4  # our choice: power iteration, which reads its batches dozens of times, has a quarter as many
 
 
@@ -113,11 +115,7 @@ def measure(
     parameters = trained_parameters(model)
     device = parameters[0].device
     terms = partial(objective, benchmark, model, plan)
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())  # cuDNN's cannot be differentiated twice
-    with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
-    ):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), twice_differentiable(model):
         torch.manual_seed(int(random.integers(2**63)))
 
         def draw() -> Terms:
@@ -136,10 +134,25 @@ def measure(
             fresh[index] = top.vector @ hessian_product(batch, parameters, top.vector)
     scale = plan.batch_size / (1 - budgets.num_epochs(1, plan.batch_size, protocol))
     eigenvalue = eigenvalue_estimate(top, own, fresh)
-    limit = stable_lr_estimate(eigenvalue, plan.optimizer.momentum)
+    limit = stable_lr_estimate(eigenvalue, plan.optimizer.momentum) if plan.optimizer.is_sgd else UNKNOWN
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Compute a network by operations that have second derivatives: attention written out, no RNN of cuDNN, nothing compiled."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
+    with (
+        torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
+        sdpa_kernel(SDPBackend.MATH),
+        torch.compiler.set_stance("force_eager") if compiled else nullcontext(),
+    ):
+        yield
 
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:

@@ -1,0 +1,207 @@
+"""Ready tasks: a network and its data become the record of a benchmark in one line of a user's own file.
+
+    def benchmark(settings):
+        return ready.classification(network, data, PROTOCOL)
+
+What `data()` may return says `examples.py`. All of it is kept in memory; for what does not fit there, write the record yourself
+(`record.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sgdnoise.tasks.batches import Batches, index_stream
+from sgdnoise.tasks.examples import as_array, images, split, text
+from sgdnoise.tasks.record import Benchmark
+
+__all__ = ["classification", "images", "language_model", "regression", "text"]  # for the files of users
+
+EVALUATION_BATCH = 256  # our choice: any size gives the same sums
+
+Data = Callable[[], Any]
+Loss = Callable[[Any, Tensor], Tensor]  # of outputs and targets: summed over the examples
+Metrics = Mapping[str, Callable[[Any, Tensor], Tensor]]  # of outputs and targets: a value for each example, (B,)
+
+
+def classification(
+    network: Callable[[], nn.Module],
+    data: Data,
+    protocol: Mapping[str, Any],
+    loss: Loss | None = None,
+    metrics: Metrics | None = None,
+    **details: Any,
+) -> Benchmark:
+    """Return the record of a classifier; the network returns logits (B, classes), targets are numbers or names of classes.
+
+    Metrics: loss (nats per example), accuracy (a fraction), and those given. `details` are those of `record`.
+    """
+
+    def arrays(folder: Path) -> dict[str, np.ndarray]:
+        made = split(data(), protocol)
+        known = np.unique(made["train_targets"])
+        if unknown := set(np.unique(made["test_targets"])) - set(known):
+            raise ValueError(f"the test examples have the class {min(unknown)}, which no training example has; give it some")
+        if made["train_targets"].dtype.kind not in "iu" or known[0] != 0:  # names, or numbers from elsewhere on
+            for name in ("train_targets", "test_targets"):
+                made[name] = np.searchsorted(known, made[name])
+        return made | {name: made[name].astype(np.int64) for name in ("train_targets", "test_targets")}
+
+    all_metrics = {"accuracy": lambda outputs, targets: (outputs.argmax(dim=1) == targets).float()} | dict(metrics or {})
+    return record(network, arrays, loss or partial(F.cross_entropy, reduction="sum"), all_metrics, **details)
+
+
+def regression(
+    network: Callable[[], nn.Module],
+    data: Data,
+    protocol: Mapping[str, Any],
+    loss: Loss | None = None,
+    metrics: Metrics | None = None,
+    standardize: bool = True,
+    **details: Any,
+) -> Benchmark:
+    """Return the record of a regression on numbers; the network returns (B, K), or (B, 1) for one target.
+
+    Inputs and targets are centred and scaled to one s.d. of the training examples, unless `standardize` is false. The loss is the
+    squared error of scaled targets; rmse, the root of the mean squared error, is in the unit of the targets.
+    """
+
+    def arrays(folder: Path) -> dict[str, np.ndarray]:
+        made = split(data(), protocol)
+        scale = np.ones((), np.float32)
+        for kind in ("inputs", "targets") if standardize else ():
+            train = made[f"train_{kind}"].astype(np.float64)
+            mean, sd = train.mean(axis=0), train.std(axis=0)
+            sd = np.where(sd > 0, sd, 1.0)
+            for name in (f"train_{kind}", f"test_{kind}"):
+                made[name] = (made[name] - mean) / sd
+            scale = np.asarray(sd)
+        return {name: np.asarray(array, np.float32) for name, array in (made | {"target_scale": scale}).items()}
+
+    def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="sum")
+
+    def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
+        found, squares = measured(model, data, split, loss or squared_error, metrics or {}), 0.0
+        for inputs, targets in slices(data, split):
+            errors = (outputs_of(model, inputs).reshape(targets.shape) - targets) * data["target_scale"]
+            squares += float(errors.double().square().sum())
+        return found | {"rmse": (squares / data[f"{split}_targets"].numel()) ** 0.5}
+
+    return record(network, arrays, loss or squared_error, metrics or {}, evaluate=evaluate, **details)
+
+
+def language_model(
+    network: Callable[[], nn.Module],
+    data: Data,
+    protocol: Mapping[str, Any],
+    **details: Any,
+) -> Benchmark:
+    """Return the record of a language model without a state; the network maps tokens (B, T) to logits (B, T, vocabulary).
+
+    `data()` returns a text as numbers, (N,), or two, train and test. An example is a sequence of `context` tokens (PROTOCOL), which
+    the next token follows each. The loss is the mean over its tokens, in nats per token; a metric besides: perplexity.
+    """
+    context = protocol.get("context")
+    if type(context) is not int or context < 1:
+        raise ValueError(f"PROTOCOL['context']: {context!r} is not a whole number of tokens from 1")
+
+    def arrays(folder: Path) -> dict[str, np.ndarray]:
+        found, sizes = data(), {name: protocol[f"num_{name}"] * context + 1 for name in ("train", "test")}
+        texts = list(map(as_array, found)) if isinstance(found, tuple) else [as_array(found)]
+        wanted = [sizes["train"], sizes["test"]] if len(texts) == 2 else [sum(sizes.values())]
+        for one, tokens in zip(texts, wanted, strict=True):
+            if len(one) < tokens:
+                raise ValueError(
+                    f"PROTOCOL asks for {tokens:,} tokens (num_train and num_test sequences of {context}), but the text has"
+                    f" {len(one):,}; write smaller numbers"
+                )
+        train, test = texts if len(texts) == 2 else (texts[0], texts[0][sizes["train"] :])
+        return {
+            f"{name}_sequences": np.lib.stride_tricks.sliding_window_view(tokens[: sizes[name]], context + 1)[::context]
+            for name, tokens in (("train", train), ("test", test))
+        }
+
+    def load(path: Path, device: torch.device) -> dict[str, Tensor]:
+        from sgdnoise.machine import datasets
+
+        read = datasets.load(path, device)
+        sequences = {name: read[f"{name}_sequences"].long() for name in ("train", "test")}
+        inputs = {f"{name}_inputs": one[:, :-1] for name, one in sequences.items()}
+        return inputs | {f"{name}_targets": one[:, 1:] for name, one in sequences.items()}
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum") / targets.shape[1]
+
+    def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
+        found = measured(model, data, split, loss, {})
+        with np.errstate(over="ignore"):  # infinite for a loss beyond 709 nats
+            return found | {"perplexity": float(np.exp(found["loss"]))}
+
+    return record(network, arrays, loss, {}, evaluate=evaluate, load=load, **details)
+
+
+def record(
+    network: Callable[[], nn.Module],
+    arrays: Callable[[Path], Mapping[str, np.ndarray]],
+    loss: Loss,
+    metrics: Metrics,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    evaluate: Callable[[nn.Module, Any, str], dict[str, float]] | None = None,
+    **details: Any,
+) -> Benchmark:
+    """Return the record of any task whose data are inputs and targets.
+
+    `augment` changes the inputs of a training batch, by torch's random numbers. `details` are those of the record: `l2`, the factor
+    of a penalty l2 / 2 ||w||^2, and `clip_norm`, to which the norm of the gradient is clipped.
+    """
+
+    def batches(data: Any, batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:
+        inputs, targets = data["train_inputs"], data["train_targets"]
+        for index in index_stream(len(inputs), batch_size, order, start):
+            index = index.to(inputs.device)
+            chosen = numbers(inputs[index])
+            yield (augment(chosen) if augment else chosen)[shard], targets[index][shard]
+
+    def loss_of(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
+        return loss(outputs_of(model, batch[0]), batch[1]), None
+
+    measure = evaluate or partial(measured, loss=loss, metrics=metrics)
+    return Benchmark(arrays=arrays, build=network, batches=batches, loss=loss_of, evaluate=measure, **details)
+
+
+def measured(model: nn.Module, data: Any, split: str, loss: Loss, metrics: Metrics) -> dict[str, float]:
+    """Return the mean loss of a split and the mean of each metric."""
+    sums = dict.fromkeys(("loss", *metrics), 0.0)
+    for inputs, targets in slices(data, split):
+        outputs = outputs_of(model, inputs)
+        sums["loss"] += float(loss(outputs, targets))
+        for name, metric in metrics.items():
+            sums[name] += float(metric(outputs, targets).double().sum())
+    return {name: value / len(data[f"{split}_inputs"]) for name, value in sums.items()}
+
+
+def slices(data: Any, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all inputs and targets of a split, some at a time."""
+    for inputs, targets in zip(*(data[f"{split}_{kind}"].split(EVALUATION_BATCH) for kind in ("inputs", "targets")), strict=True):
+        yield numbers(inputs), targets
+
+
+def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
+    """Return what a network makes of inputs; of the transformers library's record the logits."""
+    outputs = model(inputs)
+    return getattr(outputs, "logits", outputs)
+
+
+def numbers(inputs: Tensor) -> Tensor:
+    """Return inputs as a network takes them: bytes, of images, from 0 to 1; images (B, C, H, W) channels last."""
+    inputs = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs

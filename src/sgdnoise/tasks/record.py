@@ -1,0 +1,46 @@
+"""What a task gives to training: the record of a benchmark. Light: importing this imports neither torch, numpy nor pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from sgdnoise.tasks.batches import Batch, Batches
+
+# The ready tasks of `ready.py`: a version, raised when what they compute changes, and the metrics by which they are judged.
+READY: dict[str, dict[str, Any]] = {
+    "classification": {"version": 1, "metrics": {"test_accuracy": "max", "train_loss": "min"}},
+    "regression": {"version": 1, "metrics": {"test_rmse": "min", "train_rmse": "min"}},
+    "language_model": {"version": 1, "metrics": {"test_loss": "min", "train_loss": "min"}},
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The functions and constants of a benchmark that training needs, for one choice of settings.
+
+    `batches(data, batch_size, order, start, shard)` is endless; it yields tensors whose first axis is the batch, from
+    update `start` on and of every batch the slice `shard` (the part of this process). `loss` returns the SUM over the
+    examples of a (micro-)batch and a carry, which it is given back with the next batch (the LSTM's hidden state; None
+    elsewhere). `evaluate` maps a split, "train" or "test", to per-example means; it uses no randomness. `bounds` gives
+    the best value that a metric can reach, where it is known. `load` reads the prepared file onto the device, if not
+    simply as a dictionary of its arrays.
+    """
+
+    arrays: Callable[[Path], Mapping[str, np.ndarray]]
+    build: Callable[[], nn.Module]
+    batches: Callable[[Any, int, torch.Generator, int, slice], Batches]
+    loss: Callable[[nn.Module, Batch, Any], tuple[Tensor, Any]]
+    evaluate: Callable[[nn.Module, Any, str], dict[str, float]]
+    bounds: Callable[[Any], dict[str, float]] = lambda data: {}
+    load: Callable[[Path, torch.device], Any] | None = None
+    l2: float = 0.0
+    clip_norm: float | None = None
+    loss_terms: int = 1  # per example: the words of an unrolled sequence

@@ -1,0 +1,60 @@
+"""Find in seconds where the learning rates of a network lie: a run whose rate doubles every few updates, until it diverges.
+
+It is the range test of Smith 2015 (arXiv 1506.01186 sec. 3.3). It only guesses a window: `extend_grid` moves it to where the optimum
+of whole runs is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from sgdnoise.benchmarks import Benchmark
+from sgdnoise.training import loop
+from sgdnoise.training.loop import Plan
+
+# Our choices.
+LOWEST, HIGHEST = -16, 12  # powers of two, times the anchor of the grid
+UPDATES = 8  # at each rate
+WORSE = 2.0  # times the loss at first: it has diverged
+NEAR = (
+    0.1  # of the fall of the loss: the lowest rate that is so near to the lowest loss is taken, since Adam falls on far above it
+)
+
+
+class Tried(NamedTuple):
+    """A learning rate and the mean loss of the updates at it, infinite if it has diverged."""
+
+    lr: float
+    loss: float
+
+
+def try_rates(benchmark: Benchmark, data: Any, plan: Plan, anchor: float, device: torch.device) -> list[Tried]:
+    """Train one network with a rising learning rate; return the rates tried."""
+    state = loop.start(benchmark, plan, 0, device, None)
+    update, micro_batch = loop.updater(benchmark, plan, state), loop.micro_batch_of(plan, state.model)
+    batches = loop.batches_of(benchmark, data, plan, 0, 0)
+    tried: list[Tried] = []
+    for power in range(LOWEST, HIGHEST + 1):
+        lr, total = anchor * 2.0**power, 0.0
+        for _ in range(UPDATES):
+            total += float(loop.backward(benchmark, state, next(batches), micro_batch, plan.batch_size))
+            update(lr)
+        mean = total / plan.batch_size / UPDATES
+        tried.append(Tried(lr, mean if math.isfinite(mean) else math.inf))
+        if not tried[-1].loss <= WORSE * tried[0].loss:
+            break
+    return tried
+
+
+def window(tried: list[Tried]) -> tuple[float, float]:
+    """Return the lowest and the highest learning rate to begin a study with: an octave on either side of a good one.
+
+    >>> window([Tried(0.25, 2.0), Tried(0.5, 1.25), Tried(1.0, 1.2), Tried(2.0, 9.0)])
+    (0.25, 1.0)
+    """
+    lowest = min(one.loss for one in tried)
+    good = next(one.lr for one in tried if one.loss <= lowest + NEAR * (tried[0].loss - lowest))
+    return good / 2, good * 2

@@ -1,0 +1,117 @@
+"""`sgdnoise new` and `sgdnoise range`: what they write trains as it is."""
+
+import math
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from sgdnoise.benchmarks import Benchmark
+from sgdnoise.cli.main import main
+from sgdnoise.cli.templates import TASKS
+from sgdnoise.study import grid
+from sgdnoise.study.config import load_config
+from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.reader import with_windows
+from sgdnoise.training.loop import Plan
+from sgdnoise.training.lr_range import Tried, try_rates, window
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_new_network_can_be_trained_at_once(task, tmp_path, capsys):
+    file, study = tmp_path / "my_net.py", tmp_path / "study.yaml"
+    assert main(["new", str(file), "--task", task]) == 0
+    said = capsys.readouterr().out
+    assert f"sgdnoise check my_net --file {file}" in said
+    assert f"sgdnoise range {study} --write" in said
+    assert main(["check", "my_net", "--file", str(file), "--data", str(tmp_path / "data")]) == 0
+    assert "my_net can be trained" in capsys.readouterr().out
+    config = load_config(study)
+    assert config["extend_grid"]
+    assert {cell.batch_size for cell in grid.cells(config)} == {8, 32, 128}
+    written = study.read_text()
+    assert written.count("#") >= 8  # commented line by line
+    commented = yaml.safe_load(written.split("# optimizers")[1].partition("\n")[2].replace("#", " "))
+    definitions = load_config(study) | {"optimizers": commented}
+    definitions["benchmarks"]["my_net"]["constant_epoch"] = {"epochs": 1, "adamw": {8: [1, 1]}}
+    assert "AdamW" in grid.cells(definitions)[0].definition
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text("mine")
+    assert main(["new", str(tmp_path / "my_net.py"), "--task=other"]) == 1
+    assert "study.yaml is there already; choose another name, or remove it" in capsys.readouterr().err
+    assert not (tmp_path / "my_net.py").exists()
+    for name in ("My-Net.py", "my_net", "wrn_digits.py"):
+        assert main(["new", str(tmp_path / name), "--task=other"]) == 1
+        assert "write NAME.py" in capsys.readouterr().err
+
+
+STUDY = """\
+# Mine.
+data: {data}
+benchmarks:
+  autoencoder_digits: # small
+    seeds: {{num: 1, keep: 1}}
+    constant_epoch: {{epochs: 1, sgd: {{64: [1, 2]}}, momentum: {{64: [1, 2], "128": [1, 2]}}}}
+    constant_step:
+      steps: 10
+      sgd:
+        64: [1, 2] # stays
+"""
+
+
+def test_windows_are_found_and_written_where_they_stand(tmp_path, data_folder, capsys):
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY.format(data=data_folder))
+    assert main(["range", str(path), "--device=cpu"]) == 0
+    said = capsys.readouterr().out
+    assert path.read_text() == STUDY.format(data=data_folder)
+    assert said.startswith("benchmarks.autoencoder_digits.constant_epoch.sgd\n  64: [")
+    assert main(["range", str(path), "--device=cpu", "--write"]) == 0
+    lines = STUDY.format(data=data_folder).splitlines()
+    found = path.read_text().splitlines()
+    assert [index for index, (one, other) in enumerate(zip(lines, found, strict=True)) if one != other] == [5]
+    entry = yaml.safe_load(path.read_text())["benchmarks"]["autoencoder_digits"]["constant_epoch"]
+    for size, ends in entry["momentum"].items():
+        assert f"{size}: [{', '.join(map(grid.lr_string, ends))}]" in said
+        assert ends[1] == pytest.approx(4 * ends[0], rel=1e-3)
+
+
+def test_windows_that_cannot_be_written_are_named(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a:\n  64:\n    - 1\n    - 2\n")
+    for place in (("a", "64"), ("a", "32")):
+        with pytest.raises(
+            ValueError, match=rf"study.yaml: a\.{place[1]}: only a window that is written there as \[lowest, highest\]"
+        ):
+            with_windows(path, {place: ("1", "2")})
+
+
+class Point(nn.Module):
+    """Four weights, which begin far from their optimum at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.full((4,), 10.0))
+
+
+def test_the_rate_rises_until_a_run_diverges():
+    """On a quadratic of curvature 1 with noise, SGD diverges above 2."""
+
+    def batches(*words):
+        order = torch.Generator().manual_seed(0)
+        while True:
+            yield (torch.randn(8, 4, generator=order),)
+
+    def loss(model, batch, carry):
+        return (model.w - batch[0]).square().sum() / 2, None
+
+    benchmark = Benchmark(arrays=None, build=Point, batches=batches, loss=loss, evaluate=None)
+    plan = Plan(OPTIMIZERS["sgd"], 8, 1.0, 100, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0})
+    tried = try_rates(benchmark, None, plan, 1.0, torch.device("cpu"))
+    assert [one.lr for one in tried] == [2.0**power for power in range(-16, 3)]
+    assert tried[-1].loss > 2 * tried[0].loss > tried[-2].loss
+    assert window(tried) == (0.0625, 0.25)
+    assert window([Tried(1.0, 3.0), Tried(2.0, math.inf)]) == (0.5, 2.0)
