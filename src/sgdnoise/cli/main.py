@@ -14,9 +14,11 @@ from typing import NoReturn
 
 from sgdnoise import __version__
 from sgdnoise.cli import decide, keep, look, plan, train
+from sgdnoise.cli import run as whole
 from sgdnoise.cli.verbs import Verb, run
+from sgdnoise.machine.imports import missing_extra
 
-KINDS = (plan, train, look, decide, keep)  # a file each, whose docstring is their title
+KINDS = (whole, plan, train, look, decide, keep)  # a file each, whose docstring is their title
 
 
 def command() -> NoReturn:
@@ -44,13 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        what: object = error
+        if isinstance(error, ModuleNotFoundError) and not (what := missing_extra(error)):
+            raise
         if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # of processes that share a batch
             from sgdnoise.machine.parallel import write_down
 
             write_down(error, path)
         else:
-            print(f"sgdnoise: error: {error}", file=sys.stderr)
+            print(f"sgdnoise: error: {what}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from sgdnoise import benchmarks
@@ -31,7 +32,7 @@ from sgdnoise.cli.verbs import (
     write_csv,
 )
 from sgdnoise.machine.files import publish
-from sgdnoise.study import grid
+from sgdnoise.study import grid, progress
 
 
 @verb(
@@ -124,13 +125,19 @@ def train(options: argparse.Namespace) -> None:
     gc.freeze()
     gc.enable()
     device = parallel.join(use_device(options.device, options.threads))
-    saved = checkpoint.path_of(options.out)
-    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or parallel.rank() > 0) as bar:
+    saved, watching = checkpoint.path_of(options.out), sys.stderr.isatty() and parallel.rank() == 0
+    noted = progress.noted(options.out, total) if parallel.rank() == 0 else nullcontext(lambda done: None)
+    with tqdm(total=total, unit="update", disable=not watching) as bar, noted as tell:
+
+        def on_step(done: int) -> None:
+            bar.update(done - bar.n)
+            tell(done)
+
         result = train_cell(
             cell,
             options.data,
             device,
-            on_step=lambda done: bar.update(done - bar.n),
+            on_step=on_step,
             checkpoint_path=saved,
             checkpoint_seconds=options.checkpoint_seconds,
             asked_to_stop=listen_for_signals(parallel.rank()),
@@ -140,8 +147,10 @@ def train(options: argparse.Namespace) -> None:
         return
     run.write_run(options.out, result)
     saved.unlink(missing_ok=True)
-    diverged, rate = result.status.count(run.DIVERGED), result.provenance["examples_per_second"]
-    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+    diverged, made = result.status.count(run.DIVERGED), result.provenance
+    speed = f"{made['examples_per_second']:,.0f} examples/s on {made['device']}"
+    seconds = sum(part["seconds"] for part in [*made["continued"], made])
+    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {speed}, {seconds:.1f} s")
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:
