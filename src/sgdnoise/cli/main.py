@@ -34,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what the locale lacks is no reason to fail
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    own = words[: words.index("--")] if words[:1] == ["run"] and "--" in words else words
+    options = parser().parse_args(own)
+    options.snakemake = words[len(own) + 1 :]
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))
     logging.getLogger("sgdnoise").handlers = [warnings]

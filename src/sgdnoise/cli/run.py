@@ -30,11 +30,11 @@ SNAKEMAKE.add_argument("--config", "-C", nargs="+", default=[], action="extend")
 
 @verb(
     "run",
-    "run a study from any folder: train it, draw it, say what follows. It is Snakemake: all options of that can follow --",
+    "run a study from any folder: train it, draw it, say what follows. It is Snakemake, whose options and further targets can"
+    " follow --, as in: sgdnoise run study.yaml -- -n",
     option("config", type=to_path, help="the study, a YAML file"),
     option("--cores", default="all", help="so many cells at once (default: %(default)s)"),
     option("--verbose", action="store_true", help="show what Snakemake says, in place of a line of progress"),
-    option("snakemake", nargs="*", help="after --, options and further targets of snakemake: -- -n, or -- --profile slurm"),
 )
 def run(options: argparse.Namespace) -> None:
     """Let Snakemake run a study, and print the advice.

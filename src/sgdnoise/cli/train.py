@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sgdnoise import benchmarks
@@ -115,8 +115,6 @@ def train(options: argparse.Namespace) -> None:
         raise SystemExit(launch(options.processes, sys.argv[1:]))
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
-    from tqdm import tqdm
-
     from sgdnoise.machine import parallel
     from sgdnoise.results import run
     from sgdnoise.training import checkpoint
@@ -125,14 +123,8 @@ def train(options: argparse.Namespace) -> None:
     gc.freeze()
     gc.enable()
     device = parallel.join(use_device(options.device, options.threads))
-    saved, watching = checkpoint.path_of(options.out), sys.stderr.isatty() and parallel.rank() == 0
-    noted = progress.noted(options.out, total) if parallel.rank() == 0 else nullcontext(lambda done: None)
-    with tqdm(total=total, unit="update", disable=not watching) as bar, noted as tell:
-
-        def on_step(done: int) -> None:
-            bar.update(done - bar.n)
-            tell(done)
-
+    saved = checkpoint.path_of(options.out)
+    with shown(options.out, total, parallel.rank()) as on_step:
         result = train_cell(
             cell,
             options.data,
@@ -151,6 +143,21 @@ def train(options: argparse.Namespace) -> None:
     speed = f"{made['examples_per_second']:,.0f} examples/s on {made['device']}"
     seconds = sum(part["seconds"] for part in [*made["continued"], made])
     print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {speed}, {seconds:.1f} s")
+
+
+@contextmanager
+def shown(out: Path, total: int, rank: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is told the updates finished, of `total`: for `status`, and for a person who is watching."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or rank > 0) as bar, progress.noted(out, total) as tell:
+
+        def on_step(done: int) -> None:
+            bar.update(done - bar.n)
+            if rank == 0:
+                tell(done)
+
+        yield on_step
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:
