@@ -77,7 +77,9 @@ def read_export(path: Path, columns: Mapping[str, str], made_by: str | None = No
     for role in columns:
         if role not in ROLES and not re.fullmatch(METRIC, role):
             raise ValueError(f"--columns {role}: a column is one of {', '.join(ROLES)}, or a metric, test_NAME or train_NAME")
-    found = dict(columns) | {role: name for role, name in usual(list(table.columns), made_by).items() if role not in columns}
+    found = dict(columns) | {
+        role: name for role, name in usual(list(map(str, table.columns)), made_by).items() if role not in columns
+    }
     if unknown := [name for name in found.values() if name not in table]:
         raise ValueError(f"{path} has no column {unknown[0]!r}; it has: {', '.join(map(str, table.columns))}")
     needed = ["batch_size", "steps_to_target"] if "steps_to_target" in found else ["lr", "batch_size"]
@@ -87,7 +89,7 @@ def read_export(path: Path, columns: Mapping[str, str], made_by: str | None = No
     runs = pd.DataFrame({role: table[name] for role, name in found.items()})
     if "seconds" in runs and not pd.api.types.is_numeric_dtype(runs["seconds"]):
         runs["seconds"] = pd.to_timedelta(runs["seconds"], errors="coerce").dt.total_seconds()
-    for role in set(runs) - {"optimizer", "status", "study"}:
+    for role in set(map(str, runs)) - {"optimizer", "status", "study"}:
         numbers = pd.to_numeric(runs[role], errors="coerce")
         if (bad := runs[role][numbers.isna() & runs[role].notna()]).size:
             raise ValueError(f"{path}: the column {found[role]!r}, {role}, has {bad.iloc[0]!r}, which is not a number")
@@ -233,7 +235,11 @@ def protocol_file(name: str, num_train: int, directions: dict[str, str], lrs: pd
         "num_test": 1,
         "lr_grid": {"anchor": float(lrs.mode().iloc[0]), "ratio": round(float(np.clip(np.exp(np.median(steps)), 1.01, 1000)), 4)},
         "metrics": directions,
-        "labels": {one: f"{one.removesuffix(AGAIN)} again: no train metric" for one in directions if one.endswith(AGAIN)},
+        "labels": {
+            one: f"{one.removesuffix(AGAIN).replace('_', ' ')} again: no train metric"
+            for one in directions
+            if one.endswith(AGAIN)
+        },
         "settings": {},
     }
     words = '"""What the tables beside this file are about: runs that were imported. There is nothing to train."""\n\nPROTOCOL = '
