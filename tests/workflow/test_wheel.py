@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -59,11 +60,11 @@ def elsewhere(tmp_path, data_folder, sgdnoise):
     return tmp_path
 
 
-def run(folder, *command, site=ROOT / "src", check=True, **variables):
+def run(folder, *command, site=ROOT / "src", check=True, stdin=None, **variables):
     """Run a command in a folder, with the package that lies in `site`."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}", "PATH": path} | variables
-    done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, stdin=stdin, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -98,10 +99,22 @@ def test_run_from_any_folder(elsewhere, installed, tmp_path_factory):
 
     other = tmp_path_factory.mktemp("other")
     (other / "data").symlink_to(elsewhere / "data")
+    on_a_terminal(other, installed / "sgdnoise/workflow/Snakefile", elsewhere / "study.yaml")
     cells = sorted((elsewhere / "results/cells").rglob("*.h5"))
-    words = [f"--snakefile={installed / 'sgdnoise/workflow/Snakefile'}", "--configfile", elsewhere / "study.yaml", "--cores=2"]
-    run(other, "snakemake", "results/cells.csv", *words, site=installed)
     assert [curves(path) for path in sorted((other / "results/cells").rglob("*.h5"))] == list(map(curves, cells))
+
+
+def on_a_terminal(folder, snakefile, study):
+    """Run plain Snakemake where a person is watching: a line by the profile beside the Snakefile; --verbose brings back what it says."""
+    terminal = [sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))", "snakemake", "--cores=2"]
+    words = [*terminal, "results/cells.csv", f"--snakefile={snakefile}", f"--configfile={study}"]
+    shown = run(folder, *words, site=snakefile.parents[2], stdin=subprocess.DEVNULL).stdout
+    assert "3 of 3 cells done; 5 of 5 jobs" in shown
+    assert not re.search("rule train|examples/s|Job stats", shown)
+    (folder / "results/cells.csv").unlink()
+    shown = run(folder, *words, "--verbose", site=snakefile.parents[2], stdin=subprocess.DEVNULL).stdout
+    assert "rule collect:" in shown
+    assert "cells done" not in shown
 
 
 def test_a_cell_that_fails_is_said_in_a_line(elsewhere):
