@@ -50,7 +50,7 @@ class LogHandler(LogHandlerBase):
         self.shows = not asked and (screen == "progress" or (screen == "auto" and self.terminal))
         self.jobs: tuple[int, int] | None = None
         self.seen: dict[str, float] = {}
-        self.at_once, self.last = 1, ""
+        self.at_once, self.last, self.hushed = 1, "", False
         self.said: set[str] = set()
         self.ended = threading.Event()
         self.line = threading.Lock()
@@ -61,8 +61,10 @@ class LogHandler(LogHandlerBase):
         if not self.shows:
             return
         event, text = getattr(record, "event", None), ""
-        if event == LogEvent.RUN_INFO and self.thread is None:
+        if event == LogEvent.RUN_INFO and not self.hushed:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what jobs print is in their logs
+            self.hushed = True
+        elif event == LogEvent.JOB_INFO and self.thread is None:  # after what is said `onstart`
             self.thread = threading.Thread(target=self.watch, daemon=True)
             self.thread.start()
         elif event == LogEvent.PROGRESS:

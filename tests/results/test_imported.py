@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import WRN_STUDY
 
 from sgdnoise.cli.main import main
 from sgdnoise.results.imported import as_study, read_export
-from sgdnoise.study.config import load_config
+from sgdnoise.study.config import load_config, validate
 
 SIZES, LRS = (16, 256), [0.025 * 2**step for step in range(6)]
 BEST = {16: 0.1, 256: 0.2}  # linear scaling would be 0.1, 1.6
@@ -92,6 +93,15 @@ def test_learning_rates_become_effective_ones_and_seeds_are_numbered(runs):
     assert sorted(cells["lr"].unique()) == pytest.approx([lr * 10 for lr in LRS])
     assert cells.groupby(["batch_size", "lr"])["seed"].apply(list).tolist() == [[0, 1, 2]] * 12
     assert (cells["optimizer"] == "momentum").all()
+
+
+def test_learning_rates_of_another_optimizer_stay_torchs_own(runs):
+    if "optimizers" not in validate(WRN_STUDY):
+        pytest.skip("a config cannot define optimizers")
+    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns="loss").assign(optimizer="AdamW")
+    study = as_study(some, "mine", "out", 1000, 5, [])
+    assert sorted(study.cells["lr"].unique()) == pytest.approx(LRS)
+    assert json.loads(study.grid)["optimizers"] == {"adamw": {"class": "AdamW"}}
 
 
 def test_a_random_search_is_rounded_where_that_is_asked_for(runs):

@@ -10,8 +10,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
 from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
 from sgdnoise.machine.imports import install
 from sgdnoise.study import grid, progress
@@ -41,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
 
     Snakemake is a process of its own, since its command line is what its documentation promises, and the whole of it.
     """
+    import yaml
+
     asked, _ = SNAKEMAKE.parse_known_args(options.snakemake)
     changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in asked.config)}
     config = load_config(options.config, changes=changes)
@@ -64,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
 
 def with_profiles(words: list[str]) -> list[str]:
     """Write out the names of profiles that the package has; a ValueError if what one needs is not installed."""
+    import yaml
+
     found = [*words]
     for index in (one + 1 for one, word in enumerate(words[:-1]) if word == "--profile"):
         profile = PROFILES / words[index]
