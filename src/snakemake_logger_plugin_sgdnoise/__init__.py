@@ -23,8 +23,9 @@ from sgdnoise.study import progress
 REFRESH = 1.0  # seconds between two lines on a terminal, longer where a look takes long; without one a line a minute
 SHARE = 0.02  # of the time may be spent on looking
 CLEAR = "\r\x1b[K"
-SHOWN = ("Nothing to be done", "Will exit after", "Terminating processes")  # of what Snakemake says by the way
-LAST = "Complete log"
+SHOWN = ("Will exit after", "Terminating processes")  # of what Snakemake says by the way while jobs run
+LAST, NOTHING = "Complete log", "Nothing to be done"
+TWICE = ("RuleException:\nCalledProcessError", "WorkflowError:\nAt least one job")  # of jobs whose failure is said in a line
 
 
 @dataclass
@@ -48,10 +49,12 @@ class LogHandler(LogHandlerBase):
         screen = getattr(self.settings, "screen", None) or "auto"
         asked = self.common_settings.dryrun or self.common_settings.verbose
         self.shows = not asked and (screen == "progress" or (screen == "auto" and self.terminal))
+        self.started = time.time()
         self.jobs: tuple[int, int] | None = None
         self.seen: dict[str, float] = {}
         self.at_once, self.last, self.hushed = 1, "", False
         self.said: set[str] = set()
+        self.before: list[str] = []  # what was said until jobs run, for a call in which none does
         self.ended = threading.Event()
         self.line = threading.Lock()
         self.thread: threading.Thread | None = None
@@ -75,7 +78,9 @@ class LogHandler(LogHandlerBase):
             self.last = f"{self.format(record)}\n"
         elif record.levelno >= WARNING or str(record.getMessage()).startswith(SHOWN):
             text = self.format(record)
-        if text.strip() and text not in self.said:
+        elif not self.hushed:
+            self.before.append(self.format(record))
+        if text.strip() and text not in self.said and not text.startswith(TWICE):
             self.said.add(text)
             self.write(f"{text}\n")
 
@@ -93,7 +98,10 @@ class LogHandler(LogHandlerBase):
         if not progress.watched:
             return ""
         config, logs = progress.watched[-1]
-        found = progress.look(config, logs, self.seen, self.at_once)
+        try:
+            found = progress.look(config, logs, self.seen, self.at_once, self.started)
+        except (OSError, ValueError) as error:  # of a file that Snakemake will stumble over, too
+            return f"how far it is cannot be read: {error}"
         self.at_once = max(self.at_once, len(found.running))
         jobs = "; {} of {} jobs".format(*self.jobs) if self.jobs else ""
         return f"{progress.words(found)}{jobs}" + "\n" * (not self.terminal)
@@ -113,6 +121,10 @@ class LogHandler(LogHandlerBase):
             self.thread.join()
             self.write(f"{self.words().rstrip()}\n")
             self.write(self.last)
+        elif self.shows and not self.hushed and not self.said and self.before:
+            said = [text for text in self.before if text.startswith(NOTHING)] or self.before
+            self.write("\n".join([*said, ""]))
+            self.before = []
         super().close()
 
     writes_to_stream = property(lambda self: self.shows)

@@ -74,6 +74,8 @@ def test_done_running_failed_and_the_time_left(study):
         max(10, found.seconds_left - 10, found.seconds_left / 2)
     )
     assert other not in found.done
+    again = progress.look(config, files.logs, seen, since=time.time() + 60)  # what failed before is trained again
+    assert (again.failed, again.num_waiting) == ({}, 2)
 
 
 def test_a_process_that_is_gone_is_not_running(study):

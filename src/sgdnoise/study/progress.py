@@ -113,11 +113,11 @@ def known_cells(config: Config) -> list[Cell]:
     return found + grid.two_rate_cells(config)[number - 1 :: shards]
 
 
-def look(config: Config, logs: Path, seen: dict[str, float] | None = None, at_once: int = 1) -> Progress:
+def look(config: Config, logs: Path, seen: dict[str, float] | None = None, at_once: int = 1, since: float = 0.0) -> Progress:
     """Look how far a study is; `logs` is the folder of the logs of its cells, and `seen` keeps what they said of cells that are done.
 
     A cell is done if its result is there; whether that is up to date is for Snakemake to say. So many cells as run now will run
-    `at_once`, or more.
+    `at_once`, or more. What failed before the time `since` is to be trained again.
     """
     found, results, seen = Progress(known_cells(config)), Path(config["results"]), {} if seen is None else seen
     spent: dict[tuple[str, int], list[float]] = {}  # by benchmark and batch size: seconds, and the updates that they took
@@ -135,7 +135,7 @@ def look(config: Config, logs: Path, seen: dict[str, float] | None = None, at_on
             left.append((cell, note.total - note.done))
         else:
             took, of = math.nan, 0.0
-            if reason := failure(logs / f"{cell.path}.log"):
+            if reason := failure(logs / f"{cell.path}.log", since):
                 found.failed[cell.path] = reason
             else:
                 left.append((cell, updates))
@@ -172,9 +172,11 @@ def said_seconds(log: Path) -> float:
     return float(match[1]) if match else math.nan
 
 
-def failure(log: Path) -> str:
-    """Return the error with which the log of a cell ends; nothing if there is none."""
+def failure(log: Path, since: float) -> str:
+    """Return the error with which the log of a cell ends, if that is no older than `since`; nothing if there is none."""
     line = last_line(log)
+    if not line or log.stat().st_mtime < since:
+        return ""
     return line.removeprefix("sgdnoise: error: ") if line.startswith("sgdnoise: error: ") else ""
 
 
