@@ -9,7 +9,8 @@ import pytest
 from made_up import WRN_STUDY
 
 from sgdnoise.cli.main import main
-from sgdnoise.results.imported import as_study, read_export
+from sgdnoise.results.exports import read_export
+from sgdnoise.results.imported import as_study
 from sgdnoise.study.config import load_config, validate
 
 SIZES, LRS = (16, 256), [0.025 * 2**step for step in range(6)]

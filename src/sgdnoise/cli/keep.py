@@ -78,7 +78,8 @@ def column(text: str) -> tuple[str, str]:
 )
 def import_runs(options: argparse.Namespace) -> None:
     """Write the tables of imported runs and all that follows from them, and say what is missing for an answer."""
-    from sgdnoise.results.imported import as_study, read_export
+    from sgdnoise.results.exports import read_export
+    from sgdnoise.results.imported import as_study
 
     runs, folder = read_export(options.runs, dict(options.columns), options.made_by), options.out_folder
     if "steps_to_target" in runs:
