@@ -95,7 +95,11 @@ def test_run_from_any_folder(elsewhere, installed, tmp_path_factory):
     assert len(done.stderr.splitlines()) < 12
     (log,) = (elsewhere / ".snakemake/log").iterdir()
     assert "rule train" in log.read_text()
-    assert jobs(elsewhere, f"--snakefile={ROOT / 'Snakefile'}", "--configfile=study.yaml") == ({}, [])
+    for snakefile in (ROOT / "Snakefile", installed / "sgdnoise/workflow/Snakefile"):
+        assert jobs(elsewhere, f"--snakefile={snakefile}", "--configfile=study.yaml") == ({}, [])
+        (elsewhere / "figures/schedule.png").unlink()
+        assert jobs(elsewhere, f"--snakefile={snakefile}", "--configfile=study.yaml") == ({"figures/all": 1, "schedule": 1}, [])
+        (elsewhere / "figures/schedule.png").touch()
 
     other = tmp_path_factory.mktemp("other")
     (other / "data").symlink_to(elsewhere / "data")
@@ -161,4 +165,6 @@ def test_deployed_by_snakedeploy(elsewhere, tmp_path_factory):
     said = run(place, "snakemake", "--cores=2", "results/cells.csv", **local).stderr
     assert "profiles/default" in said
     assert len(list((place / "results/cells").rglob("*.h5"))) == 3
-    assert "Nothing to be done" in run(place, "snakemake", "-n", "results/cells.csv", **local).stdout
+    planned = run(place, "snakemake", "-n", **local).stdout  # a call without targets goes on to the figures
+    assert "localrule figures/all:" in planned
+    assert "rule train:" not in planned
