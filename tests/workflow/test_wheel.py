@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, curves
-from workflows import copy_workflow, jobs
+from workflows import copy_workflow
 
 pytestmark = pytest.mark.workflow
 
@@ -96,10 +96,12 @@ def test_run_from_any_folder(elsewhere, installed, tmp_path_factory):
     (log,) = (elsewhere / ".snakemake/log").iterdir()
     assert "rule train" in log.read_text()
     for snakefile in (ROOT / "Snakefile", installed / "sgdnoise/workflow/Snakefile"):
-        assert jobs(elsewhere, f"--snakefile={snakefile}", "--configfile=study.yaml") == ({}, [])
-        (elsewhere / "figures/schedule.png").unlink()
-        assert jobs(elsewhere, f"--snakefile={snakefile}", "--configfile=study.yaml") == ({"figures/all": 1, "schedule": 1}, [])
-        (elsewhere / "figures/schedule.png").touch()
+        plan = ("snakemake", "-n", f"--snakefile={snakefile}", "--configfile=study.yaml")
+        assert "Nothing to be done" in run(elsewhere, *plan, site=installed).stdout
+        figure = elsewhere / "figures/schedule.png"
+        figure.rename(elsewhere / "aside.png")
+        assert re.search(r"^schedule +1\nfigures/all +1\n", run(elsewhere, *plan, site=installed).stdout, re.MULTILINE)
+        (elsewhere / "aside.png").rename(figure)
 
     other = tmp_path_factory.mktemp("other")
     (other / "data").symlink_to(elsewhere / "data")
@@ -166,5 +168,5 @@ def test_deployed_by_snakedeploy(elsewhere, tmp_path_factory):
     assert "profiles/default" in said
     assert len(list((place / "results/cells").rglob("*.h5"))) == 3
     planned = run(place, "snakemake", "-n", **local).stdout  # a call without targets goes on to the figures
-    assert "localrule figures/all:" in planned
+    assert re.search("^figures/all +1$", planned, re.MULTILINE)
     assert "rule train:" not in planned
