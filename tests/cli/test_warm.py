@@ -166,8 +166,9 @@ def test_what_is_killed(place, tmp_path, victim):
 
 def process_output(out):
     """Return what `train` prints of a result."""
-    provenance = read_run(out).provenance
-    return f"{out}: 1 runs, 0 diverged, {provenance['examples_per_second']:,.0f} examples/s on {provenance['device']}\n"
+    made = read_run(out).provenance
+    speed = f"{made['examples_per_second']:,.0f} examples/s on {made['device']}"
+    return f"{out}: 1 runs, 0 diverged, {speed}, {sum(part['seconds'] for part in [*made['continued'], made]):.1f} s\n"
 
 
 def test_a_signal_before_training_ends_the_command_by_it(place, tmp_path):

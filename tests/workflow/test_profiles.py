@@ -100,7 +100,7 @@ def study(workflow_folder):
 @pytest.mark.workflow
 def test_the_default_profile_is_found_by_its_link(study):
     assert "Using workflow specific profile profiles/default" in snakemake(study, "-n", "--quiet")
-    assert yaml.safe_load((study / "profiles/default/profile.yaml").read_text()) == {"scheduler": "greedy"}
+    assert yaml.safe_load((study / "profiles/default/profile.yaml").read_text()) == {"scheduler": "greedy", "logger": "sgdnoise"}
 
 
 @pytest.mark.workflow

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid, looks, windows
+from sgdnoise.study import grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
 from sgdnoise.study.figures import curves_wanted as curves_of
@@ -68,6 +68,7 @@ PLACED = config | {"results": PLACE}
 CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
+progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))
 
 
 def file_of(benchmark):

@@ -82,6 +82,27 @@ def curves(options: argparse.Namespace) -> None:
 
 
 @verb(
+    "tensorboard",
+    "write learning curves as event files for TensorBoard",
+    option("paths", type=to_path, nargs="+", help="HDF5 files of cells, or folders that have them: results/cells"),
+    option("--out", dest="out_folder", type=to_path, default="tensorboard", help="the folder to write (default: %(default)s)"),
+)
+def tensorboard(options: argparse.Namespace) -> None:
+    """Write a folder per cell and seed, named as the cells are."""
+    from sgdnoise.results.events import write_events
+    from sgdnoise.results.run import read_run
+
+    pairs = [(file, path) for path in options.paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])]
+    if not pairs:
+        raise ValueError(f"no cells in {', '.join(map(str, options.paths))}; name files, or folders that have some")
+    runs = 0
+    for file, path in pairs:
+        name = file.relative_to(path if path.is_dir() else path.parent).with_suffix("")
+        runs += len(write_events(read_run(file), options.out_folder / name))
+    print(f"{options.out_folder}: {runs} runs; see them with: tensorboard --logdir {options.out_folder}")
+
+
+@verb(
     "figure",
     "draw one figure",
     option("name", help="a file of sgdnoise/figures"),

@@ -14,9 +14,11 @@ from typing import NoReturn
 
 from sgdnoise import __version__
 from sgdnoise.cli import begin, decide, keep, look, plan, train
+from sgdnoise.cli import run as whole
 from sgdnoise.cli.verbs import Verb, run
+from sgdnoise.machine.imports import missing_extra
 
-KINDS = (begin, plan, train, look, decide, keep)  # a file each, whose docstring is their title
+KINDS = (begin, whole, plan, train, look, decide, keep)  # a file each, whose docstring is their title
 
 
 def command() -> NoReturn:
@@ -32,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on stderr and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what the locale lacks is no reason to fail
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    own = words[: words.index("--")] if words[:1] == ["run"] and "--" in words else words
+    options = parser().parse_args(own)
+    options.snakemake = words[len(own) + 1 :]
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("sgdnoise: warning: %(message)s"))
     logging.getLogger("sgdnoise").handlers = [warnings]
@@ -44,13 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        what: object = error
+        if isinstance(error, ModuleNotFoundError) and not (what := missing_extra(error)):
+            raise
         if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # of processes that share a batch
             from sgdnoise.machine.parallel import write_down
 
             write_down(error, path)
         else:
-            print(f"sgdnoise: error: {error}", file=sys.stderr)
+            print(f"sgdnoise: error: {what}", file=sys.stderr)
         return 1
     return 0
 

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sgdnoise import benchmarks
@@ -31,7 +32,7 @@ from sgdnoise.cli.verbs import (
     write_csv,
 )
 from sgdnoise.machine.files import publish
-from sgdnoise.study import grid
+from sgdnoise.study import grid, progress
 from sgdnoise.study.optimizers import optimizer
 
 
@@ -116,8 +117,6 @@ def train(options: argparse.Namespace) -> None:
         raise SystemExit(launch(options.processes, sys.argv[1:]))
     total = cell.num_steps * len(grid.seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
-    from tqdm import tqdm
-
     from sgdnoise.machine import parallel
     from sgdnoise.results import run
     from sgdnoise.training import checkpoint
@@ -127,12 +126,12 @@ def train(options: argparse.Namespace) -> None:
     gc.enable()
     device = parallel.join(use_device(options.device, options.threads))
     saved = checkpoint.path_of(options.out)
-    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or parallel.rank() > 0) as bar:
+    with shown(options.out, total, parallel.rank()) as on_step:
         result = train_cell(
             cell,
             options.data,
             device,
-            on_step=lambda done: bar.update(done - bar.n),
+            on_step=on_step,
             checkpoint_path=saved,
             checkpoint_seconds=options.checkpoint_seconds,
             asked_to_stop=listen_for_signals(parallel.rank()),
@@ -142,8 +141,25 @@ def train(options: argparse.Namespace) -> None:
         return
     run.write_run(options.out, result)
     saved.unlink(missing_ok=True)
-    diverged, rate = result.status.count(run.DIVERGED), result.provenance["examples_per_second"]
-    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {rate:,.0f} examples/s on {result.provenance['device']}")
+    diverged, made = result.status.count(run.DIVERGED), result.provenance
+    speed = f"{made['examples_per_second']:,.0f} examples/s on {made['device']}"
+    seconds = sum(part["seconds"] for part in [*made["continued"], made])
+    print(f"{options.out}: {len(result.seed)} runs, {diverged} diverged, {speed}, {seconds:.1f} s")
+
+
+@contextmanager
+def shown(out: Path, total: int, rank: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is told the updates finished, of `total`: for `status`, and for a person who is watching."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="update", disable=not sys.stderr.isatty() or rank > 0) as bar, progress.noted(out, total) as tell:
+
+        def on_step(done: int) -> None:
+            bar.update(done - bar.n)
+            if rank == 0:
+                tell(done)
+
+        yield on_step
 
 
 def listen_for_signals(rank: int) -> Callable[[], bool]:

@@ -41,6 +41,8 @@ def check_writable(path: Path, folder: bool = False) -> None:
     try:
         if not folder and path.exists() and not path.is_file():
             raise OSError("it is a folder" if path.is_dir() else "it is no regular file")
+        if folder and path.exists() and not path.is_dir():
+            raise OSError("it is a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_of(path)
         temporary.touch()

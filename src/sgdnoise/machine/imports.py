@@ -15,6 +15,20 @@ from types import ModuleType
 
 log = logging.getLogger("sgdnoise")
 
+# What some studies need and not all, by the extra of this package that installs it.
+EXTRAS = {"sklearn": "digits", "torchvision": "vision", "tensorboard": "tensorboard"}
+
+
+def install(extra: str) -> str:
+    """Write the command that installs an extra of this package."""
+    return f"pip install 'sgdnoise[{extra}]'"
+
+
+def missing_extra(error: ImportError) -> str:
+    """Say what to install where something failed for want of an extra; nothing if it was not for that."""
+    name = (error.name or "").partition(".")[0]
+    return f"{name} is not installed: {install(EXTRAS[name])}" if name in EXTRAS else ""
+
 
 def run(name: str, path: Path) -> ModuleType:
     """Run a file as a module of some name."""
@@ -38,7 +52,9 @@ def run_own(name: str, path: Path, local: Collection[str]) -> ModuleType:
     try:
         found = run(name, path)
     except ImportError as error:
-        raise ValueError(f"{path}: {error}; a module of your own belongs into the folder {path.parent.absolute()}") from error
+        raise ValueError(
+            f"{path}: {missing_extra(error) or error}; a module of your own belongs into the folder {path.parent.absolute()}"
+        ) from error
     known = {os.path.abspath(path.parent / one) for one in local}
     for module in [sys.modules[one] for one in sys.modules.keys() - before]:
         file = getattr(module, "__file__", None)

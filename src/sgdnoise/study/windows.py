@@ -63,15 +63,24 @@ def last_window(window: Window, file_of: Callable[[Window], Path | str]) -> Wind
 
     A ValueError names the file that is missing or damaged.
     """
-    while True:
-        path = file_of(window)
-        try:
-            after = Window(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
-        if after == window:
-            return window
+    while (after := read(file_of(window))) != window:
         window = after
+    return window
+
+
+def furthest(window: Window, results: Path) -> Window:
+    """Follow the files of windows as far as they are there."""
+    while (path := results / window.path).exists() and (after := read(path)) != window:
+        window = after
+    return window
+
+
+def read(path: Path | str) -> Window:
+    """Read which window comes after that of a file. A ValueError names a file that is missing or damaged."""
+    try:
+        return Window(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
 
 
 def widest(config: Config) -> Config:

@@ -1,0 +1,105 @@
+"""Run: a study from the plan to the advice; how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
+from sgdnoise.machine.imports import install
+from sgdnoise.study import grid, progress
+from sgdnoise.study.config import load_config
+
+PACKAGE = Path(__file__).parents[1]
+HOME = PACKAGE if (PACKAGE / "workflow").exists() else PACKAGE.parents[1]  # where the workflow is: in a wheel, in the repository
+PROFILES = HOME / "workflow/profiles"
+
+# What of Snakemake's options decides whether and where there are results afterwards.
+SNAKEMAKE = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+SNAKEMAKE.add_argument("--directory", "-d", type=Path, default=Path())
+SNAKEMAKE.add_argument("--dry-run", "--dryrun", "-n", action="store_true")
+SNAKEMAKE.add_argument("--config", "-C", nargs="+", default=[], action="extend")
+
+
+@verb(
+    "run",
+    "run a study from any folder: train it, draw it, say what follows. It is Snakemake, whose options and further targets can"
+    " follow --, as in: sgdnoise run study.yaml -- -n",
+    option("config", type=to_path, help="the study, a YAML file"),
+    option("--cores", default="all", help="so many cells at once (default: %(default)s)"),
+    option("--verbose", action="store_true", help="show what Snakemake says, in place of a line of progress"),
+)
+def run(options: argparse.Namespace) -> None:
+    """Let Snakemake run a study, and print the advice.
+
+    Snakemake is a process of its own, since its command line is what its documentation promises, and the whole of it.
+    """
+    import yaml
+
+    asked, _ = SNAKEMAKE.parse_known_args(options.snakemake)
+    changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in asked.config)}
+    config = load_config(options.config, changes=changes)
+    cells = grid.trained(config)
+    print(f"{options.config}: {len(cells)} cells, {sum(len(grid.seed_range(one.seeds)) for one in cells)} runs", file=sys.stderr)
+    study = options.config if asked.directory == Path() else options.config.absolute()
+    command = [sys.executable, "-P", "-m", "snakemake", "figures/all", *["report"] * (config["shard"] == "1/1")]
+    command += [f"--snakefile={HOME / 'workflow/Snakefile'}", f"--configfile={study}", f"--cores={options.cores}"]
+    command += [f"--logger-sgdnoise-screen={'all' if options.verbose else 'progress'}", *with_profiles(options.snakemake)]
+    if code := wait_for(command):
+        raise SystemExit(code)
+    results = asked.directory / config["results"]
+    if asked.dry_run or not (results / "cells.csv").exists():
+        return
+    if any("constant_epoch" in entry for entry in config["benchmarks"].values()):
+        options.run_verb(["recommend", f"--cells={results / 'cells.csv'}"])
+    else:
+        print("No advice on batch sizes: no benchmark of the study has constant_epoch.")
+    print(f"\nThe page: {results / 'report.html'}. The figures: {asked.directory / config['figures']['folder']}")
+
+
+def with_profiles(words: list[str]) -> list[str]:
+    """Write out the names of profiles that the package has; a ValueError if what one needs is not installed."""
+    import yaml
+
+    found = [*words]
+    for index in (one + 1 for one, word in enumerate(words[:-1]) if word == "--profile"):
+        profile = PROFILES / words[index]
+        if Path(words[index]).exists() or not profile.exists():
+            continue
+        found[index] = str(profile)
+        executor = yaml.safe_load((profile / "profile.yaml").read_text(encoding="utf-8")).get("executor", "local")
+        plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+        if executor != "local" and importlib.util.find_spec(plugin) is None:
+            raise ValueError(f"the profile {words[index]} needs Snakemake's plugin for {executor}: {install('cluster')}")
+    return found
+
+
+def wait_for(command: list[str]) -> int:
+    """Run a command to its end, through Ctrl-C, which reaches it too; return its exit code."""
+    process = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda signum, frame: process.terminate())
+    while True:
+        with suppress(KeyboardInterrupt):
+            return process.wait()
+
+
+@verb("status", "say how far a study is that runs elsewhere, in another terminal for example", CONFIG)
+def status(options: argparse.Namespace) -> None:
+    """Print what is done, what runs and how far that is, and what has failed."""
+    config = load_config(options.config)
+    logs = Path(f"logs/{config['results']}")
+    found = progress.look(config, logs)
+    print(f"{options.config}: {progress.words(found)}")
+    for path, note in found.running.items():
+        speed = (note.done - note.first) / max(note.seconds, 1e-9)
+        left = progress.clock((note.total - note.done) / speed)
+        print(f"  running  {path}: {note.done / note.total:.0%}, {left} left")
+    for path, reason in found.failed.items():
+        print(f"  failed   {path}: {reason} ({logs / path}.log)")
+    if config["extend_grid"] or config["decide"] is not None:
+        print("  Cells may be added: the study extends its windows or adds seeds.")

@@ -1,0 +1,103 @@
+"""What `run` hands on to Snakemake, `status`, and what is said where something is not installed."""
+
+import importlib.util
+import sys
+
+import pytest
+import yaml
+
+from sgdnoise.cli import run
+from sgdnoise.cli.main import main
+from sgdnoise.machine import imports
+
+STUDY = {
+    "benchmarks": {
+        "autoencoder_digits": {"seeds": {"num": 2, "keep": 2}, "constant_epoch": {"epochs": 4, "sgd": {64: [0.08, 0.16]}}}
+    },
+    "results": "mine",
+}
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """A folder with a study, and the commands that are started in place of Snakemake."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    started = []
+    monkeypatch.setattr(run, "wait_for", lambda command: started.append(command) or 0)
+    return started
+
+
+def test_what_snakemake_is_told(commands, capsys):
+    assert main(["run", "study.yaml", "--cores=2", "--", "-n", "--config", "results=other", "--", "more"]) == 0
+    (command,) = commands
+    assert command[1:6] == ["-P", "-m", "snakemake", "figures/all", "report"]
+    assert command[6:] == [
+        f"--snakefile={run.HOME / 'workflow/Snakefile'}",
+        "--configfile=study.yaml",
+        "--cores=2",
+        "--logger-sgdnoise-screen=progress",
+        *["-n", "--config", "results=other", "--", "more"],
+    ]
+    assert capsys.readouterr().err == "study.yaml: 2 cells, 4 runs\n"
+
+
+def test_another_folder_and_all_that_snakemake_says(commands, tmp_path):
+    assert main(["run", "study.yaml", "--verbose", "--", "--directory", "there"]) == 0
+    assert f"--configfile={tmp_path / 'study.yaml'}" in commands[0]
+    assert "--logger-sgdnoise-screen=all" in commands[0]
+
+
+def test_a_study_that_is_none_starts_nothing(commands, tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text("benchmarks: {}")
+    assert main(["run", "study.yaml"]) == 1
+    assert "sgdnoise: error: config: benchmarks" in capsys.readouterr().err
+    assert commands == []
+
+
+def test_a_profile_of_the_package_needs_only_its_name(commands, monkeypatch, capsys):
+    """If Snakemake's plugin for it is installed; one of the user's own of that name comes first."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert main(["run", "study.yaml", "--", "--profile", "slurm"]) == 0
+    assert commands[0][-2:] == ["--profile", str(run.PROFILES / "slurm")]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["run", "study.yaml", "--", "--profile", "slurm"]) == 1
+    assert "the profile slurm needs Snakemake's plugin for slurm: pip install 'sgdnoise[cluster]'" in capsys.readouterr().err
+    assert main(["run", "study.yaml", "--", "--profile", "mine"]) == 0
+    assert commands[-1][-1] == "mine"
+
+
+def test_the_exit_code_is_snakemakes(commands, monkeypatch):
+    monkeypatch.setattr(run, "wait_for", lambda command: 3)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "study.yaml"])
+    assert ended.value.code == 3
+
+
+def test_waiting_goes_on_through_ctrl_c(tmp_path):
+    """The child gets the signal too, and ends by itself: here after it has written a file."""
+    script = (
+        "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.3); open('ended', 'w'); raise SystemExit(5)"
+    )
+    assert run.wait_for([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {script}"]) == 5
+    assert (tmp_path / "ended").exists()
+
+
+def test_status_in_another_terminal(commands, capsys):
+    assert main(["status", "--config=study.yaml"]) == 0
+    assert capsys.readouterr().out == "study.yaml: 0 of 2 cells done; ETA after the first seconds of training\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "benchmark", "extra"), [("sklearn", "wrn_digits", "digits"), ("torchvision", "wrn_cifar10", "vision")]
+)
+def test_what_is_not_installed_is_asked_for_by_name(tmp_path, monkeypatch, capsys, module, benchmark, extra):
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["prepare", benchmark, f"--data={tmp_path}"]) == 1
+    assert capsys.readouterr().err == f"sgdnoise: error: {module} is not installed: pip install 'sgdnoise[{extra}]'\n"
+
+
+def test_another_module_that_is_missing_is_none_of_them():
+    assert imports.missing_extra(ModuleNotFoundError("No module named 'timm'", name="timm")) == ""

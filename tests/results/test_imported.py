@@ -1,0 +1,168 @@
+"""Runs that were made elsewhere: tables as other tools export them, what is refused, and the study that comes of them."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sgdnoise.cli.main import main
+from sgdnoise.results.exports import read_export
+from sgdnoise.results.imported import as_study
+from sgdnoise.study.config import load_config
+
+SIZES, LRS = (16, 256), [0.025 * 2**step for step in range(6)]
+BEST = {16: 0.1, 256: 0.2}  # linear scaling would be 0.1, 1.6
+
+
+@pytest.fixture
+def runs():
+    """A sweep whose optima are known: three seeds each, and a parabola in log2 of the learning rate."""
+    random = np.random.default_rng(0)
+    rows = [
+        {
+            "batch_size": size,
+            "lr": lr,
+            "seed": seed,
+            "accuracy": 0.9 - 0.02 * np.log2(lr / BEST[size]) ** 2 - 0.05 * (size == 256) + random.normal(0, 0.002),
+            "loss": 0.3 + 0.02 * np.log2(lr / BEST[size]) ** 2 + random.normal(0, 0.002),
+        }
+        for size in SIZES
+        for lr in LRS
+        for seed in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def exported(runs, tool):
+    """A table as a tool writes it: with its own columns, the names that it gives to others, and its words for how a run ended."""
+    settings = {"batch_size": runs["batch_size"], "lr": runs["lr"], "seed": runs["seed"]}
+    if tool == "wandb":
+        own = {"Name": "run", "State": "finished", "Notes": "-", "Runtime": 60.0}
+        return runs.assign(**own).rename(columns={"accuracy": "val/acc"})
+    if tool == "optuna":
+        own = {"number": range(len(runs)), "value": runs["accuracy"], "duration": "0 days 00:01:00.0", "state": "COMPLETE"}
+        names = {name: f"params_{name}" for name in ("batch_size", "lr")} | {"seed": "user_attrs_seed"}
+        return pd.DataFrame(own | {names[name]: column for name, column in settings.items()})
+    own = {"run_id": "a1", "status": "FINISHED", "Duration": "1.0min", "metrics.val_acc": runs["accuracy"]}
+    return pd.DataFrame(own | {f"params.{name}": column for name, column in settings.items()})
+
+
+@pytest.mark.parametrize(
+    ("tool", "columns"),
+    [("wandb", {"test_accuracy": "val/acc"}), ("optuna", {}), ("mlflow", {"test_accuracy": "metrics.val_acc"})],
+)
+def test_what_a_tool_exports_is_found_by_its_usual_names(runs, tmp_path, tool, columns):
+    exported(runs, tool).to_csv(tmp_path / "runs.csv", index=False)
+    found = read_export(tmp_path / "runs.csv", columns, tool)
+    metric = next(iter(columns), "test_metric")
+    assert {"lr", "batch_size", "seed", "status", "seconds", metric} == set(found)
+    assert found["seconds"].tolist() == [60.0] * len(runs)
+    study = as_study(found, "mine", "out", 1000, 5, [metric])
+    assert study.cells["test_accuracy" if columns else "test_metric"].tolist() == pytest.approx(runs["accuracy"].tolist())
+    assert study.cells["num_steps"].iloc[0] == 5 * 1000 // 16
+    assert study.cells["examples_per_second"].iloc[0] == pytest.approx(5 * 1000 / 60)
+
+
+def test_from_a_table_to_the_advice(runs, tmp_path, monkeypatch, capsys):
+    """Tables, figures and page are written, and the optima that were put in come out; what is missing is said."""
+    monkeypatch.chdir(tmp_path)
+    runs.loc[4, "accuracy"] = np.nan
+    runs.to_csv("runs.csv", index=False)
+    columns = ["lr=lr", "batch_size=batch_size", "seed=seed", "test_accuracy=accuracy", "train_loss=loss"]
+    assert main(["import", "runs.csv", "--columns", *columns, "--num-train=1000", "--epochs=5", "--name=mine", "--out=mine"]) == 0
+    said = capsys.readouterr()
+    assert "mine: test accuracy after 5 epochs, at every batch size" in said.out
+    assert re.search(r"\n256 +0.2[^\n]* costs 4\.\d to 6\.\d points\n", said.out)
+    assert "1 runs that ended have no test_accuracy: they count as diverged" in said.err
+    assert "times: no column of seconds" in said.err
+    assert "batch sizes: 2, and it takes three to tell where the learning rate stops growing" in said.err
+    optimum = pd.read_csv("mine/optimum.csv").query("metric == 'test_accuracy'").set_index("batch_size")
+    for size in SIZES:
+        assert optimum.loc[size, "lr"] == BEST[size]
+        assert optimum.loc[size, "fit_lr_low"] < BEST[size] < optimum.loc[size, "fit_lr_high"]
+    assert (tmp_path / "mine/figures/mine/constant_epoch.png").stat().st_size > 10_000
+    assert "mine, imported runs" in (tmp_path / "mine/report.html").read_text()
+    assert load_config("mine/grid.json")["benchmarks"]["mine"]["constant_epoch"]["sgd"]["256"] == [0.025, 0.8]
+
+
+def test_learning_rates_become_effective_ones_and_seeds_are_numbered(runs):
+    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns=["seed", "loss"]).assign(optimizer="Momentum")
+    cells = as_study(some, "mine", "out", 1000, 5, []).cells
+    assert sorted(cells["lr"].unique()) == pytest.approx([lr * 10 for lr in LRS])
+    assert cells.groupby(["batch_size", "lr"])["seed"].apply(list).tolist() == [[0, 1, 2]] * 12
+    assert (cells["optimizer"] == "momentum").all()
+
+
+def test_learning_rates_of_another_optimizer_stay_torchs_own(runs):
+    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns="loss").assign(optimizer="AdamW")
+    study = as_study(some, "mine", "out", 1000, 5, [])
+    assert sorted(study.cells["lr"].unique()) == pytest.approx(LRS)
+    assert json.loads(study.grid)["optimizers"] == {"adamw": {"class": "AdamW"}}
+
+
+def test_a_random_search_is_rounded_where_that_is_asked_for(runs):
+    """Every learning rate is another: no seeds, which is said; on a grid those that fall together are seeds."""
+    random = np.random.default_rng(1)
+    some = pd.DataFrame({"batch_size": runs["batch_size"], "lr": runs["lr"] * 2 ** random.uniform(-0.5, 0.5, len(runs))})
+    some["test_loss"] = runs["loss"]
+    notes = as_study(some, "mine", "out", 1000, 5, []).notes
+    assert any(note.startswith("seeds: one run at each learning rate") for note in notes)
+    assert any("--round-lr 1.5" in note for note in notes)
+    rounded = as_study(some, "mine", "out", 1000, 5, [], ratio=2)
+    assert not any(note.startswith("learning rates of a random search") for note in rounded.notes)
+    assert rounded.cells.groupby(["batch_size", "lr"]).size().max() > 1
+    steps = np.diff(np.log2(sorted(rounded.cells["lr"].unique())))
+    assert steps == pytest.approx([1] * len(steps), abs=1e-3)
+
+
+def test_runs_that_did_not_end_are_left_out(runs, tmp_path):
+    table = exported(runs, "wandb")
+    table.loc[:2, "State"] = ["crashed", "running", "crashed"]
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    study = as_study(read_export(tmp_path / "runs.csv", {"test_accuracy": "val/acc"}, "wandb"), "mine", "out", 1000, 5, [])
+    assert len(study.cells) == len(runs) - 3
+    assert study.notes[:2] == ["2 runs are left out, which are crashed", "1 runs are left out, which are running"]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, ["batch_size=batch_size"], "which column of runs.csv is the lr? Write --columns lr=NAME"),
+        ({}, ["lr=rate", "batch_size=batch_size"], "runs.csv has no column 'rate'; it has: batch_size, lr, seed, accuracy, loss"),
+        ({}, ["lr=lr", "batch_size=batch_size", "loss=loss"], "--columns loss: a column is one of lr, batch_size, seed"),
+        ({}, ["lr=lr", "batch_size=batch_size"], "no metric: write --columns test_accuracy=NAME"),
+        ({}, ["lr=lr", "batch_size=batch_size", "train_loss=loss"], "no test metric: learning rates are selected by one"),
+        (
+            {"lr": "high"},
+            ["lr=lr", "batch_size=batch_size", "test_loss=loss"],
+            "the column 'lr', lr, has 'high', which is not a number",
+        ),
+        (
+            {"batch_size": 1.5},
+            ["lr=lr", "batch_size=batch_size", "test_loss=loss"],
+            "batch_size: 1.5 is not a whole number from 1",
+        ),
+        ({"lr": 0.0}, ["lr=lr", "batch_size=batch_size", "test_loss=loss"], "lr: 0.0 is not a positive number"),
+        ({"lr": 0.1}, ["lr=lr", "batch_size=batch_size", "test_loss=loss"], "all runs have one learning rate"),
+        (
+            {"seed": 0},
+            ["lr=lr", "batch_size=batch_size", "test_loss=loss", "seed=seed"],
+            "36 runs are there twice, the first with sgd",
+        ),
+    ],
+)
+def test_what_is_refused(runs, tmp_path, monkeypatch, capsys, change, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    runs.assign(**change).to_csv("runs.csv", index=False)
+    assert main(["import", "runs.csv", "--columns", *arguments, "--num-train=1000", "--epochs=5"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "imported").exists()
+
+
+def test_the_config_is_one_that_can_be_read(runs):
+    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns="loss")
+    config = json.loads(as_study(some, "mine", "out", 1000, 5, []).grid)
+    assert config["frozen"]
+    assert config["benchmarks"]["mine"]["seeds"] == {"keep": 3, "num": 3}

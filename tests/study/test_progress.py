@@ -1,0 +1,124 @@
+"""How far a study is, read from the files that its cells write."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sgdnoise.study import progress
+from sgdnoise.study.config import validate
+
+STUDY = {
+    "benchmarks": {
+        "autoencoder_digits": {
+            "seeds": {"num": 2, "keep": 2},
+            "constant_epoch": {"epochs": 4, "sgd": {64: [0.08, 0.16], 128: [0.08, 0.16]}},
+        }
+    }
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A config of four cells, and functions that write what each of them would."""
+    monkeypatch.chdir(tmp_path)
+    config = validate(STUDY)
+    cells = progress.known_cells(config)
+
+    class Files:
+        logs = tmp_path / "logs/results"
+
+        @staticmethod
+        def log(cell, text):
+            path = Files.logs / f"{cell.path}.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+        @staticmethod
+        def done(cell, seconds):
+            out = tmp_path / "results" / cell.path
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.touch()
+            Files.log(cell, f"{out}: 2 runs, 0 diverged, 5,000 examples/s on CPU, {seconds:.1f} s\n")
+
+        @staticmethod
+        def running(cell, pid=None, host=None, **numbers):
+            out = tmp_path / "results" / cell.path
+            out.parent.mkdir(parents=True, exist_ok=True)
+            note = numbers | {"host": host or socket.gethostname(), "pid": pid or os.getpid()}
+            progress.path_of(out).write_text(json.dumps(note))
+
+    return config, cells, Files
+
+
+def test_done_running_failed_and_the_time_left(study):
+    """Cells of a batch size are taken to be as fast as those that were measured, whose logs are read once."""
+    config, (small, other, large, last), files = study
+    assert progress.words(progress.look(config, files.logs)) == "0 of 4 cells done; ETA after the first seconds of training"
+    files.done(small, 10)
+    files.running(large, done=30, first=10, total=2 * large.num_steps, seconds=4.0)  # 5 updates a second
+    files.log(last, "sgdnoise: warning: something\nsgdnoise: error: out of luck\n")
+    seen = {}
+    found = progress.look(config, files.logs, seen)
+    assert (found.done, list(found.running), found.failed) == ([small], [large.path], {last.path: "out of luck"})
+    assert found.num_waiting == 1
+    assert found.seconds_left == pytest.approx(10 + (2 * large.num_steps - 30) / 5)
+    assert progress.words(found) == f"1 of 4 cells done, 1 running, 1 failed; ETA {progress.clock(found.seconds_left)}"
+    files.log(small, "gone\n")
+    assert progress.look(config, files.logs, seen).seconds_left == found.seconds_left
+    assert progress.look(config, files.logs, seen, at_once=2).seconds_left == pytest.approx(
+        max(10, found.seconds_left - 10, found.seconds_left / 2)
+    )
+    assert other not in found.done
+    again = progress.look(config, files.logs, seen, since=time.time() + 60)  # what failed before is trained again
+    assert (again.failed, again.num_waiting) == ({}, 2)
+
+
+def test_a_process_that_is_gone_is_not_running(study):
+    """On this machine by its id, on another if nothing is heard of it for long."""
+    config, (one, two, *_), files = study
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    numbers = {"done": 2, "first": 1, "total": 10, "seconds": 1.0}
+    files.running(one, pid=ended.pid, **numbers)
+    files.running(two, host="elsewhere", pid=ended.pid, **numbers)
+    assert list(progress.look(config, files.logs).running) == [two.path]
+    note = progress.path_of(files.logs.parents[1] / "results" / two.path)
+    os.utime(note, (time.time() - 2 * progress.SILENT,) * 2)
+    assert not progress.look(config, files.logs).running
+    note.write_text("{")
+    assert not progress.look(config, files.logs).running
+
+
+def test_a_cell_notes_how_far_it_is_and_takes_the_note_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SOON", 0.0)
+    out = tmp_path / "a/cell.h5"
+    with progress.noted(out, 100) as tell:
+        tell(11)
+        assert progress.read_note(out) == progress.Note(11, 10, 100, pytest.approx(0, abs=5), socket.gethostname(), os.getpid())
+        tell(12)
+        assert progress.read_note(out).done == 11  # not yet again
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_study_that_extends_its_windows_has_the_cells_that_it_is_known_to_have(tmp_path, monkeypatch):
+    """Those of the windows as far as files say, and the seeds that looks have added."""
+    monkeypatch.chdir(tmp_path)
+    seeds = {"seeds": {"num": 3, "keep": 3}, "constant_epoch": {"epochs": 4, "sgd": {64: [0.08, 0.16]}}}
+    config = validate({"benchmarks": {"autoencoder_digits": seeds}, "extend_grid": True, "bracket_seeds": 1})
+    assert [cell.seeds for cell in progress.known_cells(config)] == ["0-0", "0-0"]
+    (start,) = progress.windows.starts(config)
+    path = tmp_path / "results" / start.path
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(vars(start) | {"high": "0.32", "stage": "full"}))
+    extended = {(cell.lr, cell.seeds) for cell in progress.known_cells(config)}
+    assert extended == {(lr, block) for lr in ("0.08", "0.16", "0.32") for block in ("0-0", "1-2")}
+    looked = tmp_path / "results/looks/1.json"
+    looked.parent.mkdir()
+    looked.write_text(json.dumps([{"benchmark": "autoencoder_digits", "batch_size": 64, "add_seeds": 2}]))
+    with_looks = validate({"benchmarks": {"autoencoder_digits": seeds}, "decide": {"max_seeds": 7}})
+    assert {cell.seeds for cell in progress.known_cells(with_looks)} == {"0-2", "3-4"}
