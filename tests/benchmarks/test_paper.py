@@ -123,7 +123,10 @@ def test_the_residual_branches_of_resnet50_start_at_zero():
     assert {norm.ghost_batch for norm in norms} == {256}
 
 
-@pytest.mark.parametrize(("name", "micro_batch"), [("wrn_cifar10", 64), ("wrn_skipinit_cifar10", 32), ("lstm_ptb", 2)])
+@pytest.mark.parametrize(
+    ("name", "micro_batch"),
+    [("wrn_cifar10", 64), pytest.param("wrn_skipinit_cifar10", 32, marks=pytest.mark.slow), ("lstm_ptb", 2)],
+)
 def test_micro_batches_add_up_to_the_batch(name, micro_batch):
     """The gradient at batch size 128 (LSTM: 4) is that of the whole batch in float64; without dropout, on small images."""
     torch.manual_seed(0)

@@ -128,6 +128,7 @@ def test_a_diverged_cell_exits_with_0(sgdnoise, tmp_path, data_folder):
     assert read_run(out).status == ["diverged", "diverged"]
 
 
+@pytest.mark.slow
 def test_processes_that_share_batches_compute_the_same(sgdnoise, tmp_path, data_folder):
     """Two processes with four ghost batches each; equal but for the order of the sums."""
     words = ["train", "--benchmark=wrn_digits", "--optimizer=momentum", "--budget=steps6", "--batch-size=64", "--lr=0.5"]

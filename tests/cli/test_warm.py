@@ -143,7 +143,7 @@ def test_a_signal_asks_for_a_checkpoint_from_which_any_command_goes_on(place, tm
     assert len(read_run(out).provenance["continued"]) == 1
 
 
-@pytest.mark.parametrize("victim", ["command", "server", "child"])
+@pytest.mark.parametrize("victim", ["command", pytest.param("server", marks=pytest.mark.slow), "child"])
 def test_what_is_killed(place, tmp_path, victim):
     """The command takes its child with it; the child's end is the command's; without their server they go on."""
     out = tmp_path / "a.h5"
@@ -181,6 +181,7 @@ def test_a_signal_before_training_ends_the_command_by_it(place, tmp_path):
     assert not (tmp_path / "a.h5").exists()
 
 
+@pytest.mark.slow
 def test_other_sources_or_variables_need_another_server(place, tmp_path):
     package = tmp_path / "src" / "sgdnoise"
     shutil.copytree(ROOT / "src" / "sgdnoise", package)

@@ -44,6 +44,7 @@ figures.save(figures.draw("schedule", {}, None, {}, {}), [Path(sys.argv[1])], {"
 """
 
 
+@pytest.mark.slow
 def test_a_figure_depends_neither_on_a_backend_nor_on_a_users_own_style(tmp_path):
     """One of notebooks, and one that does not exist; a matplotlibrc in the working folder, with errors in it."""
     drawn = {}

@@ -63,7 +63,9 @@ def made_up(cell, metrics):
     return Run(cell.spec, np.array([cell.num_steps]), np.array([1.0]), seeds, status, curves, made)
 
 
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind.startswith("three") else pytest.param(kind, marks=pytest.mark.slow) for kind in METRICS]
+)
 def test_any_metrics_are_shown_everywhere(kind, tmp_path):
     metrics, labels = METRICS[kind]
     file = own_benchmark(tmp_path, ('"metrics": {"test_mse": "min"},', f'"metrics": {metrics!r}, "labels": {labels!r},'))

@@ -63,7 +63,10 @@ CASES = [
     {},
     {"optimizer": "sgd", "batch_size": 1, "l2_scope": "weights", "loss": "squared_error"},
     {"optimizer": "momentum_warmup", "batch_size": 7, "activation": "tanh", "loss": "squared_error", "init": "lecun"},
-    {"optimizer": "momentum", "batch_size": 150, "activation": "tanh", "init": "lecun", "l2_convention": "full"},
+    pytest.param(
+        {"optimizer": "momentum", "batch_size": 150, "activation": "tanh", "init": "lecun", "l2_convention": "full"},
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
