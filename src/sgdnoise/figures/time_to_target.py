@@ -1,0 +1,66 @@
+"""Time to a target: the steps and the seconds after which each batch size reaches one value of the test metric.
+
+Where steps halve as the batch doubles, a larger batch saves time; where they no longer fall, it only costs examples. Each run follows
+the schedule of its whole budget: with a shorter one it may reach the target sooner.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sgdnoise import figures
+from sgdnoise.analysis.steps_to_target import StepsToTarget
+from sgdnoise.analysis.time_to_target import fitted, summary
+
+HOLLOW = (
+    "Hollow: an upper limit, at the edge of the learning rates, by the first evaluation, or with runs missing; no curve uses it."
+)
+CURVE = (
+    "Line: S = S_min (1 + b_crit / B) by least squares of log steps; at the critical batch size b_crit steps and examples are both twice "
+    "their least. Its interval: bootstrap over seeds."
+)
+
+
+def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
+    """Draw steps and seconds to the target against batch size, a row per budget mode."""
+    points = tables["time_to_target"]
+    looks, modes = figures.looks(points["optimizer"]), list(points["mode"].unique())
+    figure, grid = figures.panels(2, len(modes), height=3.2)
+    for mode, (steps, seconds) in zip(modes, grid, strict=True):
+        titles = []
+        for name, look in looks.items():
+            line = points[(points["mode"] == mode) & (points["optimizer"] == name)]
+            if line.empty:
+                continue
+            titles.append(summary(line))
+            apart, label = look | {"linestyle": "none"}, figures.optimizer_label(name)
+            figures.plot_points(steps, line, "batch_size", "steps", lambda _: None, apart, label)
+            figures.plot_points(seconds, line, "batch_size", "seconds", lambda _: None, look, label)
+            one = line.iloc[0]
+            if np.isfinite(one["critical"]):
+                curve = StepsToTarget(one["fewest_steps"], one["fewest_steps"] * one["critical"])
+                ends = line["batch_size"][fitted(line)]
+                x = np.geomspace(ends.min(), ends.max(), 50)
+                steps.plot(x * figures.sideways(look), curve.a + curve.b / x, color=look["color"], linestyle=look["linestyle"])
+        budget = mode.replace("_", " ")
+        steps.set_title("\n".join([f"{budget} budget: steps to the target", *titles]), fontsize="small")
+        seconds.set_title(f"{budget} budget: seconds of training, as measured", fontsize="small")
+        for axes in (steps, seconds):
+            figures.log2_axis(axes, "x")
+            figures.plain_log_axis(axes)
+            axes.set_xlabel("batch size")
+        steps.legend(fontsize="small")
+    metric, target = points["metric"].iloc[0], points["target"].iloc[0]
+    lost = points[points["steps"].isna()]
+    where = [
+        f"{figures.optimizer_label(str(name))} at {', '.join(map(str, sorted(set(some['batch_size']))))}"
+        for name, some in lost.groupby("optimizer", sort=False)
+    ]
+    caption = (
+        "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. "
+    )
+    caption += f"Not reached: {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
+    title = f"time to a {figures.metric_label(metric, protocol)} of {target:g}"
+    figures.label(figure, f"{protocol['title']}\n{title}", caption)
+    return figure
