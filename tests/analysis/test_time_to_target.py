@@ -73,7 +73,7 @@ def test_a_critical_batch_size_beyond_those_measured_is_not_said():
     assert summary(table_of(cells, curves)).startswith("SGD: critical batch size below 64 (")
 
 
-def test_what_does_not_reach_it_has_no_time_and_no_part_in_the_curve():
+def test_what_does_not_reach_it_has_no_time_and_no_part_in_the_curve(tmp_path):
     cells, curves = made_up()
     curves.loc[curves["batch_size"] > 64, "test_accuracy"] *= 0.01
     table = table_of(cells, curves)
@@ -85,7 +85,12 @@ def test_what_does_not_reach_it_has_no_time_and_no_part_in_the_curve():
     assert table["critical"].isna().all()
     assert summary(table) == "SGD: 2 of 5 batch sizes reach it; a curve takes 3"
     figure = figures.draw("time_to_target", {"time_to_target": table}, "wrn_digits", PROTOCOL, {})
-    assert "Not reached: SGD at 64, 128, 256." in " ".join(figure._supxlabel.get_text().split())
+    text = " ".join(figure._supxlabel.get_text().split())
+    assert "Not reached (best mean): SGD, constant epoch, at 64 (0.036), 128 (0.00036), 256 (0.0003542)." in text
+    nowhere = table_of(cells, curves, target=99)
+    path = tmp_path / "nowhere.png"
+    figures.save(figures.draw("time_to_target", {"time_to_target": nowhere}, "wrn_digits", PROTOCOL, {}), [path], {"dpi": 40})
+    assert path.exists()
 
 
 def test_at_the_edge_of_the_learning_rates_or_at_the_first_evaluation_it_is_an_upper_limit():

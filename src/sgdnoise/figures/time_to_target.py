@@ -47,20 +47,21 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         steps.set_title("\n".join([f"{budget} budget: steps to the target", *titles]), fontsize="small")
         seconds.set_title(f"{budget} budget: seconds of training, as measured", fontsize="small")
         for axes in (steps, seconds):
+            if points["steps"].notna().any():  # else there is nothing that an axis could be scaled by
+                figures.plain_log_axis(axes)
+            axes.set(xlabel="batch size", xlim=(points["batch_size"].min() / 1.2, points["batch_size"].max() * 1.2))
             figures.log2_axis(axes, "x")
-            figures.plain_log_axis(axes)
-            axes.set_xlabel("batch size")
         steps.legend(fontsize="small")
     metric, target = points["metric"].iloc[0], points["target"].iloc[0]
-    lost = points[points["steps"].isna()]
     where = [
-        f"{figures.optimizer_label(str(name))} at {', '.join(map(str, sorted(set(some['batch_size']))))}"
-        for name, some in lost.groupby("optimizer", sort=False)
+        f"{figures.optimizer_label(str(name))}, {str(mode).replace('_', ' ')}, at "
+        + ", ".join(f"{size} ({best:.4g})" for size, best in zip(some["batch_size"], some["best"], strict=True))
+        for (mode, name), some in points[points["steps"].isna()].groupby(["mode", "optimizer"], sort=False)
     ]
     caption = (
         "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. "
     )
-    caption += f"Not reached: {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
+    caption += f"Not reached (best mean): {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
     title = f"time to a {figures.metric_label(metric, protocol)} of {target:g}"
     figures.label(figure, f"{protocol['title']}\n{title}", caption)
     return figure
