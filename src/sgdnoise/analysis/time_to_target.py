@@ -104,7 +104,10 @@ def steps_to(target: float, steps: np.ndarray, values: np.ndarray, direction: st
 
 
 def critical(points: pd.DataFrame, resampled: np.ndarray) -> dict[str, float]:
-    """Fit the curve through the points of one optimizer, with the interval that `resampled`, (points, DRAWS), gives, if they do."""
+    """Fit the curve through the points of one optimizer, if they do for one, with the interval that `resampled`, (points, DRAWS), gives.
+
+    An end of the interval that is beyond the batch sizes of the curve is 0 or inf.
+    """
     used, none = fitted(points), dict.fromkeys(("fewest_steps", "critical", "critical_low", "critical_high"), np.nan)
     if used.sum() < LEAST:
         return none
@@ -116,7 +119,7 @@ def critical(points: pd.DataFrame, resampled: np.ndarray) -> dict[str, float]:
         return found
     tail = (1 - LEVEL) / 2
     low, high = np.quantile([fit(*one).critical_batch_size for one in there], [tail, 1 - tail])
-    return found | {"critical_low": low, "critical_high": high}
+    return found | {"critical_low": low if low >= sizes.min() else 0, "critical_high": high if high <= sizes.max() else np.inf}
 
 
 def fitted(points: pd.DataFrame) -> np.ndarray:

@@ -4,6 +4,7 @@ Where steps halve as the batch doubles, a larger batch saves time; where they no
 the schedule of its whole budget: with a shorter one it may reach the target sooner.
 """
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             line = points[(points["mode"] == mode) & (points["optimizer"] == name)]
             if line.empty:
                 continue
-            titles.append(summary(line))
+            titles += textwrap.wrap(summary(line), 46)
             apart, label = look | {"linestyle": "none"}, figures.optimizer_label(name)
             figures.plot_points(steps, line, "batch_size", "steps", lambda _: None, apart, label)
             figures.plot_points(seconds, line, "batch_size", "seconds", lambda _: None, look, label)
@@ -43,12 +44,13 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 ends = line["batch_size"][fitted(line)]
                 x = np.geomspace(ends.min(), ends.max(), 50)
                 steps.plot(x * figures.sideways(look), curve.a + curve.b / x, color=look["color"], linestyle=look["linestyle"])
-        budget = mode.replace("_", " ")
-        steps.set_title("\n".join([f"{budget} budget: steps to the target", *titles]), fontsize="small")
-        seconds.set_title(f"{budget} budget: seconds of training, as measured", fontsize="small")
+        steps.set_title("\n".join([f"{mode.replace('_', ' ')} budget: steps to it", *titles]))
+        seconds.set_title("seconds of training to it, as measured")
         for axes in (steps, seconds):
-            if points["steps"].notna().any():  # else there is nothing that an axis could be scaled by
+            if points["steps"][points["mode"] == mode].notna().any():
                 figures.plain_log_axis(axes)
+            else:
+                axes.set_yticks([])
             axes.set(xlabel="batch size", xlim=(points["batch_size"].min() / 1.2, points["batch_size"].max() * 1.2))
             figures.log2_axis(axes, "x")
         steps.legend(fontsize="small")
@@ -59,7 +61,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for (mode, name), some in points[points["steps"].isna()].groupby(["mode", "optimizer"], sort=False)
     ]
     caption = (
-        "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. "
+        "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. Seconds: at the "
+    caption += "measured speed, of all seeds together where these train at once. "
     )
     caption += f"Not reached (best mean): {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
     title = f"time to a {figures.metric_label(metric, protocol)} of {target:g}"
