@@ -87,7 +87,7 @@ def test_what_does_not_reach_it_has_no_time_and_no_part_in_the_curve(tmp_path):
     figure = figures.draw("time_to_target", {"time_to_target": table}, "wrn_digits", PROTOCOL, {})
     text = " ".join(figure._supxlabel.get_text().split())
     assert "Not reached (best mean): SGD, constant epoch, at 64 (0.036), 128 (0.00036), 256 (0.0003542)." in text
-    nowhere = table_of(cells, curves, target=99)
+    nowhere = pd.concat([table_of(cells, curves, target=99), table.assign(mode="constant_step")])
     path = tmp_path / "nowhere.png"
     figures.save(figures.draw("time_to_target", {"time_to_target": nowhere}, "wrn_digits", PROTOCOL, {}), [path], {"dpi": 40})
     assert path.exists()

@@ -61,8 +61,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for (mode, name), some in points[points["steps"].isna()].groupby(["mode", "optimizer"], sort=False)
     ]
     caption = (
-        "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. Seconds: at the "
-    caption += "measured speed, of all seeds together where these train at once. "
+        "Points: the fastest of the learning rates trained, by the mean over the runs completed, on a line between evaluations. "
+        "Seconds: at the measured speed, of all seeds together where these train at once. "
     )
     caption += f"Not reached (best mean): {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
     title = f"time to a {figures.metric_label(metric, protocol)} of {target:g}"
