@@ -107,6 +107,10 @@ def test_at_the_edge_of_the_learning_rates_or_at_the_first_evaluation_it_is_an_u
     figure = figures.draw("time_to_target", {"time_to_target": table}, "wrn_digits", PROTOCOL, {})
     hollow = [[len(line.get_xdata()) for line in axes.lines if line.get_markerfacecolor() == "white"] for axes in figure.axes]
     assert hollow == [[1], [1]]
+    cells.loc[cells["batch_size"] == 64, "status"] = "missing"
+    table = table_of(cells, curves[curves["batch_size"] != 64])
+    figure = figures.draw("time_to_target", {"time_to_target": table}, "wrn_digits", PROTOCOL, {})
+    assert "Not reached (best mean): SGD, constant epoch, at 64 (none)." in " ".join(figure._supxlabel.get_text().split())
 
 
 def test_a_loss_is_reached_from_above_and_a_rate_counts_where_enough_runs_completed():

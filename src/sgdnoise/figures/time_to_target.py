@@ -57,7 +57,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     metric, target = points["metric"].iloc[0], points["target"].iloc[0]
     where = [
         f"{figures.optimizer_label(str(name))}, {str(mode).replace('_', ' ')}, at "
-        + ", ".join(f"{size} ({best:.4g})" for size, best in zip(some["batch_size"], some["best"], strict=True))
+        + ", ".join(
+            f"{size} ({'none' if np.isnan(best) else f'{best:.4g}'})"
+            for size, best in zip(some["batch_size"], some["best"], strict=True)
+        )
         for (mode, name), some in points[points["steps"].isna()].groupby(["mode", "optimizer"], sort=False)
     ]
     caption = (
