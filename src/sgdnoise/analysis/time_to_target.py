@@ -7,7 +7,8 @@ A learning rate counts where as many runs completed as count elsewhere (`keep`).
 between two evaluations, on the straight line through them; of learning rates the fastest counts. That is an upper limit, `at_edge`, if
 the fastest is the lowest or highest one trained, or if it is there at the first evaluation. The curve of `steps_to_target` goes through
 the other points. Its interval holds 95 % of the curves through resampled runs: of every learning rate as many as there are, with
-replacement, their deviations from the mean widened by sqrt(n / (n - 1)), as n of n drawn vary too little.
+replacement, their deviations from the mean widened by sqrt(n / (n - 1)), as n of n drawn vary too little, and the interval by Student's t
+over the normal quantile, as the spread is known from few runs (`performance/steps_calibration.py`: how often it holds).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from sgdnoise.analysis.steps_to_target import fit
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study.optimizers import label, ordered
 
 MODES = ("constant_epoch", "constant_step")
-LEAST, DRAWS, LEVEL = 3, 200, 0.95  # batch sizes of a curve; resamples; of the interval
+LEAST, DRAWS, LEVEL = 3, 200, 0.95  # batch sizes of a curve, and runs of an interval; resamples; of the interval
 
 
 def time_to_target_table(cells: pd.DataFrame, curves: pd.DataFrame, metric: str, direction: str, target: float) -> pd.DataFrame:
@@ -115,10 +117,12 @@ def critical(points: pd.DataFrame, resampled: np.ndarray) -> dict[str, float]:
     curve = fit(sizes, points["steps"].to_numpy(float)[used])
     found = none | {"fewest_steps": curve.a, "critical": curve.critical_batch_size}
     there = [(sizes[kept], steps[kept]) for steps in resampled[used].T for kept in [np.isfinite(steps)] if kept.sum() >= LEAST]
-    if points["num_completed"][used].min() < 2 or len(there) < DRAWS:
+    if points["num_completed"][used].min() < LEAST or len(there) < DRAWS:
         return found
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile([fit(*one).critical_batch_size for one in there], [tail, 1 - tail])
+    tail, freedom = (1 - LEVEL) / 2, (points["num_completed"][used] - 1).sum()
+    logs = np.quantile([np.log(fit(*one).critical_batch_size) for one in there], [tail, 1 - tail])
+    centre = np.log(curve.critical_batch_size)
+    low, high = np.exp(centre + (logs - centre) * stats.t.isf(tail, freedom) / stats.norm.isf(tail))
     return found | {"critical_low": low if low >= sizes.min() else 0, "critical_high": high if high <= sizes.max() else np.inf}
 
 
@@ -150,8 +154,7 @@ def summary(points: pd.DataFrame) -> str:
 
     known = f"95 %: {said(one['critical_low'])} to {said(one['critical_high'])}"
     if np.isnan(one["critical_low"]):
-        single = used["num_completed"].min() < 2
-        known = (
-            "the noise is unknown: one run" if single else f"interval unknown: not all resamples reach it at {LEAST} batch sizes"
-        )
+        few = used["num_completed"].min() < LEAST
+        why = f"fewer than {LEAST} runs" if few else f"not all resamples reach it at {LEAST} batch sizes"
+        known = f"interval unknown: {why}"
     return f"{name}: critical batch size {said(one['critical'])} ({known})"
