@@ -123,6 +123,7 @@ calibration: $(VENV)/.ready
 	python performance/recommend_calibration.py
 	python performance/decide_calibration.py
 	python performance/foresight_calibration.py
+	python performance/steps_calibration.py
 
 power: $(VENV)/.ready
 	python performance/power.py --studies 20 --out src/sgdnoise/claims/power.csv

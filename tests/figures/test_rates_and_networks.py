@@ -190,6 +190,7 @@ def test_networks_are_compared_over_their_batch_sizes_and_at_one(compared):
         (["variants"], "the figure variants needs --style with what it compares"),
         (["two_rates", "--benchmark=wrn_cifar10"], "the figure two_rates needs --two-rates, the table of `sgdnoise two-rates`"),
         (["curves", "--benchmark=wrn_cifar10"], "the figure curves needs --curves, the table of `sgdnoise curves`"),
+        (["time_to_target", "--benchmark=wrn_cifar10"], "needs --time-to-target, the table of `sgdnoise time-to-target`"),
         (["curves"], "the figure curves needs --benchmark"),
     ],
 )

@@ -126,6 +126,7 @@ two_rates:
 figures:
   dpi: 60
   curves: {autoencoder_digits: {optimizer: sgd, budget: epochs1, batch_size: 64, lr: [0.64, 1.28]}}
+  targets: {autoencoder_digits: 2}
   variants: {optimizer: sgd, benchmarks: [autoencoder_digits, autoencoder_other]}
   ablation: {optimizer: sgd, batch_size: 64, benchmarks: [autoencoder_digits, autoencoder_other]}
 """
@@ -142,8 +143,8 @@ def test_a_study_with_both_rates_learning_curves_and_networks_compared_is_kept_w
     monkeypatch.chdir(tmp_path)
     reference.keep(Path("config.yaml"), Path("kept"), run_verb)
     names = reference.check(Path("kept"), run_verb)
-    assert {"two_rates/autoencoder_digits.csv", "curves/autoencoder_digits.csv"} <= set(names)
-    own = {f"figures/autoencoder_digits/{name}.png" for name in ("two_rates", "curves")}
+    assert {f"{name}/autoencoder_digits.csv" for name in ("two_rates", "curves", "time_to_target")} <= set(names)
+    own = {f"figures/autoencoder_digits/{name}.png" for name in ("two_rates", "curves", "time_to_target")}
     assert own | {"figures/variants.png", "figures/ablation.png"} <= set(names)
     page = (tmp_path / "kept/README.md").read_text()
     assert all(Path(name).name in page for name in own)

@@ -167,6 +167,7 @@ OWN_TABLES = {
     "noise_scale": {"noise": "noise_scale/{benchmark}.csv", "regimes": "regimes.csv"},
     "two_rates": {"two-rates": "two_rates/{benchmark}.csv"},
     "curves": {"curves": "curves/{benchmark}.csv"},
+    "time_to_target": {"time-to-target": "time_to_target/{benchmark}.csv"},
 }
 
 
@@ -182,6 +183,10 @@ def arguments_of_figure(wildcards):
 
 def curves_wanted(wildcards):
     return curves_arguments(config, wildcards.benchmark)
+
+
+def target_of(wildcards):
+    return config["figures"]["targets"][wildcards.benchmark]
 
 
 def compare_arguments(wildcards):
@@ -212,11 +217,13 @@ def two_rate_cells(wildcards):
 def is_begun(path):
     """Whether a figure can be drawn: with `allow_missing`, one of cells of its own waits until one of them is there."""
     benchmark, name = os.path.split(path)
-    if not config["allow_missing"] or name not in ("two_rates", "curves"):
+    if not config["allow_missing"] or name not in ("two_rates", "curves", "time_to_target"):
         return True
     own = [cell for cell in TWO_RATES.values() if cell.benchmark == benchmark]
     if name == "curves":
         own = grid.curve_cells(config, benchmark, curves_of(config, benchmark), REACHABLE.values())
+    elif name == "time_to_target":
+        own = grid.target_cells(config, benchmark, REACHABLE.values())
     return any(os.path.exists(workflow.modifier.modify_path(f"{RESULTS}/{cell.path}")) for cell in own)
 
 

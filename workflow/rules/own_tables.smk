@@ -1,4 +1,4 @@
-# Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves).
+# Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves), time to a target.
 rule two_rates:
     input:
         two_rate_cells,
@@ -27,3 +27,20 @@ rule curves:
         wanted=curves_wanted,
     shell:
         "python -m sgdnoise curves --config={input.grid:q} {params.wanted:q} --out={output:q} 2>&1 | tee {log:q}"
+
+
+rule time_to_target:
+    input:
+        cells=rules.collect.output[0],
+        grid=rules.freeze.output[0],
+    output:
+        f"{RESULTS}/time_to_target/{{benchmark}}.csv",
+    log:
+        f"{LOGS}/time_to_target/{{benchmark}}.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    params:
+        target=target_of,
+    shell:
+        "python -m sgdnoise time-to-target --config={input.grid:q} --benchmark={wildcards.benchmark} --target={params.target}"
+        " --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"

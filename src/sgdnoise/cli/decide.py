@@ -49,6 +49,34 @@ def two_rates(options: argparse.Namespace) -> None:
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
 
 
+@verb(
+    "time-to-target",
+    "gather when each batch size reaches a value of the test metric, and the critical batch size",
+    STUDY,
+    option("--benchmark", required=True, help="of which benchmark"),
+    option("--target", required=True, type=number(float, -1e300, 1e300), help="a value of its test metric"),
+    CELLS,
+    ROOTS,
+    CSV,
+)
+def time_to_target(options: argparse.Namespace) -> None:
+    """Write the table that the figure of that name draws, and say what it shows."""
+    from sgdnoise.analysis.time_to_target import summary, time_to_target_table
+    from sgdnoise.results.collect import collect_curves
+    from sgdnoise.results.tables import read_table
+
+    config, name = load_config(options.config), options.benchmark
+    if not (listed := grid.target_cells(config, name)):
+        raise ValueError(f"{options.config}: no constant_epoch or constant_step of a benchmark {name!r}")
+    cells = read_table(options.cells).query("benchmark == @name")
+    metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
+    curves = collect_curves(config, listed, options.roots)
+    table = time_to_target_table(cells, curves, metric, direction, options.target)
+    write_csv(table, options.out)
+    for (mode, _), points in table.groupby(["mode", "optimizer"], sort=False):
+        print(f"{name}, {mode}: {summary(points)}")
+
+
 @verb("regimes", "fit the optimal learning rate against the batch size: break and slopes", STUDY, CELLS, CSV)
 def regimes(options: argparse.Namespace) -> None:
     """Write regimes.csv, and say of every sweep what would decide it."""

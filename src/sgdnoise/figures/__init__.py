@@ -53,7 +53,7 @@ ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the swe
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
-OWN_TABLES = ("two_rates", "curves")  # figures that draw a table of their own, made by the verb of that name
+OWN_TABLES = ("two_rates", "curves", "time_to_target")  # figures that draw a table of their own, made by the verb of that name
 
 
 def read_tables(cells: Path, optimum: Path, benchmark: str | None) -> Tables:

@@ -24,6 +24,7 @@ import numpy as np
 
 from sgdnoise.analysis.extend import Read, replayed
 from sgdnoise.claims import looks
+from sgdnoise.figures import OWN_TABLES
 from sgdnoise.machine.files import publish
 from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
@@ -131,10 +132,13 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
         found[f"two_rates/{name}.csv"] = ["two-rates", grid, f"--benchmark={name}", f"--roots={folder}"]
     for name in config["figures"]["curves"]:
         found[f"curves/{name}.csv"] = ["curves", grid, *curves_arguments(config, name), f"--roots={folder}"]
+    for name, target in config["figures"]["targets"].items():
+        words = ["time-to-target", grid, f"--benchmark={name}", f"--target={target}", cells, f"--roots={folder}"]
+        found[f"time_to_target/{name}.csv"] = words
     for path in figure_paths(config):
         benchmark, _, name = path.rpartition("/")
         own = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")
-        if name in ("two_rates", "curves"):
+        if name in OWN_TABLES:
             own = [f"--{name.replace('_', '-')}={out / name / benchmark}.csv"]
         words = ["figure", *figure_arguments(config, path), *own, cells, optimum, claims, regimes]
         found[f"figures/{path}.png"] = words

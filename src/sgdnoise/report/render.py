@@ -47,7 +47,10 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         undefined=jinja2.StrictUndefined,
     )
     script = environment.get_template("sort.js").render()
-    cells, optimum = tables["cells"], tables["optimum"]
+    cells, optimum, advised = tables["cells"], tables["optimum"], advice(tables["cells"], config)
+    after = [
+        path for path in pictures if path.stem == "time_to_target" and path.parent.name in {one["benchmark"] for one in advised}
+    ]
     for path in pictures:
         if path.stem not in WHOLE_STUDY and not (path.stem in figures.names() and path.parent.name in config["benchmarks"]):
             whole, known = ", ".join(WHOLE_STUDY), ", ".join(config["benchmarks"])
@@ -60,14 +63,18 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         num_runs=len(cells),
         num_diverged=int((cells["status"] == DIVERGED).sum()),
         num_missing=int((cells["status"] == MISSING).sum()),
-        advice=advice(cells, config),
+        advice=advised,
+        times={path.parent.name: show(path, path.parent.name, folder) for path in after},
         of_paper=is_papers(config),
         has_looks="look" in tables["claims"],
         roles=verdicts(tables["claims"].astype(object).fillna("")),
         marks=MARKS,
         study=shown.study_table(cells, optimum),
         warnings=edge_warnings(optimum, config),
-        benchmarks=[benchmark(name, entry, tables, pictures, folder) for name, entry in config["benchmarks"].items()],
+        benchmarks=[
+            benchmark(name, entry, tables, [path for path in pictures if path not in after], folder)
+            for name, entry in config["benchmarks"].items()
+        ],
         pictures=dict.fromkeys(WHOLE_STUDY)
         | {path.stem: show(path, "the whole study", folder) for path in pictures if path.stem in WHOLE_STUDY},
         costs=[shown.cost_table(cells), shown.device_table(cells)],

@@ -76,7 +76,7 @@ def run_of(cell: Cell, path: Path, read: Callable[[Path], Run] = read_run) -> Ru
 
 
 def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None = None) -> pd.DataFrame:
-    """Read whole curves: a row per cell, seed and evaluation, as in `collect_cells` but for `num_epochs`, those until then.
+    """Read whole curves: a row per cell, seed and evaluation, as in `collect_cells` but for `step` and `num_epochs`, those until then.
 
     Of a cell that is missing, where the config has `allow_missing`, there is no row.
     """
@@ -88,9 +88,10 @@ def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None =
         run, common = run_of(cell, path), identity(cell)
         epochs = run.step / cell.num_steps * common["num_epochs"]
         for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True)):
-            for column, epoch in enumerate(epochs):
+            for column, (step, epoch) in enumerate(zip(run.step, epochs, strict=True)):
                 values = {metric: curve[row, column] for metric, curve in run.curves.items()}
-                rows.append(common | {"seed": int(seed), "status": status, "num_epochs": round(float(epoch), 6)} | values)
+                at = {"step": int(step), "num_epochs": round(float(epoch), 6)}
+                rows.append(common | {"seed": int(seed), "status": status} | at | values)
     if not rows:
         raise ValueError(
             "not one of the cells whose curves are to be drawn has been trained; make them with: snakemake --cores all"

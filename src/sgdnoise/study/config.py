@@ -134,11 +134,18 @@ def _check(config: Config) -> None:
         ):
             raise ValueError(f"config: decide.max_seeds: {most} adds none to the {least} of `seeds`; choose more")
     figures = config["figures"]
-    named = {f"figures.{name}": figures[name] for name in ("lr_sweep", "curves")}
+    named = {f"figures.{name}": figures[name] for name in ("lr_sweep", "curves", "targets")}
     named |= {f"figures.{name}": figures[name].get("benchmarks", []) for name in ("variants", "ablation")}
     for where, entries in (named | {name: config[name] for name in ("noise_scale", "two_rates")}).items():
         if unknown := set(entries) - set(config["benchmarks"]):
             raise ValueError(f"config: {where}.{min(unknown)}: no such benchmark in this study")
+    for name in figures["targets"]:
+        if config["evaluations"] < 2:
+            raise ValueError(
+                f"config: figures.targets.{name}: evaluations is 1, but only several in a run say when it is reached"
+            )
+        if not {"constant_epoch", "constant_step"} & set(config["benchmarks"][name]):
+            raise ValueError(f"config: figures.targets.{name}: no batch sizes to compare; add constant_epoch or constant_step")
     for name, entry in config["benchmarks"].items():
         if (few := config["bracket_seeds"]) >= (num := entry["seeds"]["num"]):
             raise ValueError(f"config: bracket_seeds: {few} is not fewer than benchmarks.{name}.seeds.num {num}; choose fewer")

@@ -22,6 +22,7 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
         "regimes": "constant_epoch" in modes,
         "lr_sweep": benchmark in config["figures"]["lr_sweep"],
         "two_rates": benchmark in config["two_rates"],
+        "time_to_target": benchmark in config["figures"]["targets"],
         "curves": curves_wanted(config, benchmark) is not None,
         "noise_scale": benchmark in config["noise_scale"],
     }

@@ -291,6 +291,12 @@ def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cel
     return found
 
 
+def target_cells(config: Config, benchmark: str, listed: list[Cell] | None = None) -> list[Cell]:
+    """List the cells of a benchmark that show when a target is reached at which batch size."""
+    listed = cells(config) if listed is None else listed
+    return [cell for cell in listed if cell.benchmark == benchmark and {"constant_epoch", "constant_step"} & set(cell.modes)]
+
+
 def trained(config: Config) -> list[Cell]:
     """List all cells that a study trains: those of its budget modes, and those with two learning rates."""
     return cells(config) + two_rate_cells(config)
