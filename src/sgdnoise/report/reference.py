@@ -30,7 +30,7 @@ from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config
-from sgdnoise.study.figures import curves_arguments, figure_arguments, figure_paths
+from sgdnoise.study.figures import curves_arguments, curves_wanted, figure_arguments, figure_paths
 from sgdnoise.study.grid import two_rate_cells
 
 Verb = Callable[[list[str]], object]  # runs one command line of sgdnoise
@@ -130,7 +130,7 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
     }
     for name in config["two_rates"]:
         found[f"two_rates/{name}.csv"] = ["two-rates", grid, f"--benchmark={name}", f"--roots={folder}"]
-    for name in config["figures"]["curves"]:
+    for name in filter(functools.partial(curves_wanted, config), config["benchmarks"]):
         found[f"curves/{name}.csv"] = ["curves", grid, *curves_arguments(config, name), f"--roots={folder}"]
     for name, target in config["figures"]["targets"].items():
         words = ["time-to-target", grid, f"--benchmark={name}", f"--target={target}", cells, f"--roots={folder}"]
