@@ -184,7 +184,9 @@ def test_from_files_of_cells_to_the_figure(tmp_path, monkeypatch, capsys):
         ],
     ):
         assert main(words) == 0, capsys.readouterr().err
-    assert "wrn_digits, constant_epoch: SGD: critical batch size 64 (interval unknown: fewer than 3 runs)" in capsys.readouterr().out
+    assert (
+        "wrn_digits, constant_epoch: SGD: critical batch size 64 (interval unknown: fewer than 3 runs)" in capsys.readouterr().out
+    )
     np.testing.assert_allclose(pd.read_csv("time.csv")["steps"], [STEPS[size] for size in (16, 64, 256)])
     page = (tmp_path / "page.md").read_text()
     assert page.index("Which batch size, which") < page.index("time_to_target.png") < page.index("## Verdicts")
