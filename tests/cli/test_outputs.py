@@ -11,6 +11,7 @@ REQUIRED = {
     "--stage": "full",
     "--batch-size": "8",
     "--lr": "1",
+    "--target": "1",
 }
 VERBS = {verb.name: verb for kind in KINDS for verb in verbs_of(kind) if any("--out" in names for names, _ in verb.options)}
 HOPELESS = {

@@ -7,7 +7,7 @@ A learning rate counts where as many runs completed as count elsewhere (`keep`).
 between two evaluations, on the straight line through them; of learning rates the fastest counts. That is an upper limit, `at_edge`, if
 the fastest is the lowest or highest one trained, or if it is there at the first evaluation. The curve of `steps_to_target` goes through
 the other points. Its interval holds 95 % of the curves through resampled runs: of every learning rate as many as there are, with
-replacement, their deviations from the mean widened by sqrt(n / (n - 1)), as n of n drawn vary too little, and the interval by Student's t
+replacement, their deviations from the mean widened by sqrt(n / (n - 1)), as n of n drawn vary too little, and the interval by WIDER and Student's t
 over the normal quantile, as the spread is known from few runs (`performance/steps_calibration.py`: how often it holds).
 """
 
@@ -23,6 +23,7 @@ from sgdnoise.analysis.steps_to_target import fit
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study.optimizers import label, ordered
 
+WIDER = 1.15  # our choice, by simulation: resamples of few runs, whose fastest learning rate counts, vary too little
 MODES = ("constant_epoch", "constant_step")
 LEAST, DRAWS, LEVEL = 3, 200, 0.95  # batch sizes of a curve, and runs of an interval; resamples; of the interval
 
@@ -122,7 +123,7 @@ def critical(points: pd.DataFrame, resampled: np.ndarray) -> dict[str, float]:
     tail, freedom = (1 - LEVEL) / 2, (points["num_completed"][used] - 1).sum()
     logs = np.quantile([np.log(fit(*one).critical_batch_size) for one in there], [tail, 1 - tail])
     centre = np.log(curve.critical_batch_size)
-    low, high = np.exp(centre + (logs - centre) * stats.t.isf(tail, freedom) / stats.norm.isf(tail))
+    low, high = np.exp(centre + (logs - centre) * WIDER * stats.t.isf(tail, freedom) / stats.norm.isf(tail))
     return found | {"critical_low": low if low >= sizes.min() else 0, "critical_high": high if high <= sizes.max() else np.inf}
 
 
