@@ -8,6 +8,7 @@ s.d. over the rise of the mean metric one step of the grid away from the optimum
 
 import argparse
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import Any
@@ -112,6 +113,13 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> dict[str, li
         enclosed = at_low != EDGE
         rows[quantity] = [*wrong, enclosed and not any(wrong), length, beyond == AGREES, not enclosed]
     return rows
+
+
+def rows_of(study: Callable[..., list[dict[str, Any]]], job: tuple[dict[str, Any], int]) -> list[dict[str, Any]]:
+    """Make up the studies of one scenario; return the rows of `study(scenario, random)` for each."""
+    scenario, num = job
+    random = np.random.default_rng([num, *(ord(letter) for letter in repr(sorted(scenario.items())))])
+    return [row for _ in range(num) for row in study(scenario, random)]
 
 
 def simulate(job: tuple[dict[str, Any], int]) -> list[dict[str, Any]]:

@@ -8,12 +8,13 @@ average, and with how many a design that looks once decides as often.
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from calibration import FIRST, KEEP, LAST, QUANTITIES, SHAPES, STUDY, outcome_of, runs_of
+from calibration import FIRST, KEEP, LAST, QUANTITIES, SHAPES, STUDY, outcome_of, rows_of, runs_of
 
 from sgdnoise.analysis.looks import Look
 from sgdnoise.analysis.optimum import optimum_table
@@ -56,19 +57,12 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> list[dict[st
     return rows
 
 
-def simulate(job: tuple[dict[str, Any], int]) -> list[dict[str, Any]]:
-    """Make up the studies of one scenario."""
-    scenario, num = job
-    random = np.random.default_rng([num, *(ord(letter) for letter in repr(sorted(scenario.items())))])
-    return [row for _ in range(num) for row in study(scenario, random)]
-
-
 def simulated(num: int, workers: int = 1) -> pd.DataFrame:
     """Make up `num` studies of each scenario; return a row per study, quantity and effect."""
     common = {"variant": "plain", "seeds": LOOKS[-1], "offset": 0.0}
     jobs = [(common | {"shape": shape, "noise": noise}, num) for shape, noise in product(SHAPES, NOISE)]
     with ProcessPoolExecutor(workers) as pool:
-        return pd.DataFrame([row for rows in pool.map(simulate, jobs) for row in rows])
+        return pd.DataFrame([row for rows in pool.map(partial(rows_of, study), jobs) for row in rows])
 
 
 def seeds_once(power: float, once: pd.Series) -> str:

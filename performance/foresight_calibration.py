@@ -8,12 +8,13 @@ Effects are in quarters of an octave of learning rate, or in s.d. of a differenc
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from calibration import CLAIM, FIRST, LAST, QUANTITIES, SHAPES, STUDY, outcome_of, runs_of
+from calibration import CLAIM, FIRST, LAST, QUANTITIES, SHAPES, STUDY, outcome_of, rows_of, runs_of
 from decide_calibration import OCTAVES
 
 from sgdnoise.analysis.looks import ONLY
@@ -63,20 +64,13 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> list[dict[st
     return rows
 
 
-def simulate(job: tuple[dict[str, Any], int]) -> list[dict[str, Any]]:
-    """Make up the studies of one scenario."""
-    scenario, num = job
-    random = np.random.default_rng([num, *(ord(letter) for letter in repr(sorted(scenario.items())))])
-    return [row for _ in range(num) for row in study(scenario, random)]
-
-
 def simulated(num: int, workers: int = 1) -> pd.DataFrame:
     """Make up `num` studies of each scenario; return a row per study, quantity and effect that noise leaves open."""
     common = {"variant": "plain", "offset": 0.0}
     kinds = product(SHAPES, SEEDS, NOISES)
     jobs = [(common | {"shape": shape, "seeds": seeds, "noise": noise}, num) for shape, seeds, noise in kinds]
     with ProcessPoolExecutor(workers) as pool:
-        return pd.DataFrame([row for rows in pool.map(simulate, jobs) for row in rows])
+        return pd.DataFrame([row for rows in pool.map(partial(rows_of, study), jobs) for row in rows])
 
 
 def main() -> None:

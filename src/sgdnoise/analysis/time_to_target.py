@@ -143,15 +143,11 @@ def summary(points: pd.DataFrame) -> str:
     least, most = used["batch_size"].min(), used["batch_size"].max()
 
     def said(size: float) -> str:
-        return (
-            f"below {least}"
-            if size < least
-            else f"above {most}"
-            if size > most
-            else f"{size:.3g}"
-            if size < 1000
-            else f"{size:.0f}"
-        )
+        if size < least:
+            return f"below {least}"
+        if size > most:
+            return f"above {most}"
+        return f"{size:.3g}" if size < 1000 else f"{size:.0f}"
 
     known = f"95 %: {said(one['critical_low'])} to {said(one['critical_high'])}"
     if np.isnan(one["critical_low"]):

@@ -40,7 +40,7 @@ def new(options: argparse.Namespace) -> None:
     beside = study.absolute().parent == file.absolute().parent
     publish(study, STUDY.format(name=file.stem, file=file.name if beside else file.absolute()).encode())
     with tempfile.TemporaryDirectory() as folder:
-        find_windows(study, Path(folder), 1)
+        write_windows(study, windows_of(study, Path(folder), 1, "cpu"))
     print(f"{file}: put in your network and your data; it says where\n{study}: what is trained. Then")
     print(f"  sgdnoise check {file.stem} --file {file}   says in seconds whether it can be trained")
     print(
@@ -68,18 +68,17 @@ def lr_range(options: argparse.Namespace) -> None:
             print(".".join(where))
         print(f"  {size}: [{low}, {high}]  # {said}")
     if options.write:
-        publish(options.config, with_windows(options.config, {place: ends for place, ends, _ in found}).encode())
+        write_windows(options.config, found)
         print(f"written into {options.config}", end="; ")
     print(f"{time.perf_counter() - started:.1f} s")
 
 
-def find_windows(study: Path, data: Path, threads: int) -> None:
-    """Write the windows of a study into its config."""
-    found = windows_of(study, data, threads, "cpu")
-    publish(study, with_windows(study, {place: ends for place, ends, _ in found}).encode())
-
-
 Found = tuple[tuple[str, ...], tuple[str, str], str]
+
+
+def write_windows(study: Path, found: list[Found]) -> None:
+    """Write windows that were found into the config of a study."""
+    publish(study, with_windows(study, {place: ends for place, ends, _ in found}).encode())
 
 
 def windows_of(study: Path, data_folder: Path, threads: int, device_name: str) -> list[Found]:

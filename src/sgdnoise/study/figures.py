@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import MODES
+from sgdnoise.study.grid import MODES, curve_sizes
 
 COMPARING = ("variants", "ablation")  # the figures that compare benchmarks
 WHOLE_STUDY = ("schedule", "claims", *COMPARING)  # those that are not of one benchmark
@@ -77,7 +77,7 @@ def curves_arguments(config: Config, benchmark: str) -> list[str]:
     wanted = curves_wanted(config, benchmark)
     assert wanted
     words = [f"--{name}={wanted[name]}" for name in ("optimizer", "budget")]
-    sizes = wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
+    sizes = curve_sizes(wanted)
     words += [f"--batch-size={sizes[0]}"] if len(sizes) == 1 else ["--batch-size", *map(str, sizes)]
     return [f"--benchmark={benchmark}", *words] + (["--lr", *map(str, wanted["lr"])] if "lr" in wanted else [])
 

@@ -281,14 +281,18 @@ def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cel
     Of batch sizes there is one or a list; without learning rates all are meant.
     """
     found, listed = [], cells(config) if listed is None else listed
-    sizes = wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
     rates = [{"lr": lr} for lr in wanted.get("lr") or []] or [{}]
-    for size, rate in itertools.product(sizes, rates):
+    for size, rate in itertools.product(curve_sizes(wanted), rates):
         one = {"benchmark": benchmark, "optimizer": wanted["optimizer"], "budget": wanted["budget"], "batch_size": size} | rate
         if not (some := [cell for cell in listed if matches(cell, one)]):
             raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
         found += some
     return found
+
+
+def curve_sizes(wanted: Config) -> list[int]:
+    """List the batch sizes whose learning curves are asked for."""
+    return wanted["batch_size"] if isinstance(wanted["batch_size"], list) else [wanted["batch_size"]]
 
 
 def target_cells(config: Config, benchmark: str, listed: list[Cell] | None = None) -> list[Cell]:

@@ -30,7 +30,12 @@ def multiplier(step: int, num_steps: int, warmup_steps: int = 0, gamma: float = 
     twentieth = (20 * (step + 1) - 1) // num_steps
     decay = gamma ** -max(0, twentieth - 9)
     # Our choice: update 0 of the warmup runs at 1/warmup_steps, not at 0, so that no update is empty.
-    return decay * min(1.0, (step + 1) / warmup_steps) if warmup_steps else decay
+    return decay * warmup(step, warmup_steps)
+
+
+def warmup(step: int, warmup_steps: int) -> float:
+    """Return the share of the learning rate that update `step` (from 0) has in a linear warmup; 1 after it, or without one."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
 # Our choice, the usual ones: the share of the way down, from 0 to 1, by the share of the updates that are done.

@@ -90,11 +90,12 @@ def regression(
         return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="sum")
 
     def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
-        found, squares = measured(model, data, split, loss or squared_error, metrics or {}), 0.0
-        for inputs, targets in slices(data, split):
-            errors = (outputs_of(model, inputs).reshape(targets.shape) - targets) * data["target_scale"]
-            squares += float(errors.double().square().sum())
-        return found | {"rmse": (squares / data[f"{split}_targets"].numel()) ** 0.5}
+        def squares(outputs: Tensor, targets: Tensor) -> Tensor:
+            errors = (outputs.reshape(targets.shape) - targets) * data["target_scale"]
+            return errors.double().square().reshape(len(errors), -1).mean(dim=1)
+
+        found = measured(model, data, split, loss or squared_error, dict(metrics or {}) | {"rmse": squares})
+        return found | {"rmse": found["rmse"] ** 0.5}
 
     return record(network, arrays, loss or squared_error, metrics or {}, evaluate=evaluate, **details)
 

@@ -19,7 +19,7 @@ from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.study.optimizers import Optimizer
-from sgdnoise.study.schedule import SHAPES, gamma_of, shaped
+from sgdnoise.study.schedule import SHAPES, gamma_of, shaped, warmup
 from sgdnoise.training import checkpoint, graph, pack
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
 from sgdnoise.training.together import steps_done
@@ -98,9 +98,7 @@ def own_shape(function: Callable[[int, int], float], optimizer: Optimizer, num_s
                 f"optimizer {optimizer.label}: the schedule {optimizer.schedule}({step}, {num_steps}) returns {value!r};"
                 " return learning rate / initial learning rate of that update, a number from 0"
             )
-    return lambda step, num_steps, warmup_steps: (
-        function(step, num_steps) * (min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0)
-    )
+    return lambda step, num_steps, warmup_steps: function(step, num_steps) * warmup(step, warmup_steps)
 
 
 def train_cell(
