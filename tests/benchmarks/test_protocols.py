@@ -1,7 +1,7 @@
 """The numbers of every shipped benchmark belong to the version in its PROTOCOL (docs/architecture.md says when to raise it).
 
 A few updates of each, on data of its own or made up in the shape of it, repeat what golden_protocols.json has for that version.
-`python tests/benchmarks/test_protocols.py` records versions that are not there yet; it changes none that is.
+`PYTHONPATH=tests python tests/benchmarks/test_protocols.py` records versions that are not there yet; it changes none that is.
 """
 
 import json

@@ -33,13 +33,33 @@ def test_entropy_rate_is_that_of_the_source():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("wrn_digits", "images"), ("wrn_skipinit_digits", "images"), ("autoencoder_digits", "pixels")]
+    ("name", "kind"),
+    [
+        ("wrn_digits", "images"),
+        ("wrn_noisy_digits", "images"),
+        ("wrn_skipinit_digits", "images"),
+        ("autoencoder_digits", "pixels"),
+    ],
 )
 def test_digits_that_are_not_trained_on_are_tested_on(name, kind, load):
-    _, data = load(name)
+    _, data = load(name, num_train=1024)
     _, few = load(name, num_train=100)
     assert torch.equal(few[f"train_{kind}"], data[f"train_{kind}"][:100])
     assert torch.equal(few[f"test_{kind}"], torch.cat([data[f"train_{kind}"][100:], data[f"test_{kind}"]]))
+
+
+def test_the_noise_of_digits_is_part_of_the_images(load):
+    _, clean = load("wrn_digits", num_train=128)
+    benchmark, noisy = load("wrn_noisy_digits")
+    for split in ("train", "test"):
+        assert torch.equal(noisy[f"{split}_labels"], clean[f"{split}_labels"])
+        noise = noisy[f"{split}_images"] - clean[f"{split}_images"]
+        assert noise.mean() == pytest.approx(0, abs=0.2)
+        assert noise.std() == pytest.approx(5, rel=0.02)
+    batches = benchmark.batches(noisy, 128, torch.Generator().manual_seed(0), 0, slice(None))
+    epochs = [{image.numpy().tobytes() for image in next(batches)[0]} for _ in range(2)]
+    assert epochs[0] == epochs[1]
+    assert len(epochs[0]) == 128
 
 
 def test_without_augmentation_images_are_as_they_are(load):
