@@ -36,9 +36,9 @@ from sgdnoise.results import run
 from sgdnoise.study import grid
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks import reconstruction
-from sgdnoise.training import pack
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.loop import Plan, batches_of, train
+from sgdnoise.training.packed import autoencoder
 
 ROOT = Path(__file__).parent.parent
 WINDOWS, SECONDS = 5, 0.3
@@ -105,8 +105,8 @@ def eager(problem: Problem, num_steps: int) -> float:
 def packed(problem: Problem, num_steps: int) -> float:
     """Return updates per second, of all seeds together."""
     benchmark, seconds = problem.record(), 0.0
-    for group in pack.groups(benchmark, range(problem.seeds), problem.batch_size):
-        trained = pack.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
+    for group in autoencoder.groups(benchmark, range(problem.seeds), problem.batch_size):
+        trained = autoencoder.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
         seconds += sum(curves.train_cpu_seconds for curves in trained)
     return problem.seeds * num_steps / seconds
 
