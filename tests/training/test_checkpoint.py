@@ -17,8 +17,9 @@ from conftest import OFFLINE
 
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
-from sgdnoise.training import checkpoint, pack
+from sgdnoise.training import checkpoint
 from sgdnoise.training.cell import train_cell, use_device
+from sgdnoise.training.packed import autoencoder
 
 CPU = use_device("cpu", threads=1)
 AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batch-size=32", "--lr=0.08")
@@ -67,7 +68,7 @@ def test_an_interrupted_cell_ends_where_the_uninterrupted_one_ends(data_folder, 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum_warmup"])
 def test_an_interrupted_pack_ends_where_the_uninterrupted_one_ends(data_folder, tmp_path, monkeypatch, optimizer, together):
     """Both seeds together, or each alone."""
-    monkeypatch.setattr(pack, "TOGETHER", together * 40_000)  # weights and units of a seed: 39,204
+    monkeypatch.setattr(autoencoder, "TOGETHER", together * 40_000)  # weights and units of a seed: 39,204
     cell = cell_of("autoencoder_digits", optimizer=optimizer)
     whole = train_cell(cell, data_folder, CPU)
     pieces = train_with_interruptions(cell, data_folder, tmp_path / "checkpoint", [3, 6, 1, *[35, 20] * (together == 1)])

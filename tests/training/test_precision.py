@@ -13,7 +13,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import precision
 from sgdnoise.machine.precision import Logits
 from sgdnoise.study import grid
-from sgdnoise.training import loop, pack
+from sgdnoise.training import loop, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
 
 CPU = use_device("cpu", threads=1)
@@ -135,6 +135,6 @@ def test_an_lstm_in_bfloat16_needs_a_processor_that_has_it(data_folder, monkeypa
 def test_only_float32_is_packed(data_folder):
     cell = cell_of("autoencoder_digits", "bfloat16")
     benchmark, _ = load_data(cell, data_folder, CPU)
-    assert pack.obstacle(benchmark, plan_of(cell), CPU) == "only float32 is packed"
+    assert packed.obstacle(benchmark, plan_of(cell), CPU) == "only float32 is packed"
     with pytest.raises(ValueError, match="engine packed: only float32 is packed; use --engine auto"):
         train_cell(cell, data_folder, CPU, engine="packed")

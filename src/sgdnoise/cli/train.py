@@ -103,7 +103,7 @@ def check(options: argparse.Namespace) -> None:
         "--engine",
         default="auto",
         choices=("auto", "plain", "packed", "graph"),
-        help="the plain loop; or seeds together: packed (faster; autoencoders on a CPU), or as one CUDA graph (not tried on a GPU"
+        help="the plain loop; or seeds together: packed (faster; autoencoders and small LSTMs on a CPU), or as one CUDA graph (not tried on a GPU"
         " yet); default: packed where it can be, else plain",
     ),
     option("--out", required=True, type=to_path, help="the HDF5 file to write"),

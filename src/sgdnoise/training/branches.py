@@ -17,8 +17,8 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import precision
 from sgdnoise.networks import ghost_norm
 from sgdnoise.tasks.batches import Batch
-from sgdnoise.training import pack
 from sgdnoise.training.loop import Plan, State, backward, batches_of, micro_batch_of, random_state, set_random_state, updater
+from sgdnoise.training.packed import autoencoder
 
 
 class Noise(TorchFunctionMode):
@@ -109,8 +109,8 @@ class Products:
 
     def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]):
         self.states, device = states, states[0].device
-        self.networks, self.images = pack.Networks(states, benchmark, plan), data["train_pixels"]
-        self.batches = pack.indices(benchmark, plan, seeds, steps_done)
+        self.networks, self.images = autoencoder.Networks(states, benchmark, plan), data["train_pixels"]
+        self.batches = autoencoder.indices(benchmark, plan, seeds, steps_done)
         self.index = torch.empty(len(seeds), plan.batch_size, dtype=torch.long, device=device)
         self.stream = torch.cuda.Stream() if device.type == "cuda" else None
 

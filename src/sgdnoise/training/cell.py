@@ -20,13 +20,13 @@ from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.study.schedule import SHAPES, gamma_of, shaped, warmup
-from sgdnoise.training import checkpoint, graph, pack
+from sgdnoise.training import checkpoint, graph, packed
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
 from sgdnoise.training.together import steps_done
 from sgdnoise.training.updates import named
 
 # Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
-ENGINES = {"packed": pack, "graph": graph}
+ENGINES = {"packed": packed, "graph": graph}
 LOOKED_AT = 1000  # updates, at most, at which a user's own schedule is looked at before a run
 
 

@@ -6,7 +6,7 @@ that it reads: batches and the noise of dropout, drawn several updates ahead by 
 loop's order, and learning rates. It leaves the losses in a table that is read once per window of updates; runs are seen there
 to diverge, at the right update. On a CPU the same code runs without a graph: that is how it is tested.
 
-Two things are not the plain loop's: the autoencoder's seeds are the batched products of pack.py, in a single branch, and on a
+Two things are not the plain loop's: the autoencoder's seeds are the batched products of packed/autoencoder.py, in a single branch, and on a
 GPU ghost batches are normalised at once (`ghost_norm.fuse`). Both compute the same to rounding.
 """
 
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel
-from sgdnoise.training import pack
 from sgdnoise.training.branches import Branch, Products
 from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps
+from sgdnoise.training.packed import autoencoder
 from sgdnoise.training.together import Resume, equal_groups, start_all, steps_done, train_all
 
 WINDOW = 64  # our choice, not measured: updates whose losses are read together
@@ -80,7 +80,7 @@ class Pack:
     ):
         self.plan, self.steps_done, device = plan, steps_done(states), states[0].device
         if products is None:
-            products = pack.products_obstacle(benchmark, plan) is None
+            products = autoencoder.fits(benchmark) and autoencoder.obstacle(benchmark, plan) is None
         self.branches: Sequence[Branch | Products]
         if products:
             self.branches = [Products(benchmark, data, plan, seeds, self.steps_done, states)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,21 @@ def equal_groups(seeds: Sequence[int], most: int) -> list[list[int]]:
     """
     number = -(-len(seeds) // max(1, most))
     return [list(seeds[len(seeds) * index // number : len(seeds) * (index + 1) // number]) for index in range(number)]
+
+
+def made_of(benchmark: Benchmark) -> tuple[Any, ...]:
+    """Return the network, the batches and the loss of a benchmark that are partial functions: what they are partial functions of."""
+    parts = (benchmark.build, benchmark.batches, benchmark.loss)
+    return tuple(made.func if isinstance(made, partial) else made for made in parts)
+
+
+def no_plain_sgd(plan: Plan) -> str | None:
+    """Say why a plan is none for updates that are written by hand; None if it is one."""
+    if plan.optimizer.rule != "sgd":
+        return "only SGD and momentum can be packed"
+    if plan.settings["micro_batch"]:
+        return "micro-batches are not packed"
+    return None
 
 
 def start_all(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], device: torch.device, resume: Resume) -> list[State]:

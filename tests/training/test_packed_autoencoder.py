@@ -1,4 +1,4 @@
-"""The packed engine computes what the plain loop computes, seed by seed, whatever becomes of the others."""
+"""Packed autoencoders compute what the plain loop computes, seed by seed, whatever becomes of the others."""
 
 import math
 from copy import deepcopy
@@ -6,15 +6,15 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-import numpy as np
 import pytest
 import torch
 
 from sgdnoise import benchmarks
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.study import grid
-from sgdnoise.training import calibrate, loop, pack
-from sgdnoise.training.cell import plan_of, train_cell, use_device
+from sgdnoise.training import loop
+from sgdnoise.training.cell import plan_of, use_device
+from sgdnoise.training.packed import autoencoder
 
 CPU = use_device("cpu", threads=1)
 SEEDS = [3, 4, 5]
@@ -43,7 +43,7 @@ def plain(benchmark, data, plan, seed):
 
 def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
     last = []
-    curves = pack.train(benchmark, data, plan, seeds, CPU, last.append, resume)
+    curves = autoencoder.train(benchmark, data, plan, seeds, CPU, last.append, resume)
     return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
 
 
@@ -71,10 +71,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("changes", CASES)
-@pytest.mark.parametrize("block", [pytest.param(pack.BLOCK["cpu"], marks=pytest.mark.slow), 1000, 10**9])
+@pytest.mark.parametrize("block", [pytest.param(autoencoder.BLOCK["cpu"], marks=pytest.mark.slow), 1000, 10**9])
 def test_packed_equals_alone_after_100_updates(monkeypatch, changes, block):
     """Whatever the blocks: rows of a layer, some seeds, all seeds."""
-    monkeypatch.setitem(pack.BLOCK, "cpu", block)
+    monkeypatch.setitem(autoencoder.BLOCK, "cpu", block)
     some = case(**changes)
     together = packed(*some)
     for seed, one in zip(SEEDS, together, strict=True):
@@ -93,11 +93,11 @@ def test_the_schedule_and_l2_matter():
 def test_every_seed_has_the_batches_that_it_has_alone():
     """Bitwise, over the boundaries of epochs and windows, from any update on; also where another pack comes with it."""
     benchmark, data, plan = case(batch_size=7)
-    networks = pack.Networks([loop.start(benchmark, plan, seed, CPU, None) for seed in SEEDS[:2]], benchmark, plan)
-    for seeds, first in (([3, 4], 0), ([4, 9], 0), ([3, 4], pack.WINDOW), ([3, 4], pack.WINDOW + 5)):
-        together = pack.indices(benchmark, plan, seeds, first)
+    networks = autoencoder.Networks([loop.start(benchmark, plan, seed, CPU, None) for seed in SEEDS[:2]], benchmark, plan)
+    for seeds, first in (([3, 4], 0), ([4, 9], 0), ([3, 4], autoencoder.WINDOW), ([3, 4], autoencoder.WINDOW + 5)):
+        together = autoencoder.indices(benchmark, plan, seeds, first)
         alone = [loop.batches_of(benchmark, data, plan, seed, first) for seed in seeds]
-        for index in islice(together, 3 * pack.WINDOW):
+        for index in islice(together, 3 * autoencoder.WINDOW):
             networks.losses(data["train_pixels"], index)
             assert torch.equal(networks.values[0], torch.stack([next(stream)[0] for stream in alone]))
 
@@ -120,72 +120,12 @@ def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
 
 
 def test_a_pack_that_diverges_ends():
-    curves = pack.train(*case(lr=1e30), SEEDS, CPU)
+    curves = autoencoder.train(*case(lr=1e30), SEEDS, CPU)
     assert all(one.diverged and one.steps_done < 10 for one in curves)
 
 
 def test_seeds_are_packed_as_long_as_they_fit_into_a_cache():
     small, large = (benchmarks.load(f"autoencoder_{name}") for name in ("digits", "mnist"))
-    assert pack.groups(small, range(3, 6), batch_size=16) == [[3, 4, 5]]
-    assert pack.groups(small, range(3, 12), batch_size=512) == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
-    assert pack.groups(large, range(3, 6), batch_size=1) == [[3], [4], [5]]
-
-
-def cell_of(name, **settings):
-    batch_size, text = 32, str(settings).replace("'", '"')
-    return grid.cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
-
-
-def test_the_engine_is_chosen_and_recorded(data_folder):
-    runs = {
-        engine: train_cell(cell_of("autoencoder_digits"), data_folder, CPU, engine=engine)
-        for engine in ("auto", "plain", "packed")
-    }
-    assert {name: run.provenance["engine"] for name, run in runs.items()} == {
-        "auto": "packed",
-        "plain": "plain",
-        "packed": "packed",
-    }
-    for metric, curve in runs["plain"].curves.items():
-        np.testing.assert_allclose(runs["packed"].curves[metric], curve, rtol=1e-5)
-        np.testing.assert_array_equal(runs["packed"].curves[metric], runs["auto"].curves[metric])
-    assert runs["packed"].provenance["steps_done"] == [12, 12, 12]
-
-
-def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
-    trained = []
-
-    def recording(benchmark, data, plan, seeds, *rest):
-        trained.append(seeds)
-        return together(benchmark, data, plan, seeds, *rest)
-
-    together = pack.train
-    monkeypatch.setattr(pack, "train", recording)
-    assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
-    assert trained == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (cell_of("wrn_digits"), "only the fully connected autoencoder can be packed"),
-        (cell_of("lstm_synthetic"), "only the fully connected autoencoder"),
-        (cell_of("autoencoder_digits", micro_batch=16), "micro-batches are not packed"),
-    ],
-)
-def test_what_cannot_be_packed(data_folder, cell, message):
-    with pytest.raises(ValueError, match=f"engine packed: {message}"):
-        train_cell(cell, data_folder, CPU, engine="packed")
-    assert train_cell(cell, data_folder, CPU).provenance["engine"] == "plain"
-
-
-def test_processes_and_other_optimizers_are_not_packed(monkeypatch):
-    benchmark, _, plan = case()
-    assert pack.obstacle(benchmark, plan, CPU) is None
-    assert pack.obstacle(benchmark, plan, torch.device("cuda")) == "seeds are packed in one process on a CPU only"
-    noisy = replace(benchmark, batches=lambda *where: benchmark.batches(*where))
-    assert pack.obstacle(noisy, plan, CPU) == "only the fully connected autoencoder can be packed"
-    other = replace(plan, optimizer=replace(plan.optimizer, rule="adam"))
-    assert pack.obstacle(benchmark, other, CPU) == "only SGD and momentum can be packed"
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert pack.obstacle(benchmark, plan, CPU) == "seeds are packed in one process on a CPU only"
+    assert autoencoder.groups(small, range(3, 6), batch_size=16) == [[3, 4, 5]]
+    assert autoencoder.groups(small, range(3, 12), batch_size=512) == [[3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert autoencoder.groups(large, range(3, 6), batch_size=1) == [[3], [4], [5]]

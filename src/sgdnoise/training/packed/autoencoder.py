@@ -1,4 +1,4 @@
-"""Train seeds of the fully connected autoencoder together on a CPU: the plain loop's updates to rounding, several times faster.
+"""Seeds of the fully connected autoencoder, packed.
 
 No autograd and no allocation: forward and backward are batched matrix products over the seeds into buffers that are made
 once. Weights are updated block by block, right after their gradient, while both are in the core's cache: at small batch
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from sgdnoise.benchmarks import Benchmark
-from sgdnoise.machine import parallel, precision
+from sgdnoise.machine import precision
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.tasks import reconstruction
 from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training.loop import Curves, Plan, State, l2_factor, seed_streams
-from sgdnoise.training.together import Resume, equal_groups, start_all, steps_done, train_all
+from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
 
 BLOCK = {  # our choice: weights of a block
     "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
@@ -32,28 +32,16 @@ WINDOW = 32  # our choice: updates whose batches are drawn together
 TOGETHER = 2**20  # our choice, measured: weights and units, of all examples, of seeds that are trained together
 
 
-def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
-    """Say why a cell cannot be trained here; None if it can."""
-    if device.type != "cpu" or parallel.size() > 1:
-        return "seeds are packed in one process on a CPU only"
-    if precision.of(plan.settings) != "float32":
-        return "only float32 is packed"
-    return products_obstacle(benchmark, plan)
+def fits(benchmark: Benchmark) -> bool:
+    """Say whether a benchmark trains the fully connected autoencoder."""
+    return made_of(benchmark) == (Autoencoder, reconstruction.batches, reconstruction.loss) and not benchmark.clip_norm
 
 
-def products_obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
+def obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
     """Say why the seeds of a cell are not batched products, on whatever device; None if they are."""
-    parts = (benchmark.build, benchmark.batches, benchmark.loss)
-    made_of = [made.func if isinstance(made, partial) else None for made in parts]
-    if made_of != [Autoencoder, reconstruction.batches, reconstruction.loss] or benchmark.clip_norm:
-        return "only the fully connected autoencoder can be packed"
-    if plan.optimizer.rule != "sgd":
-        return "only SGD and momentum can be packed"
     if precision.of(plan.settings) == "bfloat16":
         return "bfloat16 is not packed"
-    if plan.settings["micro_batch"]:
-        return "micro-batches are not packed"
-    return None
+    return no_plain_sgd(plan)
 
 
 def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -1,0 +1,74 @@
+"""The packed engine is taken for what it can train, and says why for what it cannot."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sgdnoise.study import grid
+from sgdnoise.training import calibrate, packed
+from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
+
+CPU = use_device("cpu", threads=1)
+
+
+def cell_of(name, **settings):
+    batch_size, text = 32, str(settings).replace("'", '"')
+    return grid.cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
+
+
+def test_the_engine_is_chosen_and_recorded(data_folder):
+    runs = {
+        engine: train_cell(cell_of("autoencoder_digits"), data_folder, CPU, engine=engine)
+        for engine in ("auto", "plain", "packed")
+    }
+    assert {name: run.provenance["engine"] for name, run in runs.items()} == {
+        "auto": "packed",
+        "plain": "plain",
+        "packed": "packed",
+    }
+    for metric, curve in runs["plain"].curves.items():
+        np.testing.assert_allclose(runs["packed"].curves[metric], curve, rtol=1e-5)
+        np.testing.assert_array_equal(runs["packed"].curves[metric], runs["auto"].curves[metric])
+    assert runs["packed"].provenance["steps_done"] == [12, 12, 12]
+
+
+def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
+    trained = []
+
+    def recording(benchmark, data, plan, seeds, *rest):
+        trained.append(seeds)
+        return together(benchmark, data, plan, seeds, *rest)
+
+    together = packed.train
+    monkeypatch.setattr(packed, "train", recording)
+    assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
+    assert trained == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (cell_of("wrn_digits"), "only the fully connected autoencoder or the LSTM language model can be packed"),
+        (cell_of("lstm_synthetic", micro_batch=16), "micro-batches are not packed"),
+        (cell_of("autoencoder_digits", micro_batch=16), "micro-batches are not packed"),
+    ],
+)
+def test_what_cannot_be_packed(data_folder, cell, message):
+    with pytest.raises(ValueError, match=f"engine packed: {message}"):
+        train_cell(cell, data_folder, CPU, engine="packed")
+    assert train_cell(cell, data_folder, CPU).provenance["engine"] == "plain"
+
+
+def test_processes_and_other_optimizers_are_not_packed(monkeypatch, data_folder):
+    cell = cell_of("autoencoder_digits")
+    benchmark, plan = load_data(cell, data_folder, CPU)[0], plan_of(cell)
+    assert packed.obstacle(benchmark, plan, CPU) is None
+    assert packed.obstacle(benchmark, plan, torch.device("cuda")) == "seeds are packed in one process on a CPU only"
+    noisy = replace(benchmark, batches=lambda *where: benchmark.batches(*where))
+    assert packed.obstacle(noisy, plan, CPU) == "only the fully connected autoencoder or the LSTM language model can be packed"
+    other = replace(plan, optimizer=replace(plan.optimizer, rule="adam"))
+    assert packed.obstacle(benchmark, other, CPU) == "only SGD and momentum can be packed"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert packed.obstacle(benchmark, plan, CPU) == "seeds are packed in one process on a CPU only"
