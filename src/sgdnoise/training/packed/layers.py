@@ -36,38 +36,42 @@ class Convolution:
     """A 3x3 or 1x1 convolution as one matrix product over the seeds, of the windows, copied side by side, and the weights.
 
     The gradient of the inputs is the same of the outputs' gradient and the weights turned around, or, with a stride, the
-    product with the weights, added up where windows overlap. A 1x1 convolution adds it `onto` that of another layer.
+    product with the weights, added up where windows overlap. A 1x1 convolution adds it `onto` that of another layer. Without
+    `scratch`, the first layer of a network, it keeps the copies, and its inputs need no gradient.
     """
 
-    def __init__(self, module: nn.Conv2d, buffer: Tensor, joint: Joint, scratch: Tensor, onto: Tensor | None = None):
+    def __init__(self, module: nn.Conv2d, buffer: Tensor, joint: Joint, scratch: Tensor | None, onto: Tensor | None = None):
         size, stride, num_out = module.kernel_size[0], module.stride[0], module.out_channels
         self.weights, self.weight_gradient = joint.of(module.weight)  # (K, out, size * size * in)
         self.weights_t = self.weights.transpose(1, 2)
         self.bias, self.bias_gradient = (None, None) if module.bias is None else joint.of(module.bias)
         self.windows = windows(buffer, size, stride)
         num_seeds, batch_size, height, width = self.windows.shape[:4]
+        self.keeps = scratch is None
+        scratch = torch.empty(self.windows.numel()) if scratch is None else scratch
         self.copies = scratch[: self.windows.numel()].view(self.windows.shape)
         self.columns = self.copies.view(num_seeds, -1, self.weights.shape[2])
         self.outputs = torch.empty(num_seeds, batch_size, height, width, num_out)
         self.rows = self.outputs.view(num_seeds, -1, num_out)
         self.turned = size > 1 and stride == 1
+        if self.keeps:
+            return
+        inputs = (num_seeds, batch_size, *(side - 2 * BORDER for side in buffer.shape[2:4]), module.in_channels)
         if self.turned:
-            self.input_gradient = torch.empty(num_seeds, batch_size, height, width, module.in_channels)
+            self.input_gradient = torch.empty(inputs)
             bordered_gradient, self.inside = bordered(tuple(self.outputs.shape))
             self.gradient_windows = windows(bordered_gradient, size, 1)
             self.gradient_copies = scratch[: self.gradient_windows.numel()].view(self.gradient_windows.shape)
             self.gradient_columns = self.gradient_copies.view(num_seeds, -1, size * size * num_out)
             self.weights_turned = torch.empty(num_seeds, size * size, num_out, module.in_channels)
-        else:
-            with_border, inside = bordered((num_seeds, batch_size, *(side - 2 * BORDER for side in buffer.shape[2:4]), module.in_channels))
-            self.zeroed = with_border if onto is None else None
-            self.input_gradient = inside if onto is None else onto
-            reach = self.input_gradient if onto is not None else with_border
-            ends = [stride * (side - 1) + 1 for side in (height, width)]
-            self.added = [
-                (reach[:, :, row : row + ends[0] : stride, column : column + ends[1] : stride], self.copies[:, :, :, :, row, column])
-                for row, column in product(range(size), repeat=2)
-            ]
+            return
+        self.sums, inside = bordered(inputs) if onto is None else (onto, onto)
+        self.adds, self.input_gradient = onto is not None, inside
+        ends = (stride * (height - 1) + 1, stride * (width - 1) + 1)
+        self.taps = [
+            (self.sums[:, :, row : row + ends[0] : stride, column : column + ends[1] : stride], self.copies[..., row, column, :])
+            for row, column in product(range(size), repeat=2)
+        ]
 
     def forward(self) -> None:
         self.copies.copy_(self.windows)
@@ -76,25 +80,28 @@ class Convolution:
         else:
             torch.baddbmm(self.bias[:, None], self.columns, self.weights_t, out=self.rows)
 
-    def backward(self, gradient: Tensor, inputs: bool = True) -> None:
-        """Propagate the gradient of the outputs, contiguous; to the `inputs` unless those are the network's."""
+    def backward(self, gradient: Tensor) -> None:
+        """Propagate the gradient of the outputs, contiguous."""
         rows = gradient.view(self.rows.shape)
-        self.copies.copy_(self.windows)
+        if not self.keeps:
+            self.copies.copy_(self.windows)
         torch.bmm(rows.transpose(1, 2), self.columns, out=self.weight_gradient)
         if self.bias_gradient is not None:
             torch.sum(rows, dim=1, out=self.bias_gradient)
-        if inputs and self.turned:
+        if self.keeps:
+            return
+        if self.turned:
             self.inside.copy_(gradient)
             self.gradient_copies.copy_(self.gradient_windows)
             num_seeds, taps, num_out, num_in = self.weights_turned.shape
             self.weights_turned.copy_(self.weights.view(num_seeds, num_out, taps, num_in).flip(2).transpose(1, 2))
             outputs = self.input_gradient.view(num_seeds, -1, num_in)
             torch.bmm(self.gradient_columns, self.weights_turned.flatten(1, 2), out=outputs)
-        elif inputs:
+        else:
             torch.bmm(rows, self.weights, out=self.columns)
-            if self.zeroed is not None:
-                self.zeroed.zero_()
-            for place, tap in self.added:
+            if not self.adds:
+                self.sums.zero_()
+            for place, tap in self.taps:
                 place.add_(tap)
 
 

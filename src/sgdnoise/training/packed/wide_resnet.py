@@ -19,7 +19,98 @@ from sgdnoise.training.packed.joint import Joint
 from sgdnoise.training.packed.layers import Convolution, GhostNorm, Relu, bordered
 from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
 
-TOGETHER = 2**19  # our choice
+MOST_PIXELS = 2**11  # of a batch; our choice, measured: from twice as many on the plain loop is about as fast
+TOGETHER = 2**13  # our choice, measured: pixels of the batches of seeds that are trained together
+
+
+def fits(benchmark: Benchmark) -> bool:
+    """Say whether a benchmark trains a Wide-ResNet, on images whose size it says."""
+    if made_of(benchmark) != (WideResNet, classification.batches, classification.loss) or isinstance(benchmark.loss, partial):
+        return False
+    assert isinstance(benchmark.build, partial)
+    assert isinstance(benchmark.batches, partial)
+    norm, augment = benchmark.build.keywords.get("norm"), benchmark.batches.keywords["augment"]
+    known_norm = norm is None or (isinstance(norm, partial) and norm.func is GhostBatchNorm and norm.keywords.get("relu"))
+    known_augment = augment is Tensor.float or (isinstance(augment, partial) and augment.func is classification.augment)
+    return bool(known_norm and known_augment and benchmark.image_pixels and not benchmark.clip_norm)
+
+
+def obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
+    """Say why the seeds of a cell are not packed; None if they are."""
+    assert benchmark.image_pixels
+    if plan.batch_size * benchmark.image_pixels > MOST_PIXELS:
+        return f"a batch of {plan.batch_size} images of {benchmark.image_pixels} pixels is about as fast in the plain loop"
+    return no_plain_sgd(plan)
+
+
+def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut seeds into equal groups that are trained together: as many as keep what a layer copies in a cache."""
+    assert benchmark.image_pixels
+    return equal_groups(seeds, TOGETHER // (batch_size * benchmark.image_pixels))
+
+
+def train(
+    benchmark: Benchmark,
+    data: Any,
+    plan: Plan,
+    seeds: Sequence[int],
+    device: torch.device,
+    on_step: Callable[[list[State]], object] = lambda states: None,
+    resume: Resume = None,
+) -> list[Curves]:
+    """Train seeds together and return the curves of each, as `loop.train` does for one."""
+    states = start_all(benchmark, plan, seeds, device, resume)
+    micro_batch_of(plan, states[0].model)  # refuses batches that are no multiple of the ghost batch
+    first = steps_done(states)
+    batches = Batches(benchmark, data, plan, seeds, states)
+    networks = Networks(states, benchmark, plan, batches.shape)
+
+    def updates() -> Iterator[list[list[float]]]:
+        for step in range(first, plan.num_steps):
+            loss_sums = networks.losses(*batches.draw()).tolist()
+            networks.update(plan.lr_at(step))
+            yield [loss_sums]
+
+    return train_all(benchmark, data, plan, states, updates(), on_step)
+
+
+class Batches:
+    """The batches of all seeds, and the noise of dropout: every seed draws what it draws alone, in that order."""
+
+    def __init__(self, benchmark: Benchmark, data: dict[str, Tensor], plan: Plan, seeds: Sequence[int], states: list[State]):
+        assert isinstance(benchmark.batches, partial)
+        augment, self.normalize = (benchmark.batches.keywords[name] for name in ("augment", "normalize"))
+        self.crop = {"padding": "reflect", "flip": False} | augment.keywords if isinstance(augment, partial) else None
+        model: Any = states[0].model
+        self.dropout, self.features = model.dropout.p, model.classifier.in_features
+        self.images, self.labels, self.states, self.batch_size = data["train_images"], data["train_labels"], states, plan.batch_size
+        self.random = [torch.Generator() for _ in states]
+        for random, state in zip(self.random, states, strict=True):
+            random.set_state(state.random[0])
+        orders = [torch.Generator().manual_seed(seed_streams(seed)[1]) for seed in seeds]
+        self.streams = [index_stream(len(self.images), plan.batch_size, order, steps_done(states)) for order in orders]
+        _, channels, height, width = self.images.shape
+        self.shape = (plan.batch_size, height, width, channels)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the next images (K, B, H, W, C) and labels (K, B), and if there is dropout its noise (K, B, features)."""
+        index = torch.cat([next(stream) for stream in self.streams])
+        images = self.images[index]
+        if self.crop:
+            reach, flip, shape = self.crop["reach"], self.crop["flip"], (self.batch_size, *images.shape[1:])
+            drawn = [classification.draw_crops(shape, reach, flip, images.device, random) for random in self.random]
+            rows, columns = (torch.cat(same) for same in zip(*drawn, strict=True))
+            images = classification.crop(images, rows, columns, reach, self.crop["padding"])
+        keep, noise = 1 - self.dropout, None
+        if self.dropout:
+            noise = torch.empty(len(self.random), self.batch_size, self.features)
+            for own, random in zip(noise, self.random, strict=True):
+                own.bernoulli_(keep, generator=random).div_(keep)
+        if self.crop or self.dropout:
+            for state, random in zip(self.states, self.random, strict=True):
+                state.random = [random.get_state()]
+        images = self.normalize(images).permute(0, 2, 3, 1)
+        return images.unflatten(0, (-1, self.batch_size)), self.labels[index].view(-1, self.batch_size), noise
 
 
 class Networks:
@@ -32,10 +123,10 @@ class Networks:
         model: Any = states[0].model
         self.joint = Joint(states, plan.optimizer.momentum, l2_factor(benchmark, plan.settings), plan.settings["l2_scope"])
         first, *blocks, last = model.features
-        self.buffer, self.images = bordered((len(states), *shape))
-        self.scratch = torch.empty(9 * self.images[..., 0].numel() * max(first.out_channels, blocks[0].conv1.out_channels, shape[3]))
+        buffer, self.images = bordered((len(states), *shape))
+        self.scratch = torch.empty(9 * self.images[..., 0].numel() * blocks[0].conv1.out_channels)
         self.norms: list[GhostNorm] = []
-        self.first = Convolution(first, self.buffer, self.joint, self.scratch)
+        self.first = Convolution(first, buffer, self.joint, None)
         self.blocks: list[Branch] = []
         for block in blocks:
             self.blocks.append(Branch(block, (self.blocks or [self.first])[-1].outputs, self))
@@ -59,7 +150,7 @@ class Networks:
         for layer in (self.first, *self.blocks, self.last):
             layer.forward()
         outputs = self.last.outputs
-        pooled = outputs.mean(dim=(2, 3))
+        pooled = outputs.flatten(2, 3).mean(dim=2)
         if noise is not None:
             pooled *= noise
         logits = torch.baddbmm(self.bias[:, None], pooled, self.weights.transpose(1, 2))
@@ -76,7 +167,7 @@ class Networks:
         for block in reversed(self.blocks):
             block.backward(gradient)
             gradient = block.input_gradient
-        self.first.backward(gradient, inputs=False)
+        self.first.backward(gradient)
         return losses
 
     def update(self, lr: float) -> None:
