@@ -10,6 +10,7 @@ loop.py; `processes`, two of these at once; `vmap`, torch.func's ensemble of all
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -36,9 +37,9 @@ from sgdnoise.results import run
 from sgdnoise.study import grid
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks import reconstruction
+from sgdnoise.training import packed as packed_engine
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.loop import Plan, batches_of, train
-from sgdnoise.training.packed import autoencoder
 
 ROOT = Path(__file__).parent.parent
 WINDOWS, SECONDS = 5, 0.3
@@ -78,7 +79,32 @@ class Problem:
         return 2 * self.batch_size * products
 
 
-def plain(problem: Problem, num_steps: int) -> float:
+@dataclass(frozen=True)
+class Images:
+    """Seeds of a small Wide-ResNet at a batch size, on random images."""
+
+    name: str
+    channels: int
+    seeds: int
+    batch_size: int
+
+    def record(self) -> benchmarks.Benchmark:
+        return benchmarks.load(self.name)
+
+    def data(self) -> dict[str, Tensor]:
+        random, side = torch.Generator().manual_seed(0), math.isqrt(self.record().image_pixels or 0)
+        data = {}
+        for split, number in (("train", 1024), ("test", 16)):
+            data[f"{split}_images"] = torch.randint(17, (number, self.channels, side, side), generator=random, dtype=torch.uint8)
+            data[f"{split}_labels"] = torch.randint(10, (number,), generator=random)
+        return data
+
+    def plan(self, num_steps: int) -> Plan:
+        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
+        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
+
+
+def plain(problem: Problem | Images, num_steps: int) -> float:
     """Return updates per second, of one seed after another."""
     curves = train(problem.record(), problem.data(), problem.plan(num_steps), 0, CPU)
     return num_steps / curves.train_cpu_seconds
@@ -102,11 +128,11 @@ def eager(problem: Problem, num_steps: int) -> float:
     return num_steps / (time.process_time() - started)
 
 
-def packed(problem: Problem, num_steps: int) -> float:
+def packed(problem: Problem | Images, num_steps: int) -> float:
     """Return updates per second, of all seeds together."""
     benchmark, seconds = problem.record(), 0.0
-    for group in autoencoder.groups(benchmark, range(problem.seeds), problem.batch_size):
-        trained = autoencoder.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
+    for group in packed_engine.groups(benchmark, range(problem.seeds), problem.batch_size):
+        trained = packed_engine.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
         seconds += sum(curves.train_cpu_seconds for curves in trained)
     return problem.seeds * num_steps / seconds
 
@@ -203,6 +229,15 @@ def spread(samples: list[float], digits: int = 0) -> str:
     return f"{statistics.median(samples):,.{digits}f} ({min(samples):,.{digits}f} to {max(samples):,.{digits}f})"
 
 
+def image_problems() -> list[Images]:
+    """List the Wide-ResNets that are measured, of which the engine takes the larger batches only when it is called by itself."""
+    sizes = [("wrn_digits", 1, (3, 4, 8, 12), (8, 16, 32, 64)), ("wrn_skipinit_digits", 1, (3, 8), (8, 16, 32, 64))]
+    sizes.append(("wrn_cifar10_small", 3, (4,), (8, 32)))
+    return [
+        Images(name, channels, seeds, batch_size) for name, channels, some, many in sizes for seeds in some for batch_size in many
+    ]
+
+
 def main() -> None:
     """Measure, print the table and write the samples."""
     problems = [Problem(tuple(SMALL), 32, batch_size) for batch_size in (16, 64, 512)]
@@ -223,6 +258,12 @@ def main() -> None:
         share = median["packed"] * problem.flops() / 1e9 / median["sgemm"]
         row = ["-".join(map(str, problem.widths)), problem.seeds, problem.batch_size, spread(rates["packed"]), *ratios]
         print(f"| {' | '.join(map(str, row))} | {share:.0%} |", flush=True)
+    print("\n| network | seeds | batch size | packed, updates per CPU-second | x plain |\n|---|---|---|---|---|")
+    for images in image_problems():
+        rates = windows({"packed": partial(packed, images), "plain": partial(plain, images)}, {"packed": images.seeds})
+        samples.append({"problem": asdict(images), "rates": rates})
+        ratio = statistics.median(rates["packed"]) / statistics.median(rates["plain"])
+        print(f"| `{images.name}` | {images.seeds} | {images.batch_size} | {spread(rates['packed'])} | {ratio:.1f} |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         starts, overheads = commands(Path(folder)), overhead(Path(folder))
     print(f"\ncommand of a cell with one update: cold {spread(starts['cold'], 2)} s, warm {spread(starts['warm'], 2)} s")

@@ -18,11 +18,9 @@ def cell_of(name, **settings):
     return grid.cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
 
 
-def test_the_engine_is_chosen_and_recorded(data_folder):
-    runs = {
-        engine: train_cell(cell_of("autoencoder_digits"), data_folder, CPU, engine=engine)
-        for engine in ("auto", "plain", "packed")
-    }
+@pytest.mark.parametrize("name", ["autoencoder_digits", "wrn_digits"])
+def test_the_engine_is_chosen_and_recorded(data_folder, name):
+    runs = {engine: train_cell(cell_of(name), data_folder, CPU, engine=engine) for engine in ("auto", "plain", "packed")}
     assert {name: run.provenance["engine"] for name, run in runs.items()} == {
         "auto": "packed",
         "plain": "plain",
@@ -50,8 +48,7 @@ def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (cell_of("wrn_digits"), "only the fully connected autoencoder can be packed"),
-        (cell_of("lstm_synthetic"), "only the fully connected autoencoder"),
+        (cell_of("lstm_synthetic"), "only the fully connected autoencoder or a Wide-ResNet on small images can be packed"),
         (cell_of("autoencoder_digits", micro_batch=16), "micro-batches are not packed"),
     ],
 )
@@ -67,7 +64,7 @@ def test_processes_and_other_optimizers_are_not_packed(monkeypatch, data_folder)
     assert packed.obstacle(benchmark, plan, CPU) is None
     assert packed.obstacle(benchmark, plan, torch.device("cuda")) == "seeds are packed in one process on a CPU only"
     noisy = replace(benchmark, batches=lambda *where: benchmark.batches(*where))
-    assert packed.obstacle(noisy, plan, CPU) == "only the fully connected autoencoder can be packed"
+    assert packed.obstacle(noisy, plan, CPU) == f"only {' or '.join(packed.KINDS)} can be packed"
     other = replace(plan, optimizer=replace(plan.optimizer, rule="adam"))
     assert packed.obstacle(benchmark, other, CPU) == "only SGD and momentum can be packed"
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.training.loop import State, l2_parameters
@@ -30,10 +30,8 @@ class Joint:
             self.velocities = [self.join(same) for same in zip(*kept, strict=True)]
         self.place = {id(parameter): index for index, parameter in enumerate(models[0])}
         decayed = {id(one) for one in l2_parameters(states[0].model, l2_scope)} if l2 else set()
-        covered, others = [], []
-        for index, parameter in enumerate(models[0]):
-            (covered if id(parameter) in decayed else others).append(index)
-        self.parts = [(part, decay) for part, decay in ((covered, l2), (others, 0.0)) if part]
+        covered = [id(parameter) in decayed for parameter in models[0]]
+        self.parts = [([index for index, one in enumerate(covered) if one == part], l2 * part) for part in (True, False)]
 
     @staticmethod
     def join(same: Sequence[Tensor]) -> Tensor:
@@ -57,7 +55,7 @@ class Joint:
 
     def update(self, lr: float) -> None:
         """Update all parameters at an effective learning rate, as the rule `sgd` does."""
-        for part, decay in self.parts:
+        for part, decay in self.parts:  # what L2 covers, and the rest
             parameters, gradients, velocities = (
                 [some[index] for index in part] if some else [] for some in (self.parameters, self.gradients, self.velocities)
             )

@@ -44,7 +44,7 @@ class Convolution:
         size, stride, num_out = module.kernel_size[0], module.stride[0], module.out_channels
         self.weights, self.weight_gradient = joint.of(module.weight)  # (K, out, size * size * in)
         self.weights_t = self.weights.transpose(1, 2)
-        self.bias, self.bias_gradient = (None, None) if module.bias is None else joint.of(module.bias)
+        self.bias = None if module.bias is None else joint.of(module.bias)  # and its gradient, (K, out) each
         self.windows = windows(buffer, size, stride)
         num_seeds, batch_size, height, width = self.windows.shape[:4]
         self.keeps = scratch is None
@@ -75,10 +75,10 @@ class Convolution:
 
     def forward(self) -> None:
         self.copies.copy_(self.windows)
-        if self.bias is None:
-            torch.bmm(self.columns, self.weights_t, out=self.rows)
+        if self.bias:
+            torch.baddbmm(self.bias[0][:, None], self.columns, self.weights_t, out=self.rows)
         else:
-            torch.baddbmm(self.bias[:, None], self.columns, self.weights_t, out=self.rows)
+            torch.bmm(self.columns, self.weights_t, out=self.rows)
 
     def backward(self, gradient: Tensor) -> None:
         """Propagate the gradient of the outputs, contiguous."""
@@ -86,8 +86,8 @@ class Convolution:
         if not self.keeps:
             self.copies.copy_(self.windows)
         torch.bmm(rows.transpose(1, 2), self.columns, out=self.weight_gradient)
-        if self.bias_gradient is not None:
-            torch.sum(rows, dim=1, out=self.bias_gradient)
+        if self.bias:
+            torch.sum(rows, dim=1, out=self.bias[1])
         if self.keeps:
             return
         if self.turned:

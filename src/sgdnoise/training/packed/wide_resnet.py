@@ -80,10 +80,17 @@ class Batches:
     def __init__(self, benchmark: Benchmark, data: dict[str, Tensor], plan: Plan, seeds: Sequence[int], states: list[State]):
         assert isinstance(benchmark.batches, partial)
         augment, self.normalize = (benchmark.batches.keywords[name] for name in ("augment", "normalize"))
-        self.crop = {"padding": "reflect", "flip": False} | augment.keywords if isinstance(augment, partial) else None
+        self.crop: dict[str, Any] | None = None
+        if isinstance(augment, partial):
+            self.crop = {"padding": "reflect", "flip": False} | augment.keywords
         model: Any = states[0].model
         self.dropout, self.features = model.dropout.p, model.classifier.in_features
-        self.images, self.labels, self.states, self.batch_size = data["train_images"], data["train_labels"], states, plan.batch_size
+        self.images, self.labels, self.states, self.batch_size = (
+            data["train_images"],
+            data["train_labels"],
+            states,
+            plan.batch_size,
+        )
         self.random = [torch.Generator() for _ in states]
         for random, state in zip(self.random, states, strict=True):
             random.set_state(state.random[0])
@@ -128,9 +135,11 @@ class Networks:
         self.norms: list[GhostNorm] = []
         self.first = Convolution(first, buffer, self.joint, None)
         self.blocks: list[Branch] = []
+        outputs = self.first.outputs
         for block in blocks:
-            self.blocks.append(Branch(block, (self.blocks or [self.first])[-1].outputs, self))
-        self.last = self.norm(last, self.blocks[-1].outputs)
+            self.blocks.append(Branch(block, outputs, self))
+            outputs = self.blocks[-1].outputs
+        self.last = self.norm(last, outputs)
         self.weights, self.weight_gradient = self.joint.of(model.classifier.weight)
         self.bias, self.bias_gradient = self.joint.of(model.classifier.bias)
 
@@ -147,8 +156,10 @@ class Networks:
         images: (K, B, H, W, C); labels: (K, B); noise: (K, B, C) of dropout, before the classifier.
         """
         self.images.copy_(images)
-        for layer in (self.first, *self.blocks, self.last):
-            layer.forward()
+        self.first.forward()
+        for block in self.blocks:
+            block.forward()
+        self.last.forward()
         outputs = self.last.outputs
         pooled = outputs.flatten(2, 3).mean(dim=2)
         if noise is not None:
@@ -156,7 +167,9 @@ class Networks:
         logits = torch.baddbmm(self.bias[:, None], pooled, self.weights.transpose(1, 2))
         logs = logits.log_softmax(dim=2)
         losses = -logs.gather(2, labels[..., None]).sum(dim=(1, 2))
-        gradient = logs.exp_().scatter_add_(2, labels[..., None], logs.new_tensor(-1).expand(*labels.shape, 1)).div_(labels.shape[1])
+        gradient = (
+            logs.exp_().scatter_add_(2, labels[..., None], logs.new_tensor(-1).expand(*labels.shape, 1)).div_(labels.shape[1])
+        )
         torch.bmm(gradient.transpose(1, 2), pooled, out=self.weight_gradient)
         torch.sum(gradient, dim=1, out=self.bias_gradient)
         gradient = torch.bmm(gradient, self.weights) / (outputs.shape[2] * outputs.shape[3])
@@ -189,23 +202,28 @@ class Branch:
         onto = self.conv1.input_gradient
         self.project = Convolution(block.project, self.norm1.buffer, *made, onto=onto) if block.project else None
         self.skip = self.project.outputs if self.project else inputs
-        self.scale, self.scale_gradient = (None, None) if block.scale is None else networks.joint.of(block.scale)
+        self.scale = None if block.scale is None else networks.joint.of(block.scale)  # and its gradient, (K,) each
         self.outputs, self.input_gradient = torch.empty_like(self.conv2.outputs), self.norm1.input_gradient
 
     def forward(self) -> None:
-        for layer in (self.norm1, self.conv1, self.norm2, self.conv2, *[self.project] * bool(self.project)):
-            layer.forward()
-        if self.scale is None:
-            torch.add(self.conv2.outputs, self.skip, out=self.outputs)
+        self.norm1.forward()
+        self.conv1.forward()
+        self.norm2.forward()
+        self.conv2.forward()
+        if self.project:
+            self.project.forward()
+        if self.scale:
+            torch.addcmul(self.skip, self.conv2.outputs, self.scale[0].view(-1, 1, 1, 1, 1), out=self.outputs)
         else:
-            torch.addcmul(self.skip, self.conv2.outputs, self.scale.view(-1, 1, 1, 1, 1), out=self.outputs)
+            torch.add(self.conv2.outputs, self.skip, out=self.outputs)
 
     def backward(self, gradient: Tensor) -> None:
         """Propagate the gradient of the outputs, which the skip path leaves as it is."""
         branch = gradient
-        if self.scale is not None:
-            torch.sum((gradient * self.conv2.outputs).flatten(1), dim=1, out=self.scale_gradient)
-            branch = gradient * self.scale.view(-1, 1, 1, 1, 1)
+        if self.scale:
+            scale, scale_gradient = self.scale
+            torch.sum((gradient * self.conv2.outputs).flatten(1), dim=1, out=scale_gradient)
+            branch = gradient * scale.view(-1, 1, 1, 1, 1)
         self.conv2.backward(branch)
         self.norm2.backward(self.conv2.input_gradient)
         self.conv1.backward(self.norm2.input_gradient)
