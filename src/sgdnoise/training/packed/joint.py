@@ -31,7 +31,8 @@ class Joint:
         self.place = {id(parameter): index for index, parameter in enumerate(models[0])}
         decayed = {id(one) for one in l2_parameters(states[0].model, l2_scope)} if l2 else set()
         covered = [id(parameter) in decayed for parameter in models[0]]
-        self.parts = [([index for index, one in enumerate(covered) if one == part], l2 * part) for part in (True, False)]
+        parts = [([index for index, one in enumerate(covered) if one == part], l2 * part) for part in (True, False)]
+        self.parts = [(part, decay) for part, decay in parts if part]
 
     @staticmethod
     def join(same: Sequence[Tensor]) -> Tensor:

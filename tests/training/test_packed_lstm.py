@@ -1,0 +1,177 @@
+"""Packed LSTMs compute what the plain loop computes, seed by seed, whatever becomes of the others."""
+
+import math
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from sgdnoise import benchmarks
+from sgdnoise.networks.lstm import LSTMLanguageModel
+from sgdnoise.study import grid
+from sgdnoise.training import loop
+from sgdnoise.training.cell import plan_of, train_cell, use_device
+from sgdnoise.training.packed import lstm
+
+CPU = use_device("cpu", threads=1)
+SEEDS = [3, 4, 5]
+
+
+def case(name="lstm_synthetic", optimizer="momentum", batch_size=8, lr=0.5, num_steps=100, dropout=0.5, **more):
+    """Return a benchmark, a text of made-up tokens that is read several times, and a plan."""
+    settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0} | more
+    benchmark = benchmarks.load(name, settings=settings | {"num_train": 1024})
+    num_tokens, width = benchmark.build.args[:2]
+    build = partial(LSTMLanguageModel, num_tokens, width, 2, dropout, benchmark.build.args[-1])
+    random = np.random.default_rng(0)
+    text = torch.from_numpy(random.zipf(1.5, 2560).clip(max=num_tokens) - 1)
+    data = {"train_tokens": text[:2048], "test_tokens": text[2048:]}
+    cell = grid.cell("lstm_synthetic", optimizer, f"steps{num_steps}", batch_size, lr, "3-5", "{}", 4, None)
+    return replace(benchmark, build=build, l2=0.001), data, replace(plan_of(cell), settings=settings)
+
+
+def plain(benchmark, data, plan, seed):
+    """Return the curves and the last weights."""
+    last = []
+    curves = loop.train(benchmark, data, plan, seed, CPU, lambda state: last.append(state.model))
+    return curves, weights(last[-1])
+
+
+def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
+    last = []
+    curves = lstm.train(benchmark, data, plan, seeds, CPU, last.append, resume)
+    return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def assert_equal_to_rounding(one, other):
+    (curves, last), (expected, expected_last) = one, other
+    assert torch.linalg.norm(last - expected_last) <= 1e-5 * torch.linalg.norm(expected_last)
+    assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
+    for row, expected_row in zip(curves.rows, expected.rows, strict=True):
+        assert row == pytest.approx(expected_row, rel=1e-5)
+
+
+CASES = [
+    {},
+    {"optimizer": "sgd", "batch_size": 1, "lr": 0.1, "l2_scope": "weights"},
+    {"optimizer": "momentum_warmup", "batch_size": 7, "l2_convention": "full", "dropout": 0.3},
+    {"optimizer": "sgd", "batch_size": 64, "dropout": 0.0},
+    {"name": "lstm_ptb_small", "batch_size": 16},
+    {"name": "lstm_ptb_small", "optimizer": "sgd", "batch_size": 2, "lr": 0.1},
+]
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_packed_equals_alone_after_100_updates(changes):
+    some = case(**changes)
+    together = packed(*some)
+    for seed, one in zip(SEEDS, together, strict=True):
+        assert_equal_to_rounding(one, plain(*some, seed))
+    assert len({one[0].rows[-1]["train_loss"] for one in together}) == 3
+
+
+def test_what_the_comparison_could_hide_matters():
+    """Every part of an update that would be equal in both loops if it were inert; clipping is at work."""
+    benchmark, data, plan = case()
+    first, last = packed(benchmark, data, plan)[0]
+    others = [case(**changes) for changes in ({"optimizer": "sgd"}, {"l2_scope": "weights"}, {"lr": 0.51}, {"dropout": 0.45})]
+    others += [(replace(benchmark, clip_norm=clip_norm), data, plan) for clip_norm in (4.9, 0.0)]
+    for other in others:
+        assert torch.linalg.norm(packed(*other)[0][1] - last) > 1e-4 * torch.linalg.norm(last)
+    assert first.rows[-1]["train_loss"] < 0.7 * math.log(50)
+
+
+def test_the_mean_over_time_and_no_clipping():
+    benchmark, data, plan = case(lr=2.0)
+    mean = replace(benchmark, loss=partial(benchmark.loss, scale=1 / 16), clip_norm=0.0)
+    assert_equal_to_rounding(packed(mean, data, plan)[1], plain(mean, data, plan, 4))
+
+
+def test_the_size_of_the_paper():
+    """2 layers of 650 units, 10,000 words, 35 time steps."""
+    plan = case(num_steps=2, batch_size=2)[-1]
+    large = benchmarks.load("lstm_ptb", settings={"loss_over_time": "sum"})
+    random = torch.Generator().manual_seed(0)
+    text = torch.randint(10_000, (160,), generator=random)
+    some = (large, {"train_tokens": text, "test_tokens": text}, plan)
+    assert_equal_to_rounding(packed(*some, [3])[0], plain(*some, 3))
+
+
+@pytest.mark.parametrize("draw", [lstm.bernoulli, lstm.compared])
+def test_dropout_is_that_of_the_plain_loop_however_it_is_drawn(monkeypatch, draw):
+    """Where torch draws by MKL only one of the two is right, and that is the one which is chosen."""
+    if draw is not lstm.bernoulli_like() and draw is lstm.compared:
+        pytest.skip("torch draws by MKL here")
+    monkeypatch.setattr(lstm, "bernoulli_like", lambda: draw)
+    some = case(num_steps=10)
+    assert_equal_to_rounding(packed(*some)[2], plain(*some, 5))
+
+
+def test_another_way_to_draw_is_not_taken(monkeypatch):
+    def other(numbers, probability, random):
+        return lstm.bernoulli(numbers, 1 - probability, random)
+
+    monkeypatch.setattr(lstm, "compared", other)
+    assert lstm.bernoulli_like() is lstm.bernoulli
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e38])
+def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
+    benchmark, data, plan = case(num_steps=30)
+    saved = [loop.start(benchmark, plan, seed, CPU, None).packed() for seed in SEEDS]
+    expected = packed(benchmark, data, plan, resume=deepcopy(saved))
+    saved[1]["model"]["readout.weight"].fill_(number)[::2] *= -1
+    found = packed(benchmark, data, plan, resume=saved)
+    for index in (0, 2):
+        assert torch.equal(found[index][1], expected[index][1])
+        assert found[index][0].rows == expected[index][0].rows
+    diverged = found[1][0]
+    assert diverged.diverged
+    assert diverged.steps_done < 30
+    assert all(map(math.isnan, diverged.rows[-1].values()))
+
+
+def test_a_pack_that_diverges_ends():
+    benchmark, data, plan = case(lr=1e30)
+    curves = lstm.train(replace(benchmark, clip_norm=0.0), data, plan, SEEDS, CPU)
+    assert all(one.diverged and one.steps_done < 10 for one in curves)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum_warmup"])
+def test_it_goes_on_bitwise_from_where_it_was(optimizer):
+    """After the first update, within an epoch, at its end, after an evaluation; the tokens read, 128 an update, are 2,048."""
+    benchmark, data, plan = case(optimizer=optimizer, num_steps=40)
+    saved = {}
+
+    def keep(states):
+        saved[states[0].curves.steps_done] = deepcopy([state.packed() for state in states])
+
+    curves = lstm.train(benchmark, data, plan, SEEDS, CPU, keep)
+    whole = {index: state["model"] for index, state in enumerate(saved[40])}
+    for step in (1, 7, 15, 20):
+        again = packed(benchmark, data, plan, resume=deepcopy(saved[step]))
+        for index, (found, last) in enumerate(again):
+            assert torch.equal(last, torch.cat([tensor.flatten() for tensor in whole[index].values()]))
+            assert found.rows == curves[index].rows
+
+
+def test_what_a_seed_computes_does_not_hang_on_its_pack():
+    some = case()
+    together, others = packed(*some), packed(*some, [4, 9, 3, 11, 12])
+    for index, place in ((0, 2), (1, 0)):
+        assert_equal_to_rounding(others[place], together[index])
+
+
+def test_cells_are_trained_by_it(data_folder):
+    cell = grid.cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-2", "{}", 2, None)
+    runs = {engine: train_cell(cell, data_folder, CPU, engine=engine) for engine in ("auto", "plain")}
+    assert runs["auto"].provenance["engine"] == "packed"
+    for metric, curve in runs["plain"].curves.items():
+        np.testing.assert_allclose(runs["auto"].curves[metric], curve, rtol=1e-5)
