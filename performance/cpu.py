@@ -10,107 +10,47 @@ loop.py; `processes`, two of these at once; `vmap`, torch.func's ensemble of all
 """
 
 import json
-import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from problems import Images, Pictures, Text
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from sgdnoise import benchmarks
 from sgdnoise.machine import provenance
-from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.results import run
 from sgdnoise.study import grid
-from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks import reconstruction
-from sgdnoise.training import packed as packed_engine
+from sgdnoise.training import packed as packing
 from sgdnoise.training.cell import train_cell, use_device
-from sgdnoise.training.loop import Plan, batches_of, train
+from sgdnoise.training.loop import batches_of, train
 
 ROOT = Path(__file__).parent.parent
 WINDOWS, SECONDS = 5, 0.3
 SMALL = [196, 128, 64, 16]
 DIGITS, MNIST = ([64, 100, 50, 25, 8], [784, 1000, 500, 250, 30])
-NUM_IMAGES = 2048
 STARTS = {"cold": "sgdnoise", "warm": "sgdnoise.cli.warm"}  # the modules that train a cell
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Seeds of an autoencoder (`widths` down to the code) at a batch size, on random pixels."""
-
-    widths: tuple[int, ...]
-    seeds: int
-    batch_size: int
-
-    def record(self) -> benchmarks.Benchmark:
-        shipped = benchmarks.load("autoencoder_mnist", settings={"num_train": NUM_IMAGES})
-        return replace(shipped, build=partial(Autoencoder, list(self.widths), "logistic", 15))
-
-    def data(self) -> dict[str, Tensor]:
-        random = torch.Generator().manual_seed(0)
-        sizes = {"train_pixels": NUM_IMAGES, "test_pixels": 16}
-        return {
-            name: torch.randint(256, (size, self.widths[0]), generator=random, dtype=torch.uint8) for name, size in sizes.items()
-        }
-
-    def plan(self, num_steps: int) -> Plan:
-        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
-        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
-
-    def flops(self) -> int:
-        """Count the operations of one update of one seed: of its matrix products only."""
-        pairs = list(pairwise([*self.widths, *self.widths[-2::-1]]))
-        products = 3 * sum(one * other for one, other in pairs) - pairs[0][0] * pairs[0][1]  # no gradient of the pixels
-        return 2 * self.batch_size * products
-
-
-@dataclass(frozen=True)
-class Images:
-    """Seeds of a small Wide-ResNet at a batch size, on random images."""
-
-    name: str
-    channels: int
-    seeds: int
-    batch_size: int
-
-    def record(self) -> benchmarks.Benchmark:
-        return benchmarks.load(self.name)
-
-    def data(self) -> dict[str, Tensor]:
-        random, side = torch.Generator().manual_seed(0), math.isqrt(self.record().image_pixels or 0)
-        data = {}
-        for split, number in (("train", 1024), ("test", 16)):
-            data[f"{split}_images"] = torch.randint(17, (number, self.channels, side, side), generator=random, dtype=torch.uint8)
-            data[f"{split}_labels"] = torch.randint(10, (number,), generator=random)
-        return data
-
-    def plan(self, num_steps: int) -> Plan:
-        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
-        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
-
-
-def plain(problem: Problem | Images, num_steps: int) -> float:
+def plain(problem: Images | Pictures | Text, num_steps: int) -> float:
     """Return updates per second, of one seed after another."""
     curves = train(problem.record(), problem.data(), problem.plan(num_steps), 0, CPU)
     return num_steps / curves.train_cpu_seconds
 
 
-def eager(problem: Problem, num_steps: int) -> float:
+def eager(problem: Images, num_steps: int) -> float:
     """Return updates per second of the usual loop, of one seed after another: zero_grad, backward, step."""
     benchmark, plan = problem.record(), problem.plan(num_steps)
     model, stream = benchmark.build(), batches_of(benchmark, problem.data(), plan, 0, 0)
@@ -128,21 +68,21 @@ def eager(problem: Problem, num_steps: int) -> float:
     return num_steps / (time.process_time() - started)
 
 
-def packed(problem: Problem | Images, num_steps: int) -> float:
+def packed(problem: Images | Pictures | Text, num_steps: int) -> float:
     """Return updates per second, of all seeds together."""
     benchmark, seconds = problem.record(), 0.0
-    for group in packed_engine.groups(benchmark, range(problem.seeds), problem.batch_size):
-        trained = packed_engine.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
+    for group in packing.groups(benchmark, range(problem.seeds), problem.batch_size):
+        trained = packing.train(benchmark, problem.data(), problem.plan(num_steps), group, CPU)
         seconds += sum(curves.train_cpu_seconds for curves in trained)
     return problem.seeds * num_steps / seconds
 
 
-def processes(problem: Problem, num_steps: int) -> float:
+def processes(problem: Images, num_steps: int) -> float:
     """Return updates per second, of two processes with a plain loop each."""
     return sum(POOL.map(plain, [problem] * 2, [num_steps] * 2))
 
 
-def ensemble(problem: Problem, num_steps: int) -> float:
+def ensemble(problem: Images, num_steps: int) -> float:
     """Return updates per second of torch.func's ensemble: stacked parameters, vmap of the gradient, foreach update."""
     benchmark, data, plan = problem.record(), problem.data(), problem.plan(num_steps)
     models = [benchmark.build() for _ in range(problem.seeds)]
@@ -229,19 +169,10 @@ def spread(samples: list[float], digits: int = 0) -> str:
     return f"{statistics.median(samples):,.{digits}f} ({min(samples):,.{digits}f} to {max(samples):,.{digits}f})"
 
 
-def image_problems() -> list[Images]:
-    """List the Wide-ResNets that are measured, of which the engine takes the larger batches only when it is called by itself."""
-    sizes = [("wrn_digits", 1, (3, 4, 8, 12), (8, 16, 32, 64)), ("wrn_skipinit_digits", 1, (3, 8), (8, 16, 32, 64))]
-    sizes.append(("wrn_cifar10_small", 3, (4,), (8, 32)))
-    return [
-        Images(name, channels, seeds, batch_size) for name, channels, some, many in sizes for seeds in some for batch_size in many
-    ]
-
-
-def main() -> None:
-    """Measure, print the table and write the samples."""
-    problems = [Problem(tuple(SMALL), 32, batch_size) for batch_size in (16, 64, 512)]
-    problems += [Problem(tuple(widths), 3, batch_size) for widths in (DIGITS, MNIST) for batch_size in (4, 16, 64, 512)]
+def autoencoders() -> list[dict[str, Any]]:
+    """Measure autoencoders, print their table and return the samples."""
+    problems = [Images(tuple(SMALL), 32, batch_size) for batch_size in (16, 64, 512)]
+    problems += [Images(tuple(widths), 3, batch_size) for widths in (DIGITS, MNIST) for batch_size in (4, 16, 64, 512)]
     peers = {"packed": packed, "eager": eager, "plain": plain, "processes": processes, "vmap": ensemble}
     samples: list[dict[str, Any]] = []
     print(
@@ -255,15 +186,40 @@ def main() -> None:
         samples.append({"problem": asdict(problem), "rates": rates})
         median = {name: statistics.median(values) for name, values in rates.items()}
         ratios = [f"{median['packed'] / median[name]:.1f}" if name in median else "" for name in peers if name != "packed"]
-        share = median["packed"] * problem.flops() / 1e9 / median["sgemm"]
         row = ["-".join(map(str, problem.widths)), problem.seeds, problem.batch_size, spread(rates["packed"]), *ratios]
-        print(f"| {' | '.join(map(str, row))} | {share:.0%} |", flush=True)
-    print("\n| network | seeds | batch size | packed, updates per CPU-second | x plain |\n|---|---|---|---|---|")
-    for images in image_problems():
-        rates = windows({"packed": partial(packed, images), "plain": partial(plain, images)}, {"packed": images.seeds})
-        samples.append({"problem": asdict(images), "rates": rates})
-        ratio = statistics.median(rates["packed"]) / statistics.median(rates["plain"])
-        print(f"| `{images.name}` | {images.seeds} | {images.batch_size} | {spread(rates['packed'])} | {ratio:.1f} |", flush=True)
+        print(f"| {' | '.join(map(str, row))} | {share(problem, median):.0%} |", flush=True)
+    return samples
+
+
+def shipped(problems: Sequence[Pictures | Text]) -> list[dict[str, Any]]:
+    """Measure networks of shipped benchmarks, print their table and return the samples."""
+    samples: list[dict[str, Any]] = []
+    print("\n| network | seeds | batch size | packed, updates per CPU-second | plain | x plain | of sgemm |")
+    print("|---|---|---|---|---|---|---|")
+    for problem in problems:
+        engines = {"packed": partial(packed, problem), "plain": partial(plain, problem), "sgemm": sgemm}
+        rates = windows(engines, {"packed": problem.seeds})
+        samples.append({"problem": asdict(problem), "rates": rates})
+        median = {name: statistics.median(values) for name, values in rates.items()}
+        row = [f"`{problem.name}`", problem.seeds, problem.batch_size, spread(rates["packed"]), spread(rates["plain"])]
+        ratio = median["packed"] / median["plain"]
+        print(f"| {' | '.join(map(str, row))} | {ratio:.1f} | {share(problem, median):.0%} |", flush=True)
+    return samples
+
+
+def share(problem: Images | Pictures | Text, rates: dict[str, float]) -> float:
+    """Return what the matrix products of the packed engine amount to, as a share of those of a large one."""
+    return rates["packed"] * problem.flops() / 1e9 / rates["sgemm"]
+
+
+def main() -> None:
+    """Measure what is asked for, by default everything, print the tables and write the samples."""
+    lstms = [Text(name, 8, batch_size) for name in ("lstm_synthetic", "lstm_ptb_small") for batch_size in (4, 16, 64)]
+    digits = [Pictures("wrn_digits", seeds, batch_size) for seeds in (3, 8, 12) for batch_size in (8, 16, 32, 64)]
+    others = [("wrn_skipinit_digits", 8), ("wrn_skipinit_digits", 32), ("wrn_cifar10_small", 8), ("wrn_cifar10_small", 32)]
+    networks = digits + [Pictures(name, 8, batch_size) for name, batch_size in others]
+    parts = {"autoencoders": autoencoders, "lstms": partial(shipped, lstms), "wide_resnets": partial(shipped, networks)}
+    samples = [sample for name in sys.argv[1:] or parts for sample in parts[name]()]
     with tempfile.TemporaryDirectory() as folder:
         starts, overheads = commands(Path(folder)), overhead(Path(folder))
     print(f"\ncommand of a cell with one update: cold {spread(starts['cold'], 2)} s, warm {spread(starts['warm'], 2)} s")

@@ -12,8 +12,8 @@ import torch
 from sgdnoise import benchmarks
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.study import grid
-from sgdnoise.training import loop
-from sgdnoise.training.cell import plan_of, train_cell, use_device
+from sgdnoise.training import loop, packed
+from sgdnoise.training.cell import choose_engine, plan_of, train_cell, use_device
 from sgdnoise.training.packed import lstm
 
 CPU = use_device("cpu", threads=1)
@@ -40,7 +40,7 @@ def plain(benchmark, data, plan, seed):
     return curves, weights(last[-1])
 
 
-def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
+def together(benchmark, data, plan, seeds=SEEDS, resume=None):
     last = []
     curves = lstm.train(benchmark, data, plan, seeds, CPU, last.append, resume)
     return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
@@ -71,27 +71,27 @@ CASES = [
 @pytest.mark.parametrize("changes", CASES)
 def test_packed_equals_alone_after_100_updates(changes):
     some = case(**changes)
-    together = packed(*some)
-    for seed, one in zip(SEEDS, together, strict=True):
+    all_seeds = together(*some)
+    for seed, one in zip(SEEDS, all_seeds, strict=True):
         assert_equal_to_rounding(one, plain(*some, seed))
-    assert len({one[0].rows[-1]["train_loss"] for one in together}) == 3
+    assert len({one[0].rows[-1]["train_loss"] for one in all_seeds}) == 3
 
 
 def test_what_the_comparison_could_hide_matters():
     """Every part of an update that would be equal in both loops if it were inert; clipping is at work."""
     benchmark, data, plan = case()
-    first, last = packed(benchmark, data, plan)[0]
+    first, last = together(benchmark, data, plan)[0]
     others = [case(**changes) for changes in ({"optimizer": "sgd"}, {"l2_scope": "weights"}, {"lr": 0.51}, {"dropout": 0.45})]
     others += [(replace(benchmark, clip_norm=clip_norm), data, plan) for clip_norm in (4.9, 0.0)]
     for other in others:
-        assert torch.linalg.norm(packed(*other)[0][1] - last) > 1e-4 * torch.linalg.norm(last)
+        assert torch.linalg.norm(together(*other)[0][1] - last) > 1e-4 * torch.linalg.norm(last)
     assert first.rows[-1]["train_loss"] < 0.7 * math.log(50)
 
 
 def test_the_mean_over_time_and_no_clipping():
     benchmark, data, plan = case(lr=2.0)
     mean = replace(benchmark, loss=partial(benchmark.loss, scale=1 / 16), clip_norm=0.0)
-    assert_equal_to_rounding(packed(mean, data, plan)[1], plain(mean, data, plan, 4))
+    assert_equal_to_rounding(together(mean, data, plan)[1], plain(mean, data, plan, 4))
 
 
 def test_the_size_of_the_paper():
@@ -101,7 +101,7 @@ def test_the_size_of_the_paper():
     random = torch.Generator().manual_seed(0)
     text = torch.randint(10_000, (160,), generator=random)
     some = (large, {"train_tokens": text, "test_tokens": text}, plan)
-    assert_equal_to_rounding(packed(*some, [3])[0], plain(*some, 3))
+    assert_equal_to_rounding(together(*some, [3])[0], plain(*some, 3))
 
 
 @pytest.mark.parametrize("draw", [lstm.bernoulli, lstm.compared])
@@ -111,7 +111,7 @@ def test_dropout_is_that_of_the_plain_loop_however_it_is_drawn(monkeypatch, draw
         pytest.skip("torch draws by MKL here")
     monkeypatch.setattr(lstm, "bernoulli_like", lambda: draw)
     some = case(num_steps=10)
-    assert_equal_to_rounding(packed(*some)[2], plain(*some, 5))
+    assert_equal_to_rounding(together(*some)[2], plain(*some, 5))
 
 
 def test_another_way_to_draw_is_not_taken(monkeypatch):
@@ -126,9 +126,9 @@ def test_another_way_to_draw_is_not_taken(monkeypatch):
 def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
     benchmark, data, plan = case(num_steps=30)
     saved = [loop.start(benchmark, plan, seed, CPU, None).packed() for seed in SEEDS]
-    expected = packed(benchmark, data, plan, resume=deepcopy(saved))
+    expected = together(benchmark, data, plan, resume=deepcopy(saved))
     saved[1]["model"]["readout.weight"].fill_(number)[::2] *= -1
-    found = packed(benchmark, data, plan, resume=saved)
+    found = together(benchmark, data, plan, resume=saved)
     for index in (0, 2):
         assert torch.equal(found[index][1], expected[index][1])
         assert found[index][0].rows == expected[index][0].rows
@@ -156,7 +156,7 @@ def test_it_goes_on_bitwise_from_where_it_was(optimizer):
     curves = lstm.train(benchmark, data, plan, SEEDS, CPU, keep)
     whole = {index: state["model"] for index, state in enumerate(saved[40])}
     for step in (1, 7, 15, 20):
-        again = packed(benchmark, data, plan, resume=deepcopy(saved[step]))
+        again = together(benchmark, data, plan, resume=deepcopy(saved[step]))
         for index, (found, last) in enumerate(again):
             assert torch.equal(last, torch.cat([tensor.flatten() for tensor in whole[index].values()]))
             assert found.rows == curves[index].rows
@@ -164,9 +164,25 @@ def test_it_goes_on_bitwise_from_where_it_was(optimizer):
 
 def test_what_a_seed_computes_does_not_hang_on_its_pack():
     some = case()
-    together, others = packed(*some), packed(*some, [4, 9, 3, 11, 12])
+    pack, others = together(*some), together(*some, [4, 9, 3, 11, 12])
     for index, place in ((0, 2), (1, 0)):
-        assert_equal_to_rounding(others[place], together[index])
+        assert_equal_to_rounding(others[place], pack[index])
+
+
+def test_seeds_are_packed_as_long_as_they_fit_into_a_cache():
+    small, large = (case(name)[0] for name in ("lstm_synthetic", "lstm_ptb_small"))
+    assert lstm.groups(small, range(8), batch_size=16) == [list(range(8))]
+    assert lstm.groups(small, range(6), batch_size=64) == [[0, 1, 2], [3, 4, 5]]
+    assert lstm.groups(large, range(3), batch_size=4) == [[0, 1, 2]]
+
+
+def test_the_network_of_the_paper_is_trained_in_the_plain_loop():
+    benchmark, _, plan = case("lstm_ptb_small")
+    assert packed.obstacle(benchmark, plan, CPU) is None
+    large = benchmarks.load("lstm_ptb", settings={"loss_over_time": "sum"})
+    assert choose_engine("auto", large, plan, CPU) == "plain"
+    with pytest.raises(ValueError, match="engine packed: an LSTM with so many weights is no faster packed; use --engine auto"):
+        choose_engine("packed", large, plan, CPU)
 
 
 def test_cells_are_trained_by_it(data_folder):

@@ -22,6 +22,10 @@ from sgdnoise.tasks import language_model
 from sgdnoise.training.loop import Curves, Plan, State, batches_of, l2_factor
 from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
 
+UNITS = 22  # numbers that a layer keeps per unit and token
+TOGETHER = 5 * 2**20  # our choice, measured: numbers of seeds that are trained together
+LARGE = 2**20  # our choice, measured: weights of a network beyond which large products take all the time
+
 
 def fits(benchmark: Benchmark) -> bool:
     """Say whether a benchmark trains the LSTM language model."""
@@ -30,12 +34,25 @@ def fits(benchmark: Benchmark) -> bool:
 
 def obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
     """Say why the seeds of a cell are not packed; None if they are."""
+    if size_of(benchmark)[0] > LARGE:
+        return "an LSTM with so many weights is no faster packed"
     return no_plain_sgd(plan)
 
 
 def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut seeds into equal groups that are trained together."""
-    return equal_groups(seeds, 8)
+    """Cut seeds into equal groups that are trained together: as many as keep their weights and units in a cache."""
+    num_weights, num_units = size_of(benchmark)
+    return equal_groups(seeds, TOGETHER // (3 * num_weights + num_units * batch_size))  # their gradients and velocities, too
+
+
+def size_of(benchmark: Benchmark) -> tuple[int, int]:
+    """Count the weights of a network, and the numbers that are kept of an example."""
+    assert isinstance(benchmark.batches, partial)
+    with torch.device("meta"):
+        model = benchmark.build()
+    num_tokens, width = model.embedding.weight.shape
+    num_units = benchmark.batches.keywords["unroll"] * (num_tokens + UNITS * width * len(model.layers))
+    return sum(parameter.numel() for parameter in model.parameters()), num_units
 
 
 def train(
