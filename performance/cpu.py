@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from problems import Images, Text
+from problems import Images, Pictures, Text
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
@@ -44,7 +44,7 @@ DIGITS, MNIST = ([64, 100, 50, 25, 8], [784, 1000, 500, 250, 30])
 STARTS = {"cold": "sgdnoise", "warm": "sgdnoise.cli.warm"}  # the modules that train a cell
 
 
-def plain(problem: Images | Text, num_steps: int) -> float:
+def plain(problem: Images | Pictures | Text, num_steps: int) -> float:
     """Return updates per second, of one seed after another."""
     curves = train(problem.record(), problem.data(), problem.plan(num_steps), 0, CPU)
     return num_steps / curves.train_cpu_seconds
@@ -68,7 +68,7 @@ def eager(problem: Images, num_steps: int) -> float:
     return num_steps / (time.process_time() - started)
 
 
-def packed(problem: Images | Text, num_steps: int) -> float:
+def packed(problem: Images | Pictures | Text, num_steps: int) -> float:
     """Return updates per second, of all seeds together."""
     benchmark, seconds = problem.record(), 0.0
     for group in packing.groups(benchmark, range(problem.seeds), problem.batch_size):
@@ -191,12 +191,12 @@ def autoencoders() -> list[dict[str, Any]]:
     return samples
 
 
-def texts() -> list[dict[str, Any]]:
-    """Measure LSTMs, print their table and return the samples."""
+def shipped(problems: Sequence[Pictures | Text]) -> list[dict[str, Any]]:
+    """Measure networks of shipped benchmarks, print their table and return the samples."""
     samples: list[dict[str, Any]] = []
     print("\n| network | seeds | batch size | packed, updates per CPU-second | plain | x plain | of sgemm |")
     print("|---|---|---|---|---|---|---|")
-    for problem in [Text(name, 8, batch_size) for name in ("lstm_synthetic", "lstm_ptb_small") for batch_size in (4, 16, 64)]:
+    for problem in problems:
         engines = {"packed": partial(packed, problem), "plain": partial(plain, problem), "sgemm": sgemm}
         rates = windows(engines, {"packed": problem.seeds})
         samples.append({"problem": asdict(problem), "rates": rates})
@@ -207,14 +207,18 @@ def texts() -> list[dict[str, Any]]:
     return samples
 
 
-def share(problem: Images | Text, rates: dict[str, float]) -> float:
+def share(problem: Images | Pictures | Text, rates: dict[str, float]) -> float:
     """Return what the matrix products of the packed engine amount to, as a share of those of a large one."""
     return rates["packed"] * problem.flops() / 1e9 / rates["sgemm"]
 
 
 def main() -> None:
     """Measure what is asked for, by default everything, print the tables and write the samples."""
-    parts = {"autoencoders": autoencoders, "lstms": texts}
+    lstms = [Text(name, 8, batch_size) for name in ("lstm_synthetic", "lstm_ptb_small") for batch_size in (4, 16, 64)]
+    digits = [Pictures("wrn_digits", seeds, batch_size) for seeds in (3, 8, 12) for batch_size in (8, 16, 32, 64)]
+    others = [("wrn_skipinit_digits", 8), ("wrn_skipinit_digits", 32), ("wrn_cifar10_small", 8), ("wrn_cifar10_small", 32)]
+    networks = digits + [Pictures(name, 8, batch_size) for name, batch_size in others]
+    parts = {"autoencoders": autoencoders, "lstms": partial(shipped, lstms), "wide_resnets": partial(shipped, networks)}
     samples = [sample for name in sys.argv[1:] or parts for sample in parts[name]()]
     with tempfile.TemporaryDirectory() as folder:
         starts, overheads = commands(Path(folder)), overhead(Path(folder))

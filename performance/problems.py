@@ -1,5 +1,6 @@
 """What cpu.py trains: seeds of a network at a batch size, on random data."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -44,6 +45,34 @@ class Images:
         pairs = list(pairwise([*self.widths, *self.widths[-2::-1]]))
         products = 3 * sum(one * other for one, other in pairs) - pairs[0][0] * pairs[0][1]  # no gradient of the pixels
         return 2 * self.batch_size * products
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Seeds of a shipped small Wide-ResNet at a batch size, on random images."""
+
+    name: str
+    seeds: int
+    batch_size: int
+
+    def record(self) -> Benchmark:
+        return benchmarks.load(self.name)
+
+    def data(self) -> dict[str, Tensor]:
+        benchmark, random, data = self.record(), torch.Generator().manual_seed(0), {}
+        side, channels = math.isqrt(benchmark.image_pixels or 0), benchmark.build.keywords["num_channels"]  # type: ignore[attr-defined]
+        for split, number in (("train", NUM_IMAGES), ("test", 16)):
+            data[f"{split}_images"] = torch.randint(17, (number, channels, side, side), generator=random, dtype=torch.uint8)
+            data[f"{split}_labels"] = torch.randint(10, (number,), generator=random)
+        return data
+
+    def plan(self, num_steps: int) -> Plan:
+        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
+        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
+
+    def flops(self) -> int:
+        """Count the operations of one update of one seed: of its convolutions and its classifier."""
+        return benchmarks.protocol(self.name)["train_flops"] * self.batch_size
 
 
 @dataclass(frozen=True)

@@ -62,4 +62,5 @@ def benchmark(settings: Settings) -> Benchmark:
         loss=classification.loss,
         evaluate=partial(classification.evaluate, normalize=original.normalize),
         l2=L2,
+        image_pixels=16 * 16,
     )

@@ -76,4 +76,5 @@ def benchmark(settings: Settings) -> Benchmark:
         loss=classification.loss,
         evaluate=partial(classification.evaluate, normalize=normalize),
         l2=L2,
+        image_pixels=8 * 8,
     )

@@ -1,6 +1,6 @@
 """Image classification: softmax cross-entropy in nats per image, and accuracy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,14 +18,26 @@ def augment(images: Tensor, reach: int, padding: str = "reflect", flip: bool = F
     images: (B, C, H, W) uint8, returned as float32, on their device; the draws are torch's. `padding` is "reflect", which
     mirrors the image at its border pixels, or "constant", which pads with zeros.
     """
-    batch_size, _, height, width = images.shape
-    padded = F.pad(images.float(), (reach,) * 4, mode=padding).permute(0, 2, 3, 1)
-    top, left = torch.randint(2 * reach + 1, (2, batch_size, 1), device=images.device)
-    rows = top + torch.arange(height, device=images.device)
-    columns = left + torch.arange(width, device=images.device)
+    return crop(images, *draw_crops(images.shape, reach, flip, images.device), reach, padding)
+
+
+def draw_crops(
+    shape: Sequence[int], reach: int, flip: bool, device: torch.device, random: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Draw which rows (B, H) and columns (B, W) of its padded self each image of a batch (B, C, H, W) gets, for `crop`."""
+    batch_size, _, height, width = shape
+    top, left = torch.randint(2 * reach + 1, (2, batch_size, 1), device=device, generator=random)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
     if flip:
-        columns = torch.where(torch.rand(batch_size, 1, device=images.device) < 0.5, columns.flip(1), columns)
-    index = torch.arange(batch_size, device=images.device)
+        columns = torch.where(torch.rand(batch_size, 1, device=device, generator=random) < 0.5, columns.flip(1), columns)
+    return rows, columns
+
+
+def crop(images: Tensor, rows: Tensor, columns: Tensor, reach: int, padding: str) -> Tensor:
+    """Pad images (B, C, H, W) uint8 and take of each its `rows` (B, H) and `columns` (B, W), as float32."""
+    padded = F.pad(images.float(), (reach,) * 4, mode=padding).permute(0, 2, 3, 1)
+    index = torch.arange(len(images), device=images.device)
     return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 

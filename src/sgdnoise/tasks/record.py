@@ -44,3 +44,4 @@ class Benchmark:
     l2: float = 0.0
     clip_norm: float | None = None
     loss_terms: int = 1  # per example: the words of an unrolled sequence
+    image_pixels: int | None = None  # of an image, of the package's own; for the packed engine, which is for small ones

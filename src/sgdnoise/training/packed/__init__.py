@@ -17,10 +17,14 @@ import torch
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.training.loop import Curves, Plan, State
-from sgdnoise.training.packed import autoencoder, lstm
+from sgdnoise.training.packed import autoencoder, lstm, wide_resnet
 from sgdnoise.training.together import Resume
 
-KINDS = {"the fully connected autoencoder": autoencoder, "the LSTM language model": lstm}
+KINDS = {
+    "the fully connected autoencoder": autoencoder,
+    "the LSTM language model": lstm,
+    "a Wide-ResNet on small images": wide_resnet,
+}
 
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
