@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 SAMPLES, LONGEST = 5, 500  # LONGEST: updates that are run of a cell
 # Config, benchmark and batch size of each cell: trained with momentum at equal epochs or updates, in the middle of its window.
 CELLS = [
-    ("config.yaml", "wrn_digits", 64),
+    ("config.yaml", "wrn_noisy_digits", 64),
     ("config.yaml", "autoencoder_digits", 64),
     ("config.yaml", "lstm_synthetic", 16),
     ("workflow/config/cpu_mnist.yaml", "autoencoder_mnist", 8),
