@@ -14,6 +14,7 @@ OFFLINE = [
     "wrn_digits",
     "wrn_noisy_digits",
     "wrn_skipinit_digits",
+    "wrn_skipinit_noisy_digits",
 ]  # benchmarks that need no download
 WORKFLOW = ("Snakefile", "profiles", "slurm", "workflow", "src", "envs")  # what a study needs, besides its config
 
