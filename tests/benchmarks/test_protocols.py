@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import OFFLINE
+from conftest import NOISY, OFFLINE
 
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
@@ -55,12 +55,12 @@ def measured(name, folder):
     device = use_device("cpu", threads=1)
     settings = {"num_train": NUM_TRAIN} if name == "autoencoder_mnist" else {}
     benchmark = benchmarks.load(name, settings=settings)
-    if name not in OFFLINE:
+    if name not in OFFLINE + NOISY:
         benchmark = replace(benchmark, arrays=lambda folder: made_up(name, folder))
     path = folder / f"{benchmarks.protocol(name)['dataset']}.npz"
     datasets.prepare(path, benchmark.arrays)
     data = (benchmark.load or datasets.load)(path, device)
-    batch_size = 32 if name in OFFLINE else 4
+    batch_size = 32 if name in OFFLINE + NOISY else 4
     cell = grid.cell(name, "momentum", "steps4", batch_size, LR[name.split("_")[0]], "0-0", json.dumps(settings), 2, None)
     curves = loop.train(benchmark, data, plan_of(cell), 0, device)
     return {metric: [row[metric] for row in curves.rows] for metric in curves.rows[0]}

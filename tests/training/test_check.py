@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import OFFLINE, own_benchmark
+from conftest import NOISY, OFFLINE, own_benchmark
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
@@ -22,7 +22,7 @@ def check(folder, changes=(), batch_size=8):
     return list(problems("own", str(file), "{}", folder / "data", CPU, batch_size, True))
 
 
-@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("name", OFFLINE + NOISY)
 def test_the_shipped_benchmarks_pass(name, data_folder):
     assert list(problems(name, None, "{}", data_folder, CPU, 8, True)) == []
 

@@ -62,9 +62,9 @@ CASES = [
     {},
     {"optimizer": "sgd", "batch_size": 1, "lr": 0.1, "l2_scope": "weights"},
     {"optimizer": "momentum_warmup", "batch_size": 7, "l2_convention": "full", "dropout": 0.3},
-    {"optimizer": "sgd", "batch_size": 64, "dropout": 0.0},
-    {"name": "lstm_ptb_small", "batch_size": 16},
-    {"name": "lstm_ptb_small", "optimizer": "sgd", "batch_size": 2, "lr": 0.1},
+    pytest.param({"optimizer": "sgd", "batch_size": 64, "dropout": 0.0}, marks=pytest.mark.slow),
+    pytest.param({"name": "lstm_ptb_small", "batch_size": 16}, marks=pytest.mark.slow),
+    pytest.param({"name": "lstm_ptb_small", "optimizer": "sgd", "batch_size": 2, "lr": 0.1}, marks=pytest.mark.slow),
 ]
 
 
@@ -94,6 +94,7 @@ def test_the_mean_over_time_and_no_clipping():
     assert_equal_to_rounding(together(mean, data, plan)[1], plain(mean, data, plan, 4))
 
 
+@pytest.mark.slow
 def test_the_size_of_the_paper():
     """2 layers of 650 units, 10,000 words, 35 time steps."""
     plan = case(num_steps=2, batch_size=2)[-1]

@@ -63,7 +63,12 @@ def in_float64(monkeypatch):
     torch.set_default_dtype(torch.float32)
 
 
-SLOW = ("a batch below the ghost batch", "SkipInit without scalars, biases and dropout")
+SLOW = (
+    "a batch below the ghost batch",
+    "SkipInit without scalars, biases and dropout",
+    "flips, colours, padding with zeros",
+    "a block without projection",
+)
 CASES = {
     "one ghost batch": {},
     "several ghost batches": {"batch_size": 24, "steps": 40, "optimizer": "sgd", "l2_scope": "weights", "l2_convention": "full"},

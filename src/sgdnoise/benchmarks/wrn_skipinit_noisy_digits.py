@@ -13,7 +13,7 @@ PROTOCOL = {
     "sibling_of": "wrn_skipinit_cifar10",
     "dataset": "digits",
     "num_train": 64,  # as wrn_noisy_digits
-    "num_test": 773,
+    "num_test": 1_733,
     "train_flops": 4_660_992,
     "lr_grid": {"anchor": 1, "ratio": 2},  # powers of 2 (ICLR v5 fig. 4)
     "metrics": {"test_accuracy": "max", "train_objective": "min"},
