@@ -13,6 +13,7 @@ from sgdnoise import benchmarks
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.study import grid
 from sgdnoise.training import loop
+from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import plan_of, use_device
 from sgdnoise.training.packed import autoencoder
 
@@ -43,7 +44,7 @@ def plain(benchmark, data, plan, seed):
 
 def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
     last = []
-    curves = autoencoder.train(benchmark, data, plan, seeds, CPU, last.append, resume)
+    curves = engine.train(benchmark, data, plan, seeds, CPU, last.append, resume)
     return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
 
 
@@ -120,7 +121,7 @@ def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
 
 
 def test_a_pack_that_diverges_ends():
-    curves = autoencoder.train(*case(lr=1e30), SEEDS, CPU)
+    curves = engine.train(*case(lr=1e30), SEEDS, CPU)
     assert all(one.diverged and one.steps_done < 10 for one in curves)
 
 

@@ -12,7 +12,8 @@ import torch
 from sgdnoise import benchmarks
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.study import grid
-from sgdnoise.training import loop, packed
+from sgdnoise.training import loop
+from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import choose_engine, plan_of, train_cell, use_device
 from sgdnoise.training.packed import lstm
 
@@ -42,7 +43,7 @@ def plain(benchmark, data, plan, seed):
 
 def together(benchmark, data, plan, seeds=SEEDS, resume=None):
     last = []
-    curves = lstm.train(benchmark, data, plan, seeds, CPU, last.append, resume)
+    curves = engine.train(benchmark, data, plan, seeds, CPU, last.append, resume)
     return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
 
 
@@ -141,7 +142,7 @@ def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
 
 def test_a_pack_that_diverges_ends():
     benchmark, data, plan = case(lr=1e30)
-    curves = lstm.train(replace(benchmark, clip_norm=0.0), data, plan, SEEDS, CPU)
+    curves = engine.train(replace(benchmark, clip_norm=0.0), data, plan, SEEDS, CPU)
     assert all(one.diverged and one.steps_done < 10 for one in curves)
 
 
@@ -154,7 +155,7 @@ def test_it_goes_on_bitwise_from_where_it_was(optimizer):
     def keep(states):
         saved[states[0].curves.steps_done] = deepcopy([state.packed() for state in states])
 
-    curves = lstm.train(benchmark, data, plan, SEEDS, CPU, keep)
+    curves = engine.train(benchmark, data, plan, SEEDS, CPU, keep)
     whole = {index: state["model"] for index, state in enumerate(saved[40])}
     for step in (1, 7, 15, 20):
         again = together(benchmark, data, plan, resume=deepcopy(saved[step]))
@@ -179,7 +180,7 @@ def test_seeds_are_packed_as_long_as_they_fit_into_a_cache():
 
 def test_the_network_of_the_paper_is_trained_in_the_plain_loop():
     benchmark, _, plan = case("lstm_ptb_small")
-    assert packed.obstacle(benchmark, plan, CPU) is None
+    assert engine.obstacle(benchmark, plan, CPU) is None
     large = benchmarks.load("lstm_ptb", settings={"loss_over_time": "sum"})
     assert choose_engine("auto", large, plan, CPU) == "plain"
     with pytest.raises(ValueError, match="engine packed: an LSTM with so many weights is no faster packed; use --engine auto"):

@@ -15,6 +15,7 @@ import torch
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
 from sgdnoise.training import loop
+from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.packed import obstacle, wide_resnet
 
@@ -50,7 +51,7 @@ def plain(benchmark, data, plan, seed):
 
 def packed(benchmark, data, plan, seeds=SEEDS, resume=None, on_step=lambda states: None):
     last = []
-    curves = wide_resnet.train(benchmark, data, plan, seeds, CPU, lambda states: (last.append(states), on_step(states)), resume)
+    curves = engine.train(benchmark, data, plan, seeds, CPU, lambda states: (last.append(states), on_step(states)), resume)
     return list(zip(curves, last[-1], strict=True))
 
 

@@ -4,7 +4,7 @@ Every kind of network has a file with
 - `fits(benchmark)`, whether the network, its batches and its loss are of this kind,
 - `obstacle(benchmark, plan)`, what else keeps its seeds from being packed, None if nothing does,
 - `groups(benchmark, seeds, batch_size)`, which seeds are trained together,
-- `train(benchmark, data, plan, seeds, device, on_step, resume)`, as below.
+- `updates(benchmark, data, plan, seeds, states)`, which makes them, one after another, and yields the summed losses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.training.loop import Curves, Plan, State
 from sgdnoise.training.packed import autoencoder, lstm, wide_resnet
-from sgdnoise.training.together import Resume
+from sgdnoise.training.together import Resume, start_all, train_all
 
 KINDS = {
     "the fully connected autoencoder": autoencoder,
@@ -53,7 +53,9 @@ def train(
     resume: Resume = None,
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `loop.train` does for one."""
-    return kind_of(benchmark).train(benchmark, data, plan, seeds, device, on_step, resume)
+    states = start_all(benchmark, plan, seeds, device, resume)
+    updates = kind_of(benchmark).updates(benchmark, data, plan, seeds, states)
+    return train_all(benchmark, data, plan, states, ([losses.tolist()] for losses in updates), on_step)
 
 
 def kind_of(benchmark: Benchmark) -> Any:

@@ -8,7 +8,7 @@ numbers, and whatever becomes of one leaves the others' bits alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,8 +21,8 @@ from sgdnoise.machine import precision
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.tasks import reconstruction
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training.loop import Curves, Plan, State, l2_factor, seed_streams
-from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
+from sgdnoise.training.loop import Plan, State, l2_factor, seed_streams
+from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
 
 BLOCK = {  # our choice: weights of a block
     "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
@@ -51,27 +51,13 @@ def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[
     return equal_groups(seeds, TOGETHER // (num_weights + num_units * batch_size))
 
 
-def train(
-    benchmark: Benchmark,
-    data: Any,
-    plan: Plan,
-    seeds: Sequence[int],
-    device: torch.device,
-    on_step: Callable[[list[State]], object] = lambda states: None,
-    resume: Resume = None,
-) -> list[Curves]:
-    """Train seeds together and return the curves of each, as `loop.train` does for one."""
-    states = start_all(benchmark, plan, seeds, device, resume)
-    first = steps_done(states)
-    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, first)
-
-    def updates() -> Iterator[list[list[float]]]:
-        for step in range(first, plan.num_steps):
-            loss_sums = networks.losses(data["train_pixels"], next(batches)).tolist()
-            networks.update(plan.lr_at(step))
-            yield [loss_sums]
-
-    return train_all(benchmark, data, plan, states, updates(), on_step)
+def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
+    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
+    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, steps_done(states))
+    for step in range(steps_done(states), plan.num_steps):
+        loss_sums = networks.losses(data["train_pixels"], next(batches))
+        networks.update(plan.lr_at(step))
+        yield loss_sums
 
 
 def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:

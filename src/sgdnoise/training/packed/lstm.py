@@ -19,9 +19,9 @@ from torch import Tensor
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
-from sgdnoise.training.loop import Curves, Plan, State, batches_of, l2_factor
+from sgdnoise.training.loop import Plan, State, batches_of, l2_factor
 from sgdnoise.training.packed.lstm_layer import Layer, Scratch
-from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
+from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
 
 UNITS = 22  # numbers that a layer keeps per unit and token
 TOGETHER = 5 * 2**20  # our choice, measured: numbers of seeds that are trained together
@@ -57,28 +57,16 @@ def size_of(benchmark: Benchmark) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), num_units
 
 
-def train(
-    benchmark: Benchmark,
-    data: Any,
-    plan: Plan,
-    seeds: Sequence[int],
-    device: torch.device,
-    on_step: Callable[[list[State]], object] = lambda states: None,
-    resume: Resume = None,
-) -> list[Curves]:
-    """Train seeds together and return the curves of each, as `loop.train` does for one."""
-    states = start_all(benchmark, plan, seeds, device, resume)
-    first = steps_done(states)
+def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
+    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
     networks = Networks(states, benchmark, plan)
-    batches = batches_of(benchmark, data, plan, seeds[0], first)  # the text in its own order: the same for every seed
-
-    def updates() -> Iterator[list[list[float]]]:
-        for step in range(first, plan.num_steps):
-            loss_sums = networks.losses(*next(batches)).tolist()
-            networks.update(plan.lr_at(step))
-            yield [loss_sums]
-
-    return train_all(benchmark, data, plan, states, updates(), on_step)
+    batches = batches_of(
+        benchmark, data, plan, seeds[0], steps_done(states)
+    )  # the text in its own order: the same for every seed
+    for step in range(steps_done(states), plan.num_steps):
+        loss_sums = networks.losses(*next(batches))
+        networks.update(plan.lr_at(step))
+        yield loss_sums
 
 
 class Networks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,10 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.networks.wide_resnet import Block, WideResNet
 from sgdnoise.tasks import classification
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training.loop import Curves, Plan, State, l2_factor, micro_batch_of, seed_streams
+from sgdnoise.training.loop import Plan, State, l2_factor, micro_batch_of, seed_streams
 from sgdnoise.training.packed.joint import Joint
 from sgdnoise.training.packed.layers import Convolution, GhostNorm, Relu, bordered
-from sgdnoise.training.together import Resume, equal_groups, made_of, no_plain_sgd, start_all, steps_done, train_all
+from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
 
 MOST_PIXELS = 2**11  # of a batch; our choice, measured: from twice as many on the plain loop is about as fast
 TOGETHER = 2**13  # our choice, measured: pixels of the batches of seeds that are trained together
@@ -49,29 +49,15 @@ def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[
     return equal_groups(seeds, TOGETHER // (batch_size * benchmark.image_pixels))
 
 
-def train(
-    benchmark: Benchmark,
-    data: Any,
-    plan: Plan,
-    seeds: Sequence[int],
-    device: torch.device,
-    on_step: Callable[[list[State]], object] = lambda states: None,
-    resume: Resume = None,
-) -> list[Curves]:
-    """Train seeds together and return the curves of each, as `loop.train` does for one."""
-    states = start_all(benchmark, plan, seeds, device, resume)
+def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
+    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
     micro_batch_of(plan, states[0].model)  # refuses batches that are no multiple of the ghost batch
-    first = steps_done(states)
     batches = Batches(benchmark, data, plan, seeds, states)
     networks = Networks(states, benchmark, plan, batches.shape)
-
-    def updates() -> Iterator[list[list[float]]]:
-        for step in range(first, plan.num_steps):
-            loss_sums = networks.losses(*batches.draw()).tolist()
-            networks.update(plan.lr_at(step))
-            yield [loss_sums]
-
-    return train_all(benchmark, data, plan, states, updates(), on_step)
+    for step in range(steps_done(states), plan.num_steps):
+        loss_sums = networks.losses(*batches.draw())
+        networks.update(plan.lr_at(step))
+        yield loss_sums
 
 
 class Batches:
