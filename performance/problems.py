@@ -17,8 +17,19 @@ from sgdnoise.training.loop import Plan
 NUM_IMAGES, NUM_TOKENS = 2048, 8192
 
 
+class Problem:
+    """What all have: a batch size, and with it a plan."""
+
+    batch_size: int
+    lr = 0.01
+
+    def plan(self, num_steps: int) -> Plan:
+        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
+        return Plan(OPTIMIZERS["momentum"], self.batch_size, self.lr, num_steps, 0, 1, settings)
+
+
 @dataclass(frozen=True)
-class Images:
+class Images(Problem):
     """Seeds of an autoencoder (`widths` down to the code) at a batch size, on random pixels."""
 
     widths: tuple[int, ...]
@@ -36,10 +47,6 @@ class Images:
             name: torch.randint(256, (size, self.widths[0]), generator=random, dtype=torch.uint8) for name, size in sizes.items()
         }
 
-    def plan(self, num_steps: int) -> Plan:
-        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
-        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
-
     def flops(self) -> int:
         """Count the operations of one update of one seed: of its matrix products only."""
         pairs = list(pairwise([*self.widths, *self.widths[-2::-1]]))
@@ -48,7 +55,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Problem):
     """Seeds of a shipped small Wide-ResNet at a batch size, on random images."""
 
     name: str
@@ -66,22 +73,19 @@ class Pictures:
             data[f"{split}_labels"] = torch.randint(10, (number,), generator=random)
         return data
 
-    def plan(self, num_steps: int) -> Plan:
-        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
-        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.01, num_steps, 0, 1, settings)
-
     def flops(self) -> int:
         """Count the operations of one update of one seed: of its convolutions and its classifier."""
         return benchmarks.protocol(self.name)["train_flops"] * self.batch_size
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Problem):
     """Seeds of a shipped LSTM at a batch size, on random words."""
 
     name: str
     seeds: int
     batch_size: int
+    lr = 0.5
 
     def record(self) -> Benchmark:
         return benchmarks.load(self.name, settings={"num_train": NUM_TOKENS})
@@ -91,10 +95,6 @@ class Text:
         num_tokens = self.record().build.args[0]  # type: ignore[attr-defined]
         sizes = {"train_tokens": NUM_TOKENS, "test_tokens": 512}
         return {name: torch.randint(num_tokens, (size,), generator=random) for name, size in sizes.items()}
-
-    def plan(self, num_steps: int) -> Plan:
-        settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}
-        return Plan(OPTIMIZERS["momentum"], self.batch_size, 0.5, num_steps, 0, 1, settings)
 
     def flops(self) -> int:
         """Count the operations of one update of one seed: of its matrix products only."""

@@ -49,13 +49,16 @@ def test_digits_that_are_not_trained_on_are_tested_on(name, kind, load):
 
 
 def test_the_noise_of_digits_is_part_of_the_images(load):
+    sd = benchmarks.module("wrn_noisy_digits").NOISE
+    for name in ("wrn_noisy_digits", "wrn_skipinit_noisy_digits"):
+        assert f"noise of s.d. {sd} " in benchmarks.protocol(name)["title"]
     _, clean = load("wrn_digits", num_train=64)
     benchmark, noisy = load("wrn_noisy_digits")
     for split in ("train", "test"):
         assert torch.equal(noisy[f"{split}_labels"], clean[f"{split}_labels"])
         noise = noisy[f"{split}_images"] - clean[f"{split}_images"]
         assert noise.mean() == pytest.approx(0, abs=0.3)
-        assert noise.std() == pytest.approx(8, rel=0.02)
+        assert noise.std() == pytest.approx(sd, rel=0.02)
     batches = benchmark.batches(noisy, 64, torch.Generator().manual_seed(0), 0, slice(None))
     epochs = [{image.numpy().tobytes() for image in next(batches)[0]} for _ in range(2)]
     assert epochs[0] == epochs[1]

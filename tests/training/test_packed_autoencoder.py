@@ -8,17 +8,15 @@ from itertools import islice
 
 import pytest
 import torch
+from packs import CPU, SEEDS, assert_equal_to_rounding, packed, plain
 
 from sgdnoise import benchmarks
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.study import grid
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
-from sgdnoise.training.cell import plan_of, use_device
+from sgdnoise.training.cell import plan_of
 from sgdnoise.training.packed import autoencoder
-
-CPU = use_device("cpu", threads=1)
-SEEDS = [3, 4, 5]
 
 
 def case(optimizer="momentum", batch_size=16, lr=0.02, activation="logistic", loss="cross_entropy", init="sparse", **more):
@@ -33,31 +31,6 @@ def case(optimizer="momentum", batch_size=16, lr=0.02, activation="logistic", lo
     settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0} | chosen | more
     cell = grid.cell("autoencoder_digits", optimizer, "steps100", batch_size, lr, "3-5", "{}", 4, None)
     return replace(benchmark, build=build, l2=0.3), data, replace(plan_of(cell), settings=settings)
-
-
-def plain(benchmark, data, plan, seed):
-    """Return the curves and the last weights."""
-    last = []
-    curves = loop.train(benchmark, data, plan, seed, CPU, lambda state: last.append(state.model))
-    return curves, weights(last[-1])
-
-
-def packed(benchmark, data, plan, seeds=SEEDS, resume=None):
-    last = []
-    curves = engine.train(benchmark, data, plan, seeds, CPU, last.append, resume)
-    return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
-
-
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def assert_equal_to_rounding(one, other):
-    (curves, last), (expected, expected_last) = one, other
-    assert torch.linalg.norm(last - expected_last) <= 1e-5 * torch.linalg.norm(expected_last)
-    assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
-    for row, expected_row in zip(curves.rows, expected.rows, strict=True):
-        assert row == pytest.approx(expected_row, rel=1e-5)
 
 
 CASES = [

@@ -8,17 +8,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from packs import CPU, SEEDS, assert_equal_to_rounding, packed, plain
 
 from sgdnoise import benchmarks
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.study import grid
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
-from sgdnoise.training.cell import choose_engine, plan_of, train_cell, use_device
+from sgdnoise.training.cell import choose_engine, plan_of, train_cell
 from sgdnoise.training.packed import lstm
-
-CPU = use_device("cpu", threads=1)
-SEEDS = [3, 4, 5]
 
 
 def case(name="lstm_synthetic", optimizer="momentum", batch_size=8, lr=0.5, num_steps=100, dropout=0.5, **more):
@@ -34,31 +32,6 @@ def case(name="lstm_synthetic", optimizer="momentum", batch_size=8, lr=0.5, num_
     return replace(benchmark, build=build, l2=0.001), data, replace(plan_of(cell), settings=settings)
 
 
-def plain(benchmark, data, plan, seed):
-    """Return the curves and the last weights."""
-    last = []
-    curves = loop.train(benchmark, data, plan, seed, CPU, lambda state: last.append(state.model))
-    return curves, weights(last[-1])
-
-
-def together(benchmark, data, plan, seeds=SEEDS, resume=None):
-    last = []
-    curves = engine.train(benchmark, data, plan, seeds, CPU, last.append, resume)
-    return list(zip(curves, [weights(state.model) for state in last[-1]], strict=True))
-
-
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def assert_equal_to_rounding(one, other):
-    (curves, last), (expected, expected_last) = one, other
-    assert torch.linalg.norm(last - expected_last) <= 1e-5 * torch.linalg.norm(expected_last)
-    assert (curves.steps_done, curves.diverged) == (expected.steps_done, expected.diverged)
-    for row, expected_row in zip(curves.rows, expected.rows, strict=True):
-        assert row == pytest.approx(expected_row, rel=1e-5)
-
-
 CASES = [
     {},
     {"optimizer": "sgd", "batch_size": 1, "lr": 0.1, "l2_scope": "weights"},
@@ -72,7 +45,7 @@ CASES = [
 @pytest.mark.parametrize("changes", CASES)
 def test_packed_equals_alone_after_100_updates(changes):
     some = case(**changes)
-    all_seeds = together(*some)
+    all_seeds = packed(*some)
     for seed, one in zip(SEEDS, all_seeds, strict=True):
         assert_equal_to_rounding(one, plain(*some, seed))
     assert len({one[0].rows[-1]["train_loss"] for one in all_seeds}) == 3
@@ -81,18 +54,18 @@ def test_packed_equals_alone_after_100_updates(changes):
 def test_what_the_comparison_could_hide_matters():
     """Every part of an update that would be equal in both loops if it were inert; clipping is at work."""
     benchmark, data, plan = case()
-    first, last = together(benchmark, data, plan)[0]
+    first, last = packed(benchmark, data, plan)[0]
     others = [case(**changes) for changes in ({"optimizer": "sgd"}, {"l2_scope": "weights"}, {"lr": 0.51}, {"dropout": 0.45})]
     others += [(replace(benchmark, clip_norm=clip_norm), data, plan) for clip_norm in (4.9, 0.0)]
     for other in others:
-        assert torch.linalg.norm(together(*other)[0][1] - last) > 1e-4 * torch.linalg.norm(last)
+        assert torch.linalg.norm(packed(*other)[0][1] - last) > 1e-4 * torch.linalg.norm(last)
     assert first.rows[-1]["train_loss"] < 0.7 * math.log(50)
 
 
 def test_the_mean_over_time_and_no_clipping():
     benchmark, data, plan = case(lr=2.0)
     mean = replace(benchmark, loss=partial(benchmark.loss, scale=1 / 16), clip_norm=0.0)
-    assert_equal_to_rounding(together(mean, data, plan)[1], plain(mean, data, plan, 4))
+    assert_equal_to_rounding(packed(mean, data, plan)[1], plain(mean, data, plan, 4))
 
 
 @pytest.mark.slow
@@ -103,7 +76,7 @@ def test_the_size_of_the_paper():
     random = torch.Generator().manual_seed(0)
     text = torch.randint(10_000, (160,), generator=random)
     some = (large, {"train_tokens": text, "test_tokens": text}, plan)
-    assert_equal_to_rounding(together(*some, [3])[0], plain(*some, 3))
+    assert_equal_to_rounding(packed(*some, [3])[0], plain(*some, 3))
 
 
 @pytest.mark.parametrize("draw", [lstm.bernoulli, lstm.compared])
@@ -113,7 +86,7 @@ def test_dropout_is_that_of_the_plain_loop_however_it_is_drawn(monkeypatch, draw
         pytest.skip("torch draws by MKL here")
     monkeypatch.setattr(lstm, "bernoulli_like", lambda: draw)
     some = case(num_steps=10)
-    assert_equal_to_rounding(together(*some)[2], plain(*some, 5))
+    assert_equal_to_rounding(packed(*some)[2], plain(*some, 5))
 
 
 def test_another_way_to_draw_is_not_taken(monkeypatch):
@@ -128,9 +101,9 @@ def test_another_way_to_draw_is_not_taken(monkeypatch):
 def test_a_diverging_seed_leaves_the_others_bitwise_untouched(number):
     benchmark, data, plan = case(num_steps=30)
     saved = [loop.start(benchmark, plan, seed, CPU, None).packed() for seed in SEEDS]
-    expected = together(benchmark, data, plan, resume=deepcopy(saved))
+    expected = packed(benchmark, data, plan, resume=deepcopy(saved))
     saved[1]["model"]["readout.weight"].fill_(number)[::2] *= -1
-    found = together(benchmark, data, plan, resume=saved)
+    found = packed(benchmark, data, plan, resume=saved)
     for index in (0, 2):
         assert torch.equal(found[index][1], expected[index][1])
         assert found[index][0].rows == expected[index][0].rows
@@ -158,7 +131,7 @@ def test_it_goes_on_bitwise_from_where_it_was(optimizer):
     curves = engine.train(benchmark, data, plan, SEEDS, CPU, keep)
     whole = {index: state["model"] for index, state in enumerate(saved[40])}
     for step in (1, 7, 15, 20):
-        again = together(benchmark, data, plan, resume=deepcopy(saved[step]))
+        again = packed(benchmark, data, plan, resume=deepcopy(saved[step]))
         for index, (found, last) in enumerate(again):
             assert torch.equal(last, torch.cat([tensor.flatten() for tensor in whole[index].values()]))
             assert found.rows == curves[index].rows
@@ -166,7 +139,7 @@ def test_it_goes_on_bitwise_from_where_it_was(optimizer):
 
 def test_what_a_seed_computes_does_not_hang_on_its_pack():
     some = case()
-    pack, others = together(*some), together(*some, [4, 9, 3, 11, 12])
+    pack, others = packed(*some), packed(*some, [4, 9, 3, 11, 12])
     for index, place in ((0, 2), (1, 0)):
         assert_equal_to_rounding(others[place], pack[index])
 

@@ -11,16 +11,14 @@ from functools import partial
 
 import pytest
 import torch
+from packs import CPU, SEEDS
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
-from sgdnoise.training.cell import load_data, plan_of, use_device
-from sgdnoise.training.packed import obstacle, wide_resnet
-
-CPU = use_device("cpu", threads=1)
-SEEDS = [3, 4, 5]
+from sgdnoise.training.cell import load_data, plan_of
+from sgdnoise.training.packed import wide_resnet
 
 
 def case(folder, name="wrn_digits", batch_size=8, lr=0.1, steps=100, optimizer="momentum", build=None, **settings):
@@ -195,8 +193,8 @@ def test_batches_that_are_no_multiple_of_the_ghost_batch(data_folder):
 def test_packed_where_it_pays(data_folder):
     """Small batches of small images; as many seeds as keep their columns in a cache."""
     benchmark, _, plan = case(data_folder, batch_size=32)
-    assert obstacle(benchmark, plan, CPU) is None
-    found = obstacle(benchmark, replace(plan, batch_size=64), CPU)
+    assert engine.obstacle(benchmark, plan, CPU) is None
+    found = engine.obstacle(benchmark, replace(plan, batch_size=64), CPU)
     assert found == "a batch of 64 images of 64 pixels is about as fast in the plain loop"
     assert wide_resnet.groups(benchmark, range(3, 11), batch_size=32) == [[3, 4, 5, 6], [7, 8, 9, 10]]
     assert wide_resnet.groups(benchmark, range(3, 11), batch_size=8) == [list(range(3, 11))]

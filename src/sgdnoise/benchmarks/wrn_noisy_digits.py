@@ -33,7 +33,6 @@ PROTOCOL = {
 }
 
 NOISE_SEED = 2020
-MEAN, SD = 4.9, 6.0  # of the train pixels without noise
 
 
 def load_noisy(path: Path, device: torch.device, num_train: int) -> dict[str, Tensor]:
@@ -48,7 +47,8 @@ def load_noisy(path: Path, device: torch.device, num_train: int) -> dict[str, Te
 def benchmark(settings: Settings) -> Benchmark:
     """Make the record for `settings`; images are not augmented."""
     original = load("wrn_digits", settings={name: settings[name] for name in ("ghost_batch", "norm_decay", "norm_eps")})
-    normalize = partial(classification.normalize, mean=(MEAN,), sd=(hypot(SD, NOISE),))
+    clean = module("wrn_digits").normalize
+    normalize = partial(clean, sd=tuple(hypot(sd, NOISE) for sd in clean.keywords["sd"]))
     return replace(
         original,
         load=partial(load_noisy, num_train=settings["num_train"]),

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.training.loop import Curves, Plan, State, book, evaluation_steps, random_state, start
@@ -38,6 +39,15 @@ def no_plain_sgd(plan: Plan) -> str | None:
     if plan.settings["micro_batch"]:
         return "micro-batches are not packed"
     return None
+
+
+def sgd(lr: float | Tensor, momentum: float) -> Callable[..., None]:
+    """Return torch's fused update of the rule `sgd` at an effective learning rate, a number or () float32.
+
+    It takes lists of parameters, gradients and velocities (none without momentum), and the factor `weight_decay` of L2.
+    """
+    constants = {"lr": lr * (1 - momentum), "momentum": momentum, "dampening": 0}
+    return partial(torch._fused_sgd_, nesterov=False, maximize=False, is_first_step=False, **constants)
 
 
 def start_all(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], device: torch.device, resume: Resume) -> list[State]:

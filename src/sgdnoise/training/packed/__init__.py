@@ -4,12 +4,14 @@ Every kind of network has a file with
 - `fits(benchmark)`, whether the network, its batches and its loss are of this kind,
 - `obstacle(benchmark, plan)`, what else keeps its seeds from being packed, None if nothing does,
 - `groups(benchmark, seeds, batch_size)`, which seeds are trained together,
-- `updates(benchmark, data, plan, seeds, states)`, which makes them, one after another, and yields the summed losses.
+- `parts(benchmark, data, plan, seeds, states)`, the networks of all seeds and an iterator over what their `losses` takes: batches.
+
+Networks have `losses(*batch)`, which returns the summed loss of each seed, (K,), and then `update(lr)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.training.loop import Curves, Plan, State
 from sgdnoise.training.packed import autoencoder, lstm, wide_resnet
-from sgdnoise.training.together import Resume, start_all, train_all
+from sgdnoise.training.together import Resume, start_all, steps_done, train_all
 
 KINDS = {
     "the fully connected autoencoder": autoencoder,
@@ -54,8 +56,15 @@ def train(
 ) -> list[Curves]:
     """Train seeds together and return the curves of each, as `loop.train` does for one."""
     states = start_all(benchmark, plan, seeds, device, resume)
-    updates = kind_of(benchmark).updates(benchmark, data, plan, seeds, states)
-    return train_all(benchmark, data, plan, states, ([losses.tolist()] for losses in updates), on_step)
+    networks, batches = kind_of(benchmark).parts(benchmark, data, plan, seeds, states)
+
+    def updates() -> Iterator[list[list[float]]]:
+        for step in range(steps_done(states), plan.num_steps):
+            loss_sums = networks.losses(*next(batches)).tolist()
+            networks.update(plan.lr_at(step))
+            yield [loss_sums]
+
+    return train_all(benchmark, data, plan, states, updates(), on_step)
 
 
 def kind_of(benchmark: Benchmark) -> Any:

@@ -22,7 +22,7 @@ from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.tasks import reconstruction
 from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training.loop import Plan, State, l2_factor, seed_streams
-from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
+from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, sgd, steps_done
 
 BLOCK = {  # our choice: weights of a block
     "cpu": 2**17,  # measured; with their gradient and velocity 1.5 MB
@@ -51,13 +51,12 @@ def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[
     return equal_groups(seeds, TOGETHER // (num_weights + num_units * batch_size))
 
 
-def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
-    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
-    networks, batches = Networks(states, benchmark, plan), indices(benchmark, plan, seeds, steps_done(states))
-    for step in range(steps_done(states), plan.num_steps):
-        loss_sums = networks.losses(data["train_pixels"], next(batches))
-        networks.update(plan.lr_at(step))
-        yield loss_sums
+def parts(
+    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]
+) -> tuple[Networks, Iterator[tuple[Tensor, ...]]]:
+    """Make the networks of all seeds, and their batches from the update at which they are."""
+    batches = indices(benchmark, plan, seeds, steps_done(states))
+    return Networks(states, benchmark, plan), ((data["train_pixels"], index) for index in batches)
 
 
 def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
@@ -182,8 +181,7 @@ class Networks:
 
         lr: the effective learning rate; as a tensor () float32.
         """
-        constants = {"momentum": self.momentum, "lr": lr * (1 - self.momentum), "dampening": 0}
-        step = partial(torch._fused_sgd_, nesterov=False, maximize=False, is_first_step=False, **constants)
+        step = sgd(lr, self.momentum)
         for layer in reversed(range(len(self.weights))):
             torch.sum(self.gradients[layer + 1], dim=1, out=self.bias_gradients[layer])
             for block in self.blocks[layer]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.training.loop import State, l2_parameters
+from sgdnoise.training.together import sgd
 
 
 class Joint:
@@ -60,15 +61,4 @@ class Joint:
             parameters, gradients, velocities = (
                 [some[index] for index in part] if some else [] for some in (self.parameters, self.gradients, self.velocities)
             )
-            torch._fused_sgd_(
-                parameters,
-                gradients,
-                velocities,
-                weight_decay=decay,
-                momentum=self.momentum,
-                lr=lr * (1 - self.momentum),
-                dampening=0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-            )
+            sgd(lr, self.momentum)(parameters, gradients, velocities, weight_decay=decay)

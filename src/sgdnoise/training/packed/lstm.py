@@ -21,7 +21,7 @@ from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
 from sgdnoise.training.loop import Plan, State, batches_of, l2_factor
 from sgdnoise.training.packed.lstm_layer import Layer, Scratch
-from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
+from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, sgd, steps_done
 
 UNITS = 22  # numbers that a layer keeps per unit and token
 TOGETHER = 5 * 2**20  # our choice, measured: numbers of seeds that are trained together
@@ -57,16 +57,12 @@ def size_of(benchmark: Benchmark) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), num_units
 
 
-def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
-    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
-    networks = Networks(states, benchmark, plan)
-    batches = batches_of(
-        benchmark, data, plan, seeds[0], steps_done(states)
-    )  # the text in its own order: the same for every seed
-    for step in range(steps_done(states), plan.num_steps):
-        loss_sums = networks.losses(*next(batches))
-        networks.update(plan.lr_at(step))
-        yield loss_sums
+def parts(
+    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]
+) -> tuple[Networks, Iterator[tuple[Tensor, ...]]]:
+    """Make the networks of all seeds, and their batches from the update at which they are."""
+    # The text comes in its own order, the same for every seed.
+    return Networks(states, benchmark, plan), batches_of(benchmark, data, plan, seeds[0], steps_done(states))
 
 
 class Networks:
@@ -184,9 +180,7 @@ class Networks:
         if self.clip_norm:  # as torch's clip_grad_norm_
             norms = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
             self.gradient.mul_((self.clip_norm / (norms + 1e-6)).clamp_(max=1))
-        constants: dict[str, Any] = {"momentum": self.momentum, "lr": lr * (1 - self.momentum), "dampening": 0, "weight_decay": 0}
-        constants |= {"nesterov": False, "maximize": False, "is_first_step": False}
-        torch._fused_sgd_([self.weights], [self.gradient], self.velocities, **constants)
+        sgd(lr, self.momentum)([self.weights], [self.gradient], self.velocities, weight_decay=0)
 
 
 def bernoulli(numbers: Tensor, probability: float, random: torch.Generator) -> None:

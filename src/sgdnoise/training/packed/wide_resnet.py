@@ -49,15 +49,13 @@ def groups(benchmark: Benchmark, seeds: Sequence[int], batch_size: int) -> list[
     return equal_groups(seeds, TOGETHER // (batch_size * benchmark.image_pixels))
 
 
-def updates(benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]) -> Iterator[Tensor]:
-    """Make update after update of all seeds, and yield the summed loss of each, (K,)."""
+def parts(
+    benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], states: list[State]
+) -> tuple[Networks, Iterator[tuple[Tensor, Tensor, Tensor | None]]]:
+    """Make the networks of all seeds, and their batches from the update at which they are."""
     micro_batch_of(plan, states[0].model)  # refuses batches that are no multiple of the ghost batch
     batches = Batches(benchmark, data, plan, seeds, states)
-    networks = Networks(states, benchmark, plan, batches.shape)
-    for step in range(steps_done(states), plan.num_steps):
-        loss_sums = networks.losses(*batches.draw())
-        networks.update(plan.lr_at(step))
-        yield loss_sums
+    return Networks(states, benchmark, plan, batches.shape), iter(batches.draw, None)  # without end
 
 
 class Batches:
