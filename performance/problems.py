@@ -12,7 +12,7 @@ from sgdnoise import benchmarks
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.study.optimizers import OPTIMIZERS
-from sgdnoise.training.loop import Plan
+from sgdnoise.training.state import Plan
 
 NUM_IMAGES, NUM_TOKENS = 2048, 8192
 

@@ -15,7 +15,7 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks import reconstruction
 from sgdnoise.training import graph
-from sgdnoise.training.loop import Plan
+from sgdnoise.training.state import Plan
 from sgdnoise.training.together import start_all
 
 LR = 0.001  # effective; at which nothing diverges on random data

@@ -13,6 +13,8 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.study import budgets
 from sgdnoise.training import loop
 from sgdnoise.training.cell import use_device
+from sgdnoise.training.gradients import backward
+from sgdnoise.training.state import State
 
 CPU = use_device("cpu", threads=1)
 NUM_PARAMETERS = {
@@ -136,7 +138,7 @@ def test_micro_batches_add_up_to_the_batch(name, micro_batch):
     batch_size = 4 if name == "lstm_ptb" else 128
     batch = [tensor.double() if tensor.is_floating_point() else tensor for tensor in random_batch(name, batch_size, side=8)]
     for size in (batch_size, micro_batch):
-        loop.backward(benchmark, loop.State(model, CPU), tuple(batch), size, batch_size)
+        backward(benchmark, State(model, CPU), tuple(batch), size, batch_size)
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
         model.zero_grad()
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

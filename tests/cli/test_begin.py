@@ -14,8 +14,8 @@ from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.reader import with_windows
-from sgdnoise.training.loop import Plan
 from sgdnoise.training.lr_range import Tried, try_rates, window
+from sgdnoise.training.state import Plan
 
 
 @pytest.mark.parametrize("task", TASKS)

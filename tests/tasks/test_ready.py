@@ -16,7 +16,7 @@ from sgdnoise.tasks import ready
 from sgdnoise.tasks.examples import split
 from sgdnoise.tasks.record import READY
 from sgdnoise.training import loop
-from sgdnoise.training.loop import Plan
+from sgdnoise.training.state import Plan
 
 SIZES = {"num_train": 6, "num_test": 2}
 INPUTS, TARGETS = np.arange(24.0).reshape(8, 3), np.arange(8)

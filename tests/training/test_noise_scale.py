@@ -17,7 +17,8 @@ from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training import noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
-from sgdnoise.training.loop import State, train
+from sgdnoise.training.loop import train
+from sgdnoise.training.state import State
 from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)

@@ -19,6 +19,7 @@ from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.packed import wide_resnet
+from sgdnoise.training.state import random_state
 
 
 def case(folder, name="wrn_digits", batch_size=8, lr=0.1, steps=100, optimizer="momentum", build=None, **settings):
@@ -129,7 +130,7 @@ def test_every_seed_has_the_batches_that_it_has_alone(data_folder):
         drawn, alone = [], []
         for seed, state in zip(seeds, states, strict=True):
             torch.manual_seed(loop.seed_streams(seed)[2])
-            state.curves.steps_done, state.random = first, loop.random_state(CPU)
+            state.curves.steps_done, state.random = first, random_state(CPU)
             stream = loop.batches_of(benchmark, data, plan, seed, first)
             alone.append([next(stream) for _ in range(30)])
         together = wide_resnet.Batches(benchmark, data, plan, seeds, states)
@@ -144,7 +145,7 @@ def test_every_seed_has_the_batches_that_it_has_alone(data_folder):
 def test_dropout_draws_what_torch_draws(data_folder):
     benchmark, data, plan = case(data_folder, "wrn_skipinit_digits", augment=False)
     state = loop.start(benchmark, plan, 3, CPU, None)
-    state.random = loop.random_state(CPU)
+    state.random = random_state(CPU)
     torch.set_rng_state(state.random[0])
     stream = loop.batches_of(benchmark, data, plan, 3, 0)
     together = wide_resnet.Batches(benchmark, data, plan, [3], [state])

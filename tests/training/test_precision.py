@@ -15,6 +15,8 @@ from sgdnoise.machine.precision import Logits
 from sgdnoise.study import grid
 from sgdnoise.training import loop, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
+from sgdnoise.training.gradients import backward
+from sgdnoise.training.state import State
 
 CPU = use_device("cpu", threads=1)
 
@@ -63,7 +65,7 @@ def test_bfloat16_is_in_the_products_only(data_folder, name, needs_bfloat16):
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     update, stream = loop.updater(benchmark, plan, state), loop.batches_of(benchmark, data, plan, 0, 0)
-    loop.backward(benchmark, state, next(stream), 32, 32)
+    backward(benchmark, state, next(stream), 32, 32)
     gradients = [parameter.grad for parameter in state.model.parameters()]
     update(0.3)
     *hidden, logits = outputs
@@ -114,8 +116,8 @@ def test_tf32_is_on_in_forward_and_backward_and_off_outside():
     benchmark, batch = benchmarks.load("wrn_digits"), (torch.ones(2, 3),)
     for name, flags in (("tf32", (True, True)), ("float32", (False, False))):
         seen.clear()
-        state = loop.State(nn.Linear(3, 1), CPU, precision=name)
-        loop.backward(replace(benchmark, loss=loss), state, batch, 2, 2)
+        state = State(nn.Linear(3, 1), CPU, precision=name)
+        backward(replace(benchmark, loss=loss), state, batch, 2, 2)
         assert seen == [flags, flags]
         assert tf32_flags() == (False, False)
 

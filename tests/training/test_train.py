@@ -18,6 +18,8 @@ from sgdnoise.tasks import classification
 from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import train_cell, use_device
+from sgdnoise.training.gradients import backward
+from sgdnoise.training.state import State
 from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
@@ -71,7 +73,7 @@ def test_micro_batches_add_up_to_the_batch(load, name):
     batch = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch)
     losses, gradients = [], []
     for micro_batch in (64, 32):
-        losses.append(float(loop.backward(benchmark, loop.State(model, CPU), batch, micro_batch, 64)))
+        losses.append(float(backward(benchmark, State(model, CPU), batch, micro_batch, 64)))
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
         model.zero_grad()
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
@@ -89,7 +91,7 @@ def test_the_gradient_of_a_large_batch_is_the_mean_over_its_ghost_batches(load):
 
     def gradient(some, micro_batch, batch_size):
         model.zero_grad()
-        loop.backward(benchmark, loop.State(model, CPU), some, micro_batch, batch_size)
+        backward(benchmark, State(model, CPU), some, micro_batch, batch_size)
         return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
     ghosts = zip(*(tensor.split(32) for tensor in batch), strict=True)
@@ -107,10 +109,10 @@ def test_micro_batches_keep_the_lstms_state(load):
     batches = first_batches(benchmark, data, 8, 2)
     losses = {}
     for micro_batch in (8, 2):
-        state = loop.State(model, CPU)
-        losses[micro_batch] = [float(loop.backward(benchmark, state, batch, micro_batch, 8)) for batch in batches]
+        state = State(model, CPU)
+        losses[micro_batch] = [float(backward(benchmark, state, batch, micro_batch, 8)) for batch in batches]
     assert losses[8] == pytest.approx(losses[2], rel=1e-5)
-    fresh = float(loop.backward(benchmark, loop.State(model, CPU), batches[1], 8, 8))
+    fresh = float(backward(benchmark, State(model, CPU), batches[1], 8, 8))
     assert abs(fresh - losses[8][1]) > 1e-3
 
 

@@ -22,8 +22,8 @@ def check_command(benchmark):
     words = [benchmark, f"--file={entry['file']}", f"--settings={cells[0].settings}"]
     words += [f"--batch-size={min(32, *(cell.batch_size for cell in cells))}"]
     words += ["--second-derivative"] * (benchmark in config["noise_scale"])
-    used = sorted({cell.optimizer for cell in cells} & set(config["optimizers"]))
-    words += [f"--optimizers={json.dumps({name: config['optimizers'][name] for name in used}, sort_keys=True)}"] * bool(used)
+    used = {cell.optimizer: json.loads(cell.definition) for cell in cells if cell.definition}
+    words += [f"--optimizers={json.dumps(used, sort_keys=True)}"] * bool(used)
     version = hashlib.sha256(repr([words, cells[0].depends_on]).encode()).hexdigest()[:12]
     return ["check", *words, f"--data={DATA}", f"--out={RESULTS}/checked/{benchmark}-{version}.json"]
 

@@ -128,7 +128,8 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
         edges.update(row["edge"].split())
     warnings = []
     for key, (metrics, edges) in wider.items():
-        _, benchmark, mode, optimizer, swept = key.split(".")
+        _, benchmark, mode, point = key.split(".", 3)
+        optimizer, _, swept = point.rpartition(".")
         low, high = config["benchmarks"][benchmark][mode][optimizer][swept]
         warnings.append(
             f"{', '.join(metrics)}: the optimum or its error bar ends at the {' and '.join(sorted(edges))} end of the grid; "

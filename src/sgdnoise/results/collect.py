@@ -16,6 +16,7 @@ from sgdnoise.results.run import MISSING, Run, read_run
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import Cell, cells, seed_range
+from sgdnoise.study.optimizers import optimizer
 
 FIRST = "the first or unknown"  # version, where a result does not say
 CHUNK = 500  # cells that a process reads at a time
@@ -115,18 +116,24 @@ def check_spec(run: Run, cell: Cell, path: Path) -> None:
 def identity(cell: Cell) -> dict[str, Any]:
     """Return what the table says of a cell before it is trained."""
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
-    return {
-        "benchmark": cell.benchmark,
-        "optimizer": cell.optimizer,
-        "budget": cell.budget,
-        "batch_size": cell.batch_size,
-        "lr": float(cell.lr),
-        "num_train": protocol["num_train"],
-        "num_steps": cell.num_steps,
-        "num_epochs": round(budgets.num_epochs(cell.num_steps, cell.batch_size, protocol), 6),
-        "modes": " ".join(cell.modes),
-        "keep": cell.keep,
-    } | ({"final_lr": float(cell.final_lr)} if cell.final_lr else {})
+    evaluations = optimizer(cell.optimizer, cell.definition).evaluations  # of gradients; a column where any has more than one
+    more = {"gradient_evaluations": evaluations * cell.num_steps * cell.batch_size} if evaluations > 1 else {}
+    return (
+        {
+            "benchmark": cell.benchmark,
+            "optimizer": cell.optimizer,
+            "budget": cell.budget,
+            "batch_size": cell.batch_size,
+            "lr": float(cell.lr),
+            "num_train": protocol["num_train"],
+            "num_steps": cell.num_steps,
+            "num_epochs": round(budgets.num_epochs(cell.num_steps, cell.batch_size, protocol), 6),
+            "modes": " ".join(cell.modes),
+            "keep": cell.keep,
+        }
+        | more
+        | ({"final_lr": float(cell.final_lr)} if cell.final_lr else {})
+    )
 
 
 def missing_rows(cell: Cell) -> list[dict[str, Any]]:

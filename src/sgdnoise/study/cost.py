@@ -10,6 +10,7 @@ from sgdnoise import benchmarks
 from sgdnoise.study import budgets
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import Cell, seed_range, trained
+from sgdnoise.study.optimizers import optimizer
 
 # Of a result file: its fixed part, and per seed and evaluation (six metrics, the usual number, of 8 bytes, and a little more).
 FILE_BYTES, EVALUATION_BYTES = 9_400, 50
@@ -78,7 +79,7 @@ def cost(cell: Cell, throughput: dict[tuple[str, int], Throughput] | None) -> Co
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     runs = len(seed_range(cell.seeds))
     updates = runs * cell.num_steps
-    examples = updates * cell.batch_size
+    examples = updates * cell.batch_size * optimizer(cell.optimizer, cell.definition).evaluations
     hours = float("nan")
     if throughput is not None:
         keys = [(cell.benchmark, cell.batch_size), (cell.file, cell.batch_size)]  # a variant takes as long as what it is one of

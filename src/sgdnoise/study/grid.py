@@ -15,7 +15,7 @@ from sgdnoise import benchmarks
 from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import OPTIMIZERS, Optimizer
 from sgdnoise.study.schedule import SHAPES
 from sgdnoise.study.settings import read, resolve
 
@@ -182,7 +182,7 @@ def cell(
     """Make one cell from the options of `sgdnoise train`."""
     protocol = benchmarks.protocol(benchmark, file)
     benchmarks.depends_on(benchmark, file)  # as it is now
-    check_optimizer(optimizer, definition, benchmark, file, final_lr)
+    one = check_optimizer(optimizer, definition, benchmark, file, final_lr)
     if not 1e-30 <= lr <= 1e30:
         raise ValueError(f"lr {lr} is not a positive number from 1e-30 to 1e30")
     if final_lr is not None and not 1e-30 <= final_lr <= lr:
@@ -192,8 +192,7 @@ def cell(
     num_seeds = len(seed_range(seeds))
     chosen = resolve(read(settings), protocol, "settings")
     protocol = benchmarks.sized(protocol, chosen)
-    budget = budgets.canonical(budget, batch_size, protocol)
-    steps = budgets.num_steps(budget, batch_size, protocol)
+    budget, steps = updates_of(one, budget, batch_size, protocol)
     resolved = json.dumps(chosen, sort_keys=True)
     return Cell(
         benchmark,
@@ -213,12 +212,32 @@ def cell(
     )
 
 
-def check_optimizer(name: str, definition: str | None, benchmark: str, file: str | None, final_lr: object = None) -> None:
-    """Refuse an optimizer that is unknown, or wrong, or needs a function that the benchmark's own file does not define."""
+def updates_of(optimizer: Optimizer, budget: str, batch_size: int, protocol: dict[str, Any]) -> tuple[str, int]:
+    """Return a budget, written canonically, and the updates that an optimizer has by it at a batch size."""
+    if (micro_batch := optimizer.micro_batch or batch_size) and batch_size % micro_batch:
+        raise ValueError(
+            f"micro_batch {micro_batch} of {optimizer.label} does not divide the batch size {batch_size}; choose one that does"
+        )
+    budget = budgets.canonical(budget, batch_size, protocol)
+    steps = budgets.num_steps(budget, batch_size, protocol)
+    share = optimizer.evaluations if optimizer.equal else 1
+    if steps < share:
+        raise ValueError(
+            f"{optimizer.label} takes {share} gradients an update, and budget {budget} at batch size {batch_size} has {steps}"
+        )
+    return budget, steps // share
+
+
+def check_optimizer(name: str, definition: str | None, benchmark: str, file: str | None, final_lr: object = None) -> Optimizer:
+    """Return an optimizer; refuse one that is unknown, or wrong, or needs a function that the benchmark's own file does not define."""
     try:
         one = optimizers.optimizer(name, definition)
     except json.JSONDecodeError as error:
         raise ValueError(f"definition {definition!r} is not JSON ({error})") from None
+    if one.regulariser and one.coefficient is None:
+        raise ValueError(
+            f"{name} has a regulariser, whose coefficient belongs to its name in the grid; write for example {name}@0.01"
+        )
     if final_lr is not None and one.schedule != "paper":
         raise ValueError(f"optimizer {name}: a final learning rate of its own goes with the paper's schedule only")
     for what, function in optimizers.functions(one).items():
@@ -228,6 +247,7 @@ def check_optimizer(name: str, definition: str | None, benchmark: str, file: str
                 f"optimizer {name}: its {what} {function!r} is not {known}a function of the file of {benchmark}"
                 f"{f' ({file})' if file else ', which is not your own'}"
             )
+    return one
 
 
 def noise_cells(config: Config) -> dict[str, Cell]:
@@ -330,7 +350,7 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) ->
         for optimizer, budget, batch_size, window, key in _points(entry[mode], mode, f"{where}.{mode}", own):
             definition = optimizers.definition(optimizer, own)
             try:
-                check_optimizer(optimizer, definition, name, entry.get("file"))
+                one = check_optimizer(optimizer, definition, name, entry.get("file"))
             except ValueError as error:
                 raise ValueError(f"config: optimizers.{optimizer}: {error}") from None
             lrs = lr_window(*window, **protocol["lr_grid"]) if window[0] <= window[1] else []
@@ -338,8 +358,7 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) ->
                 grid = "{anchor} * {ratio}^k".format(**protocol["lr_grid"])
                 raise ValueError(f"config: {key}: no learning rate of the grid {grid} lies in {window}; widen the window")
             try:
-                budget = budgets.canonical(budget, batch_size, protocol)
-                steps = budgets.num_steps(budget, batch_size, protocol)
+                budget, steps = updates_of(one, budget, batch_size, protocol)
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
             for lr in lrs:
@@ -355,7 +374,7 @@ def _points(mode_entry: Config, mode: str, where: str, own: Config) -> Iterator[
     for optimizer, windows in mode_entry.items():
         if optimizer == fixed:
             continue
-        if optimizer not in (known := {**OPTIMIZERS, **own}):
+        if optimizers.defined_name(optimizer) not in (known := {**OPTIMIZERS, **own}):
             raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *known])}")
         for swept, window in windows.items():
             if mode == "unlimited":

@@ -1,15 +1,17 @@
-"""The optimizers of the paper, and those of a study's own: what planning, training and figures need to know of each."""
+"""The optimizers of the paper, more of the package, and those of a study's own: what planning, training and figures need to know."""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sgdnoise.machine import sources
+from sgdnoise.study import regularisers
+from sgdnoise.study.regularisers import REGULARISERS
 from sgdnoise.study.schedule import SHAPES
 
 
@@ -19,7 +21,12 @@ class Optimizer:
 
     All but the label is part of a cell's identity, options that are added here too. Of one that a config defines it is the
     `definition`, as JSON. `schedule` is "paper", one of SHAPES, or a function of the benchmark's own file; `final` is the share of
-    the learning rate that a shape ends at.
+    the learning rate that a shape ends at. `source` is what its gradients are made of besides their batch, one of `SOURCES` in
+    training/gradients.py. `version` is raised when what the package computes for it changes.
+
+    `evaluations` counts the gradients of an example that an update takes per example of its batch. If they are to be `equal`, it
+    has so many times fewer updates than its budget. A `regulariser` has a `coefficient`, None before it is known, and acts on
+    micro-batches (0: whole batches) in some way (`by`).
     """
 
     label: str
@@ -30,6 +37,24 @@ class Optimizer:
     schedule: str = "paper"
     final: float = 0.0
     definition: str = ""
+    version: int = 0  # of the paper's
+    source: str = ""
+    evaluations: int = 1
+    equal: bool = False
+    regulariser: str = ""
+    coefficient: float | None = None
+    micro_batch: int = 0
+    by: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether an update is the paper's: one gradient of one batch, and SGD's rule."""
+        return self.is_sgd and not self.source and not self.active
+
+    @property
+    def active(self) -> str:
+        """Name the regulariser that changes an update, if any: at the coefficient 0 there is none."""
+        return self.regulariser if self.coefficient else ""
 
     @property
     def is_sgd(self) -> bool:
@@ -37,10 +62,17 @@ class Optimizer:
         return self.rule == "sgd"
 
 
-OPTIMIZERS = {
+PAPERS = {
     "sgd": Optimizer("SGD"),
     "momentum": Optimizer("SGD with momentum", momentum=0.9),  # ICLR v5 sec. 2
     "momentum_warmup": Optimizer("momentum with warmup", momentum=0.9, warmup_epochs=5),  # ICLR v5 App. A
+}
+OPTIMIZERS = PAPERS | {
+    # Johnson & Zhang 2013: a snapshot at the start of every epoch. An update takes the gradients of its batch here and there, and the
+    # snapshot's of all examples once an epoch.
+    "svrg": Optimizer("SVRG", source="svrg", evaluations=3, version=1),
+    # Yin et al. 2024: the correction of SVRG times a factor that falls from 0.75 to 0.
+    "alpha_svrg": Optimizer("alpha-SVRG", source="alpha_svrg", evaluations=3, version=1),
 }
 
 # The options that the paper's optimizers have had since results were first shipped; at these a name says enough.
@@ -49,21 +81,37 @@ FIRST = {"sgd": (), "momentum": ("momentum=0.9",), "momentum_warmup": ("momentum
 # What a definition says that torch is not told. Without `class` and `factory` it is the paper's SGD, and `momentum` is its own.
 PLANNED = ("schedule", "final", "warmup_steps", "warmup_epochs")
 OURS = ("class", "factory", "groups", *PLANNED)
+EQUAL = "gradient_evaluations"  # in a definition: equal, so that an update that takes more of them is made less often
 
 
 def optimizer(name: str, definition: str | None = None) -> Optimizer:
-    """Return one of the paper's optimizers, or the one that a study defines, as JSON. A ValueError says what is wrong with it.
+    """Return one of the package's optimizers, or the one that a study defines, as JSON. A ValueError says what is wrong with it.
 
     >>> optimizer("slow", '{"momentum": 0.99, "schedule": "cosine"}').is_sgd
     True
+    >>> optimizer("penalty@0.01", '{"regulariser": "gradient_norm", "micro_batch": 4}').coefficient
+    0.01
     """
+    own, _, coefficient = name.partition("@")
     if definition is None:
         if name not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)} (or define your own under optimizers:)")
         return OPTIMIZERS[name]
-    if name in OPTIMIZERS:
-        raise ValueError(f"{name} is an optimizer of the paper; give your own another name")
+    if own in PAPERS:
+        raise ValueError(f"{own} is an optimizer of the paper; give your own another name")
     said = json.loads(definition)
+    fields = regularisers.read(said, coefficient)
+    left = {key: value for key, value in said.items() if key not in (*regularisers.OURS, EQUAL)}
+    one = _defined(name, left)
+    evaluations = one.evaluations * (regularisers.evaluations(fields["regulariser"], fields["by"]) if fields else 1)
+    equal = said.get(EQUAL) == "equal"
+    if equal and evaluations == 1:
+        raise ValueError(f"{EQUAL}: an update takes one gradient an example, as SGD's does; leave it out")
+    return replace(one, definition=definition, evaluations=evaluations, equal=equal, **fields)
+
+
+def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
+    """Return what a definition makes without a regulariser: one of the package's, of torch's or of a function, or the paper's SGD."""
     own = {key: said[key] for key in PLANNED if key in said}
     if said.get("warmup_steps") and said.get("warmup_epochs"):
         raise ValueError("give either warmup_steps or warmup_epochs")
@@ -71,12 +119,20 @@ def optimizer(name: str, definition: str | None = None) -> Optimizer:
         raise ValueError(f"final is the share of the learning rate that a schedule ends at, one of {', '.join(SHAPES)}")
     if "lr" in said:
         raise ValueError("lr is what the windows of the grid are for; leave it out")
+    if "optimizer" in said:
+        if said["optimizer"] not in OPTIMIZERS:
+            raise ValueError(f"optimizer: {said['optimizer']!r} is none of the package's {', '.join(OPTIMIZERS)}")
+        if more := sorted(set(said) - {"optimizer", *PLANNED}):
+            raise ValueError(
+                f"{', '.join(more)}: {said['optimizer']} has its settings fixed; leave it out, or name a class of torch"
+            )
+        return replace(OPTIMIZERS[said["optimizer"]], label=name, **own)
     if "class" in said or "factory" in said:
         if "class" in said and "factory" in said:
             raise ValueError("give either class, the name of one of torch.optim, or factory, a function of your own")
         if "factory" in said and (more := sorted(set(said) - {"factory", *PLANNED})):
             raise ValueError(f"{', '.join(more)}: a factory sets by itself what torch is told; leave it out here")
-        return Optimizer(name, rule="torch", definition=definition, **own)
+        return Optimizer(name, rule="torch", **own)
     if unknown := sorted(set(said) - {"momentum", *PLANNED}):
         raise ValueError(
             f"{unknown[0]}: without class it is the paper's SGD, which has momentum, {', '.join(PLANNED)}; add class"
@@ -84,12 +140,22 @@ def optimizer(name: str, definition: str | None = None) -> Optimizer:
     momentum = said.get("momentum", 0.0)
     if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 <= momentum < 1:
         raise ValueError(f"momentum: {momentum!r} is not a number from 0 below 1")
-    return Optimizer(name, momentum=momentum, definition=definition, **own)
+    return Optimizer(name, momentum=momentum, **own)
 
 
 def definition(name: str, own: Mapping[str, Any]) -> str | None:
-    """Write the definition that a config's `optimizers` has of an optimizer, canonically; None if it is one of the paper's."""
-    return json.dumps(own[name], sort_keys=True) if name in own else None
+    """Write the definition that a config's `optimizers` has of an optimizer, canonically; None if it is one of the package's."""
+    defined = next((one for one in (name, defined_name(name)) if one in own), None)
+    return json.dumps(own[defined], sort_keys=True) if defined else None
+
+
+def defined_name(name: str) -> str:
+    """Return the name under which a config defines an optimizer: without the coefficient of its regulariser.
+
+    >>> defined_name("penalty@0.01")
+    'penalty'
+    """
+    return name.partition("@")[0]
 
 
 def of(config: Mapping[str, Any], name: str) -> Optimizer:
@@ -119,20 +185,25 @@ def label(name: str) -> str:
 
 
 def depends_on(name: str, definition: str | None = None) -> dict[str, str]:
-    """Say what besides name and definition the updates depend on, as {name: version}: options, a rule that is not `sgd`.
+    """Say what besides name and definition the updates depend on, as {name: version}: options, a regulariser's version, torch's rule.
 
     >>> depends_on("momentum")
     {}
     """
-    return _depends_on(name, optimizer(name, definition))
+    return dict(_depends_on(name, optimizer(name, definition)))
 
 
 @functools.cache
-def _depends_on(name: str, optimizer: Optimizer) -> dict[str, str]:
-    plain = asdict(Optimizer(""))
-    options = tuple(f"{key}={value!r}" for key, value in asdict(optimizer).items() if key != "label" and value != plain[key])
-    said = {name: " ".join(options)} if options != FIRST.get(name, ()) and not optimizer.definition else {}
-    if optimizer.rule != plain["rule"]:
+def _depends_on(name: str, one: Optimizer) -> dict[str, str]:
+    base = json.loads(one.definition or "{}").get("optimizer") if one.definition else name
+    said: dict[str, str] = {}
+    if base in OPTIMIZERS:
+        plain, its = asdict(Optimizer("")), asdict(OPTIMIZERS[base])
+        options = tuple(f"{key}={value!r}" for key, value in its.items() if key != "label" and value != plain[key])
+        said |= {base: " ".join(options)} if options != FIRST.get(base, ()) else {}
+    if one.active:
+        said[one.active] = f"version={REGULARISERS[one.active].version}"
+    if one.rule == "torch":
         rules = "training/updates.py"
         said[rules] = sources.digest(sources.parse(Path(__file__).parents[1] / rules))
     return said

@@ -40,11 +40,13 @@ def batches(data: dict[str, Tensor], batch_size: int, order: torch.Generator, st
         skip = 0
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, scale: float = 1.0) -> tuple[Tensor, Any]:
+def loss(
+    model: nn.Module, batch: tuple[Tensor, ...], carry: Any, scale: float = 1.0, label_smoothing: float = 0.0
+) -> tuple[Tensor, Any]:
     """Return the cross-entropy summed over the time steps and the streams, times `scale`, and the hidden state, detached."""
     inputs, targets, continues = batch
     logits, carry = model(inputs, None if carry is None else tuple(state * continues[:, None] for state in carry))
-    loss_sum = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    loss_sum = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", label_smoothing=label_smoothing)
     return loss_sum * scale, tuple(state.detach() for state in carry)
 
 

@@ -17,8 +17,10 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import precision
 from sgdnoise.networks import ghost_norm
 from sgdnoise.tasks.batches import Batch
-from sgdnoise.training.loop import Plan, State, backward, batches_of, micro_batch_of, random_state, set_random_state, updater
+from sgdnoise.training.gradients import backward, micro_batch_of
+from sgdnoise.training.loop import batches_of, updater
 from sgdnoise.training.packed import autoencoder
+from sgdnoise.training.state import Plan, State, random_state, set_random_state
 
 
 class Noise(TorchFunctionMode):

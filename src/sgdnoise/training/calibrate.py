@@ -16,7 +16,7 @@ from sgdnoise.study.config import Config
 from sgdnoise.study.cost import Throughput
 from sgdnoise.study.grid import Cell, seed_range, trained
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
-from sgdnoise.training.loop import State
+from sgdnoise.training.state import State
 
 WARM_UP = 2  # updates that are not timed
 

@@ -21,7 +21,8 @@ from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.study.schedule import SHAPES, gamma_of, shaped, warmup
 from sgdnoise.training import checkpoint, graph, packed
-from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps, train
+from sgdnoise.training.loop import evaluation_steps, train
+from sgdnoise.training.state import Curves, Plan, State
 from sgdnoise.training.together import steps_done
 from sgdnoise.training.updates import named
 
@@ -83,10 +84,11 @@ def plan_of(cell: Cell) -> Plan:
         more["shape"] = partial(shaped, optimizer.schedule, optimizer.final)
     elif own and optimizer.schedule != "paper":
         more["shape"] = own_shape(getattr(own, optimizer.schedule), optimizer, cell.num_steps)
-    if not optimizer.is_sgd:
+    if optimizer.rule == "torch":
         factory = optimizers.functions(optimizer).get("factory")
         more["factory"] = getattr(own, factory) if factory else named(optimizer)
-    return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, **more)
+    epoch_steps = budgets.num_epochs(1, cell.batch_size, protocol) ** -1
+    return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, epoch_steps, **more)
 
 
 def own_shape(function: Callable[[int, int], float], optimizer: Optimizer, num_steps: int) -> Callable[[int, int, int], float]:

@@ -19,7 +19,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.optimizers import definition
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
-from sgdnoise.training.loop import Plan
+from sgdnoise.training.state import Plan
 
 
 def problems(

@@ -22,9 +22,10 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop
-from sgdnoise.training.loop import Plan, State
-from sgdnoise.training.noise_run import objective, twice_differentiable
+from sgdnoise.training.gradients import backward, gradients_of, micro_batch_of, twice_differentiable
+from sgdnoise.training.noise_run import objective
 from sgdnoise.training.noise_scale import hessian_product
+from sgdnoise.training.state import Plan, State, random_state, trained_parameters
 
 SEED, STEPS = 0, 3
 TOLERANCE = 1e-3  # our choice: of sums in float32
@@ -60,7 +61,7 @@ class Subject:
     def backward(self, state: State) -> float:
         """Train on the batch as the loop does, and return its summed loss."""
         size = self.plan.batch_size
-        return float(loop.backward(self.benchmark, state, self.batch, loop.micro_batch_of(self.plan, state.model), size))
+        return float(backward(self.benchmark, state, self.batch, micro_batch_of(self.plan, state.model), size))
 
     def evaluate(self, state: State) -> dict[str, float]:
         """Evaluate as the loop does, but for L2."""
@@ -98,7 +99,7 @@ def check_batch(subject: Subject) -> Lines:
 def check_loss(subject: Subject) -> Lines:
     """Train on the batch once, forward and backward."""
     state = subject.start()
-    if not loop.trained_parameters(state.model):
+    if not trained_parameters(state.model):
         yield "no parameter of the network is trained; leave some with requires_grad"
         return
     found = subject.benchmark.loss(state.model, subject.batch, None)
@@ -150,8 +151,8 @@ def check_sum(subject: Subject) -> Lines:
         torch.manual_seed(draw)
         state.carries.clear()
         state.model.zero_grad()
-        loss = float(loop.backward(subject.benchmark, state, batch, micro_batch, 1))
-        gradients = loop.gradients_of(loop.trained_parameters(state.model))
+        loss = float(backward(subject.benchmark, state, batch, micro_batch, 1))
+        gradients = gradients_of(trained_parameters(state.model))
         return loss, torch.cat([gradient.flatten() for gradient in gradients])
 
     def means(batch: Batch, micro_batch: int) -> tuple[float, Tensor]:
@@ -196,18 +197,18 @@ def trained(
     """Train a few updates, perhaps from a packed state; return the bits of what is left, and keep the state before the last."""
     benchmark = subject.benchmark
     state = loop.start(benchmark, plan, SEED, subject.device, packed)
-    update, steps_done = loop.updater(benchmark, plan, state), state.curves.steps_done
+    update, gradient = loop.updater(benchmark, plan, state), loop.source(benchmark, subject.data, plan, state, SEED)
+    steps_done = state.curves.steps_done
     batches = loop.batches_of(benchmark, subject.data, plan, SEED, steps_done)
-    micro_batch = loop.micro_batch_of(plan, state.model)
     for step in range(steps_done, STEPS):
-        loop.backward(benchmark, state, next(batches), micro_batch, plan.batch_size)
+        gradient(next(batches))
         update(plan.lr_at(step))
         state.curves.steps_done += 1
         if evaluated and step == 0:
             subject.evaluate(state)
         if kept and step == STEPS - 2:
             torch.save(state.packed(), kept)
-    tensors = [*state.model.parameters(), *state.model.buffers(), *loop.random_state(subject.device)]
+    tensors = [*state.model.parameters(), *state.model.buffers(), *random_state(subject.device)]
     return [one.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for one in tensors]
 
 
@@ -247,7 +248,7 @@ def check_second_derivative(subject: Subject) -> Lines:
     if not subject.second_derivative:
         return
     state = subject.start()
-    parameters = loop.trained_parameters(state.model)
+    parameters = trained_parameters(state.model)
     ones = torch.ones(sum(one.numel() for one in parameters), device=subject.device)
     try:
         with twice_differentiable(state.model):

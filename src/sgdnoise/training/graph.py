@@ -24,8 +24,9 @@ from torch import Tensor
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel
 from sgdnoise.training.branches import Branch, Products
-from sgdnoise.training.loop import Curves, Plan, State, evaluation_steps
+from sgdnoise.training.loop import evaluation_steps
 from sgdnoise.training.packed import autoencoder
+from sgdnoise.training.state import Curves, Plan, State
 from sgdnoise.training.together import Resume, equal_groups, start_all, steps_done, train_all
 
 WINDOW = 64  # our choice, not measured: updates whose losses are read together
@@ -35,7 +36,7 @@ TOGETHER = 2048  # our choice, not measured: examples per update of all seeds th
 
 def obstacle(benchmark: Benchmark, plan: Plan, device: torch.device) -> str | None:
     """Say why a cell cannot be trained here; None if it can."""
-    if plan.optimizer.rule != "sgd":
+    if not plan.optimizer.is_plain:
         return "only SGD and momentum are known to be fit for a CUDA graph"
     if parallel.size() > 1:
         return "processes that share a batch have no graph"

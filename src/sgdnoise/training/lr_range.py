@@ -13,7 +13,7 @@ import torch
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.training import loop
-from sgdnoise.training.loop import Plan
+from sgdnoise.training.state import Plan
 
 # Our choices.
 LOWEST, HIGHEST = -16, 12  # powers of two, times the anchor of the grid
@@ -34,13 +34,13 @@ class Tried(NamedTuple):
 def try_rates(benchmark: Benchmark, data: Any, plan: Plan, anchor: float, device: torch.device) -> list[Tried]:
     """Train one network with a rising learning rate; return the rates tried."""
     state = loop.start(benchmark, plan, 0, device, None)
-    update, micro_batch = loop.updater(benchmark, plan, state), loop.micro_batch_of(plan, state.model)
+    update, gradient = loop.updater(benchmark, plan, state), loop.source(benchmark, data, plan, state, 0)
     batches = loop.batches_of(benchmark, data, plan, 0, 0)
     tried: list[Tried] = []
     for power in range(LOWEST, HIGHEST + 1):
         lr, total = anchor * 2.0**power, 0.0
         for _ in range(UPDATES):
-            total += float(loop.backward(benchmark, state, next(batches), micro_batch, plan.batch_size))
+            total += float(gradient(next(batches)))
             update(lr)
         mean = total / plan.batch_size / UPDATES
         tried.append(Tried(lr, mean if math.isfinite(mean) else math.inf))

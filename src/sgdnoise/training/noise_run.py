@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from sgdnoise.study import budgets
 from sgdnoise.study.grid import Cell, seed_range
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
-from sgdnoise.training.loop import Curves, Plan, State, l2_factor, l2_parameters, train, trained_parameters
+from sgdnoise.training.gradients import twice_differentiable
+from sgdnoise.training.loop import l2_factor, l2_parameters, train
 from sgdnoise.training.noise_scale import (
     Estimate,
     Terms,
@@ -31,6 +31,7 @@ from sgdnoise.training.noise_scale import (
     stable_lr,
     top_eigenvalue,
 )
+from sgdnoise.training.state import Curves, Plan, State, trained_parameters
 
 QUANTITIES = ("noise_scale", "hessian_noise_scale", "top_eigenvalue", "stable_lr")
 COLUMNS = [name + end for name in QUANTITIES for end in ("", "_low", "_high")] + ["residual"]
@@ -138,21 +139,6 @@ def measure(
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
-
-
-@contextmanager
-def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Compute a network by operations that have second derivatives: attention written out, no RNN of cuDNN, nothing compiled."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
-    with (
-        torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
-        sdpa_kernel(SDPBackend.MATH),
-        torch.compiler.set_stance("force_eager") if compiled else nullcontext(),
-    ):
-        yield
 
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:

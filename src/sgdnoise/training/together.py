@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sgdnoise.benchmarks import Benchmark
-from sgdnoise.training.loop import Curves, Plan, State, book, evaluation_steps, random_state, start
+from sgdnoise.training.loop import book, evaluation_steps, start
+from sgdnoise.training.state import Curves, Plan, State, random_state
 
 Resume = Sequence[dict[str, Any]] | None  # of every seed, what State.packed returned
 
@@ -34,7 +35,7 @@ def made_of(benchmark: Benchmark) -> tuple[Any, ...]:
 
 def no_plain_sgd(plan: Plan) -> str | None:
     """Say why a plan is none for updates that are written by hand; None if it is one."""
-    if plan.optimizer.rule != "sgd":
+    if not plan.optimizer.is_plain:
         return "only SGD and momentum can be packed"
     if plan.settings["micro_batch"]:
         return "micro-batches are not packed"

@@ -18,8 +18,8 @@ import torch
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
-from sgdnoise.training.loop import Curves, Plan, State
 from sgdnoise.training.packed import autoencoder, lstm, wide_resnet
+from sgdnoise.training.state import Curves, Plan, State
 from sgdnoise.training.together import Resume, start_all, steps_done, train_all
 
 KINDS = {

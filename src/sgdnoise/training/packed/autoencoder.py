@@ -21,7 +21,8 @@ from sgdnoise.machine import precision
 from sgdnoise.networks.autoencoder import Autoencoder
 from sgdnoise.tasks import reconstruction
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training.loop import Plan, State, l2_factor, seed_streams
+from sgdnoise.training.loop import l2_factor, seed_streams
+from sgdnoise.training.state import Plan, State
 from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, sgd, steps_done
 
 BLOCK = {  # our choice: weights of a block

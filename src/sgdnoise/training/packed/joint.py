@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
-from sgdnoise.training.loop import State, l2_parameters
+from sgdnoise.training.loop import l2_parameters
+from sgdnoise.training.state import State
 from sgdnoise.training.together import sgd
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.tasks import language_model
-from sgdnoise.training.loop import Plan, State, batches_of, l2_factor
+from sgdnoise.training.loop import batches_of, l2_factor
 from sgdnoise.training.packed.lstm_layer import Layer, Scratch
+from sgdnoise.training.state import Plan, State
 from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, sgd, steps_done
 
 UNITS = 22  # numbers that a layer keeps per unit and token

@@ -14,9 +14,11 @@ from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.networks.wide_resnet import Block, WideResNet
 from sgdnoise.tasks import classification
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training.loop import Plan, State, l2_factor, micro_batch_of, seed_streams
+from sgdnoise.training.gradients import micro_batch_of
+from sgdnoise.training.loop import l2_factor, seed_streams
 from sgdnoise.training.packed.joint import Joint
 from sgdnoise.training.packed.layers import Convolution, GhostNorm, Relu, bordered
+from sgdnoise.training.state import Plan, State
 from sgdnoise.training.together import equal_groups, made_of, no_plain_sgd, steps_done
 
 MOST_PIXELS = 2**11  # of a batch; our choice, measured: from twice as many on the plain loop is about as fast

@@ -1,0 +1,195 @@
+"""Regularisers that may stand in for gradient noise: each the gradient of an update as its coefficient has it.
+
+Those that act on micro-batches of m of the B examples, B / m = K of them, with mean losses L_k and gradients G_k:
+
+gradient_norm          mean over k of L_k + c ||G_k||^2 (Novack et al. 2023), the gradient of the penalty, 2 c H_k G_k, by a second backward
+                       pass or by a forward difference along G_k over the distance STEP (Geiping et al. 2022)
+sam                    mean over k of the gradient of L_k at w + c G_k / ||G_k|| (Foret et al. 2021; on micro-batches m-SAM)
+multiplicative_noise   mean over k of (1 + sqrt(c K) (e_k - mean e)) G_k with normal e: its covariance is c times that of the gradient of
+                       one of the micro-batches chosen at random
+isotropic_noise        mean over k of G_k, and normal noise, the same in every direction, of c times that covariance's trace
+
+The others change the loss (label_smoothing) or the L2 penalty (weight_decay, added to the benchmark's own).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgdnoise.benchmarks import Benchmark
+from sgdnoise.machine import precision
+from sgdnoise.tasks.batches import Batch
+from sgdnoise.training.gradients import Gradient, again, at, backward, micro_batch_of, moment, twice_differentiable
+from sgdnoise.training.state import Plan, State, trained_parameters
+
+STEP = 0.01  # Geiping et al. 2022: 1e-4 to 1e-2 "most stable"
+
+
+def penalised(benchmark: Benchmark, plan: Plan) -> Benchmark:
+    """Return a benchmark with the L2 penalty by which a run is updated; it is evaluated with its own."""
+    if plan.optimizer.active != "weight_decay":
+        return benchmark
+    return replace(benchmark, l2=benchmark.l2 + (plan.optimizer.coefficient or 0.0))
+
+
+def source(benchmark: Benchmark, plan: Plan, state: State) -> Gradient:
+    """Return what makes the gradients of a run as its regulariser, if any, has them."""
+    one = plan.optimizer
+    if one.active == "label_smoothing":
+        benchmark = smoothed(benchmark, one.coefficient or 0.0)
+    if one.active not in MICRO:
+        micro_batch = micro_batch_of(plan, state.model)
+        return lambda batch: backward(benchmark, state, batch, micro_batch, plan.batch_size)
+    assert one.coefficient is not None
+    if plan.settings["micro_batch"]:
+        raise ValueError(f"{one.label} has micro-batches of its own; leave the setting micro_batch at 0")
+    micro_batch = one.micro_batch or plan.batch_size
+    micro_batch_of(
+        replace(plan, settings=plan.settings | {"micro_batch": micro_batch}), state.model
+    )  # which refuses what norms cannot do
+    run = Run(benchmark, state, trained_parameters(state.model), plan.batch_size, micro_batch, one.coefficient)
+    return partial(MICRO[one.active] if one.by != "forward_differences" else by_forward_differences, run)
+
+
+def smoothed(benchmark: Benchmark, share: float) -> Benchmark:
+    """Return a benchmark whose loss spreads a share of the target over all classes."""
+    if "label_smoothing" not in inspect.signature(benchmark.loss).parameters:
+        raise ValueError("label_smoothing: the loss of this benchmark has no classes, or no parameter label_smoothing")
+    loss: Any = partial(benchmark.loss, **{"label_smoothing": share})
+    return replace(benchmark, loss=loss)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the gradients of a run on micro-batches are made of."""
+
+    benchmark: Benchmark
+    state: State
+    parameters: list[Tensor]
+    batch_size: int
+    micro_batch: int
+    coefficient: float
+
+    def micros(self, batch: Batch) -> Iterator[tuple[int, Batch, float]]:
+        """Yield the micro-batches of a batch with their numbers and their shares of it."""
+        for index, micro in enumerate(zip(*(tensor.split(self.micro_batch) for tensor in batch), strict=True)):
+            yield index, micro, len(micro[0]) / self.batch_size
+
+    def loss(self, index: int, micro: Batch) -> Tensor:
+        """Return the mean loss of a micro-batch."""
+        with precision.forward(self.state.precision, self.state.device):
+            loss, self.state.carries[index] = self.benchmark.loss(self.state.model, micro, self.state.carries.get(index))
+        return loss / len(micro[0])
+
+    def gradient(self, loss: Tensor, differentiable: bool = False) -> list[Tensor]:
+        """Return the gradient of a loss: zero of parameters on which it does not depend."""
+        found = torch.autograd.grad(loss, self.parameters, create_graph=differentiable, allow_unused=True, materialize_grads=True)
+        return list(found)
+
+    def gradient_ahead(self, micro: tuple[int, Batch], along: Sequence[Tensor], by: Tensor) -> list[Tensor]:
+        """Return the gradient of a micro-batch at the weights moved by `by` times a direction; the same random numbers as before."""
+        with at(self.parameters, [one.detach() + by * step for one, step in zip(self.parameters, along, strict=True)]):
+            return self.gradient(self.loss(*micro))
+
+    def add(self, gradient: Sequence[Tensor], share: float) -> None:
+        """Add a gradient to that of the update."""
+        for parameter, one in zip(self.parameters, gradient, strict=True):
+            parameter.grad = one * share if parameter.grad is None else parameter.grad.add_(one, alpha=share)
+
+
+def norm(gradient: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of a gradient, ()."""
+    return torch.stack(torch._foreach_norm(list(gradient))).norm()
+
+
+def by_double_backward(run: Run, batch: Batch) -> Tensor:
+    """Leave the gradient of the loss with its penalty on gradient norms, by a second backward pass."""
+    total = torch.zeros((), dtype=torch.double, device=run.state.device)
+    with twice_differentiable(run.state.model), precision.products(run.state.precision):
+        for index, micro, share in run.micros(batch):
+            loss = run.loss(index, micro)
+            squares = sum(one.square().sum() for one in run.gradient(loss, differentiable=True))
+            run.add(run.gradient(loss + run.coefficient * squares), share)
+            total += loss.detach() * len(micro[0])
+    return total
+
+
+def by_forward_differences(run: Run, batch: Batch) -> Tensor:
+    """Leave the gradient of the loss with its penalty on gradient norms, by a forward difference."""
+    total = torch.zeros((), dtype=torch.double, device=run.state.device)
+    with precision.products(run.state.precision):
+        for index, micro, share in run.micros(batch):
+            before = moment(run.state)
+            loss = run.loss(index, micro)
+            gradient = run.gradient(loss)
+            run.add(gradient, share)
+            if length := norm(gradient):
+                with again(run.state, before):
+                    ahead = run.gradient_ahead((index, micro), gradient, STEP / length)
+                difference = torch._foreach_sub(ahead, gradient)
+                run.add(list(difference), share * float(2 * run.coefficient * length / STEP))
+            total += loss.detach() * len(micro[0])
+    return total
+
+
+def sharpness_aware(run: Run, batch: Batch) -> Tensor:
+    """Leave the mean of the gradients of micro-batches, each where its own gradient leads uphill."""
+    total = torch.zeros((), dtype=torch.double, device=run.state.device)
+    with precision.products(run.state.precision):
+        for index, micro, share in run.micros(batch):
+            before = moment(run.state)
+            loss = run.loss(index, micro)
+            gradient = run.gradient(loss)
+            if length := norm(gradient):
+                with again(run.state, before):
+                    gradient = run.gradient_ahead((index, micro), gradient, run.coefficient / length)
+            run.add(gradient, share)
+            total += loss.detach() * len(micro[0])
+    return total
+
+
+def multiplicative_noise(run: Run, batch: Batch) -> Tensor:
+    """Leave the gradients of micro-batches in a mean with random weights."""
+    number = -(-len(batch[0]) // run.micro_batch)
+    draws = torch.randn(number)
+    weights = (1 + (run.coefficient * number) ** 0.5 * (draws - draws.mean())).tolist()
+    total = torch.zeros((), dtype=torch.double, device=run.state.device)
+    with precision.products(run.state.precision):
+        for index, micro, share in run.micros(batch):
+            loss = run.loss(index, micro)
+            (loss * (share * weights[index])).backward()
+            total += loss.detach() * len(micro[0])
+    return total
+
+
+def isotropic_noise(run: Run, batch: Batch) -> Tensor:
+    """Leave the gradient of a batch and noise that is the same in every direction."""
+    total, squares = (torch.zeros((), dtype=torch.double, device=run.state.device) for _ in range(2))
+    with precision.products(run.state.precision):
+        for index, micro, share in run.micros(batch):
+            loss = run.loss(index, micro)
+            gradient = run.gradient(loss)
+            run.add(gradient, share)
+            squares += share * norm(gradient) ** 2
+            total += loss.detach() * len(micro[0])
+    mean = [parameter.grad for parameter in run.parameters if parameter.grad is not None]
+    trace = (squares - norm(mean) ** 2).clamp(min=0)
+    sd = (run.coefficient * trace / sum(one.numel() for one in mean)).sqrt()
+    for one in mean:
+        one += float(sd) * torch.randn_like(one)
+    return total
+
+
+MICRO: dict[str, Callable[[Run, Batch], Tensor]] = {
+    "gradient_norm": by_double_backward,
+    "sam": sharpness_aware,
+    "multiplicative_noise": multiplicative_noise,
+    "isotropic_noise": isotropic_noise,
+}
