@@ -80,8 +80,8 @@ FIRST = {"sgd": (), "momentum": ("momentum=0.9",), "momentum_warmup": ("momentum
 
 # What a definition says that torch is not told. Without `class` and `factory` it is the paper's SGD, and `momentum` is its own.
 PLANNED = ("schedule", "final", "warmup_steps", "warmup_epochs")
-OURS = ("class", "factory", "groups", *PLANNED)
 EQUAL = "gradient_evaluations"  # in a definition: equal, so that an update that takes more of them is made less often
+OURS = ("class", "factory", "groups", *PLANNED, *regularisers.OURS, EQUAL)
 
 
 def optimizer(name: str, definition: str | None = None) -> Optimizer:

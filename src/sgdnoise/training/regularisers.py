@@ -158,7 +158,7 @@ def sharpness_aware(run: Run, batch: Batch) -> Tensor:
 def multiplicative_noise(run: Run, batch: Batch) -> Tensor:
     """Leave the gradients of micro-batches in a mean with random weights."""
     number = -(-len(batch[0]) // run.micro_batch)
-    draws = torch.randn(number)
+    draws = torch.randn(number, dtype=torch.double)
     weights = (1 + (run.coefficient * number) ** 0.5 * (draws - draws.mean())).tolist()
     total = torch.zeros((), dtype=torch.double, device=run.state.device)
     with precision.products(run.state.precision):
