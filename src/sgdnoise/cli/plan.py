@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sgdnoise.cli.verbs import CONFIG, JSON, PROCESSORS, SECONDS, STUDY, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import CONFIG, COUNT, JSON, PROCESSORS, SECONDS, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config, validate
@@ -83,6 +83,52 @@ def calibrate(options: argparse.Namespace) -> None:
         rows.append(row)
         print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} examples/s")
     write_csv(pd.DataFrame(rows), options.out)
+
+
+BUDGETS = ("batch_sizes", "epochs", "steps", "num_train", "optimizers")
+
+
+@verb(
+    "predict",
+    "say what a noisy quadratic model predicts of optimizers at batch sizes, in seconds and without data",
+    option("--config", type=to_path, help="of all points of this study; or, in its place:"),
+    option("--batch-sizes", nargs="+", type=COUNT, help="examples per update"),
+    option("--epochs", type=COUNT, help="the budget of each, in epochs"),
+    option("--steps", type=COUNT, help="in updates; with --epochs, of both"),
+    option("--num-train", type=COUNT, help="training examples in an epoch"),
+    option("--optimizers", nargs="+", help="sgd, momentum, adam, adam_decoupled, kfac, svrg"),
+    option("--noise", type=number(float, 1e-6, 1e6), default=1, help="of the gradient at batch size 1 (default: %(default)s)"),
+    option(
+        "--margin",
+        type=number(float, 0, 0.999),
+        default=0.02,
+        help="share of SGD's loss by which an optimizer is better only if it is by more (default: %(default)s)",
+    ),
+    option("--out", type=to_path, help="the CSV file to write, too"),
+)
+def predict(options: argparse.Namespace) -> None:
+    """Print optimal learning rates, losses and critical batch sizes of the model, and what follows from them."""
+    from sgdnoise.analysis import predict
+
+    given = {name: value for name in BUDGETS if (value := getattr(options, name)) is not None}
+    notes: list[str] = []
+    if options.config:
+        if given:
+            raise ValueError(f"--{next(iter(given)).replace('_', '-')} is in place of --config; leave out one of them")
+        points, notes = predict.of_study(load_config(options.config))
+    else:
+        if not {"batch_sizes", "num_train", "optimizers"} <= set(given) or not {"epochs", "steps"} & set(given):
+            raise ValueError("give --config, or --batch-sizes, --num-train, --optimizers and --epochs or --steps or both")
+        amounts = {"epochs": options.epochs, "steps": options.steps}
+        points = predict.of_budgets(options.optimizers, options.batch_sizes, amounts, options.num_train)
+    for note in notes:
+        print(f"sgdnoise: warning: {note}", file=sys.stderr)
+    if not points:
+        raise ValueError(f"{options.config}: no optimizer of it has a form in the model")
+    table = predict.predict(points, options.noise)
+    if options.out:
+        write_csv(table, options.out)
+    print(predict.text(table, options.margin))
 
 
 def study(text: str) -> Config:
