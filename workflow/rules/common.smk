@@ -168,6 +168,7 @@ OWN_TABLES = {
     "two_rates": {"two-rates": "two_rates/{benchmark}.csv"},
     "curves": {"curves": "curves/{benchmark}.csv"},
     "time_to_target": {"time-to-target": "time_to_target/{benchmark}.csv"},
+    "gap": {"gap": "gap/{benchmark}.csv"},
 }
 
 

@@ -1,4 +1,5 @@
-# Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves), time to a target.
+# Tables of figures that have one of their own: both learning rates (two_rates), learning curves (figures.curves), time to a target,
+# what regularisers recover of the gap between batch sizes.
 rule two_rates:
     input:
         two_rate_cells,
@@ -44,3 +45,18 @@ rule time_to_target:
     shell:
         "python -m sgdnoise time-to-target --config={input.grid:q} --benchmark={wildcards.benchmark} --target={params.target}"
         " --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"
+
+
+rule gap:
+    input:
+        cells=rules.collect.output[0],
+        grid=rules.freeze.output[0],
+    output:
+        f"{RESULTS}/gap/{{benchmark}}.csv",
+    log:
+        f"{LOGS}/gap/{{benchmark}}.log",
+    conda:
+        "../../envs/sgdnoise.yaml"
+    shell:
+        "python -m sgdnoise gap --config={input.grid:q} --benchmark={wildcards.benchmark} --cells={input.cells:q} --out={output:q}"
+        " 2>&1 | tee {log:q}"

@@ -103,7 +103,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     low, high = max(ends[0], x[near][0] - REACH), min(ends[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
-    log_lr, value = _draw(x[near], mean[near], known / count[near], df, places, random)
+    log_lr, value = draw_optimum(x[near], mean[near], known / count[near], df, places, random)
     middle = np.median(value)
     error = np.sqrt(train_variance / count * df / random.chisquare(df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
@@ -168,7 +168,7 @@ def _near(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarra
     return (np.arange(len(x)) >= first) & (np.arange(len(x)) <= last)
 
 
-def _draw(
+def draw_optimum(
     x: np.ndarray, mean: np.ndarray, variance: np.ndarray, df: float, places: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw optimum and value, (NUM_DRAWS,) each, from the posterior given means (I,) at `x` with their variances.

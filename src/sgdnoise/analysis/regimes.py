@@ -47,8 +47,8 @@ class Fit:
 
 
 def constant_epoch_runs(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the constant epoch budget."""
-    return cells[cells["modes"].str.split().map(lambda modes: "constant_epoch" in modes)]
+    """Return the runs of the constant epoch budget, but those with a regulariser whose coefficient is swept."""
+    return cells[cells["modes"].str.split().map(lambda modes: "constant_epoch" in modes) & ~cells["optimizer"].str.contains("@")]
 
 
 def fit_sweep(optima: Sweep) -> Fit | None:

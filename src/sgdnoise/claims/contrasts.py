@@ -29,6 +29,7 @@ QUANTITIES = {
     "lr": "log2 test-optimal lr",
     "train_lr": "log2 train-optimal lr",
     "stable_lr": "log2 largest lr that completes",
+    "critical": "log2 critical batch size",
 }
 
 

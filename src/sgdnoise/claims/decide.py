@@ -22,7 +22,7 @@ from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.analysis.wording import duration, word
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
-from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, conclude, keys_of
+from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_string, window_key
@@ -83,11 +83,24 @@ def advise(decided: Decided, study: Study) -> Advice:
     if verdict != "undetermined" or (decided.claim.doubt and decided.role == "paper"):
         return Advice()
     states = {outcome.state for outcome in decided.outcomes}
+    if decided.role == "conjecture":
+        return Advice(conjecture_advice(decided))
     if EDGE in states:
         return wider(decided, study)
     if UNKNOWN in states:
         return known_noise(decided, study)
     return more_seeds(decided, study) if NOISE in states and MISSING not in states else Advice()
+
+
+def conjecture_advice(decided: Decided) -> str:
+    """Say in words what would decide a conjecture; the optimizers of one are all given the same, so no line is for one of them alone."""
+    remedies = {
+        EDGE: "widen the windows, or the coefficients, of all optimizers about",
+        UNFAIR: "give as many seeds and learning rates to all optimizers about",
+        NOISE: "more seeds, as many for each, about",
+    }
+    open_ = {state: [one.contrast.label for one in decided.outcomes if one.state == state] for state in remedies}
+    return "; ".join(f"{remedies[state]}: {', '.join(labels)}" for state, labels in open_.items() if labels)
 
 
 def open_keys(decided: Decided, *states: str) -> list[Key]:

@@ -21,6 +21,7 @@ from sgdnoise.analysis.extend import Read
 from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.recommend import deciding_points
+from sgdnoise.claims.conjectures import decide_conjectures
 from sgdnoise.claims.decide import Study, chance, cover, estimate_of, open_keys, span
 from sgdnoise.claims.measurements import Key, measure
 from sgdnoise.claims.statements import to_decide
@@ -67,7 +68,8 @@ def judge_look(config: Config, cells: pd.DataFrame, optimum: pd.DataFrame | None
     optimum = optimum_table(cells, config) if optimum is None else optimum
     found = measure(optimum, cells)
     levels = {name: look_at(name, config) for name in config["benchmarks"]}
-    return Judged(Study(config, cells, optimum, found), decide_claims(optimum, siblings(config), found, levels))
+    decided = decide_claims(optimum, siblings(config), found, levels) + decide_conjectures(optimum, cells, found, config, levels)
+    return Judged(Study(config, cells, optimum, found), decided)
 
 
 def siblings(config: Config) -> dict[str, str]:

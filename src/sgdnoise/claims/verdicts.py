@@ -26,8 +26,10 @@ from sgdnoise.claims.statements import CLAIMS
 
 LEVEL = 0.05
 AGREES, DISAGREES, MISSING, EDGE, UNKNOWN, NOISE = "agrees", "disagrees", "missing", "edge", "unknown", "noise"
+UNFAIR = "unfair"  # of optimizers that are compared
 REASONS = {  # of undetermined, the first that applies
     MISSING: "missing cells",
+    UNFAIR: "the optimizers compared differ in seeds, or in learning rates about their optimum",
     EDGE: "optimum at the edge of the grid",
     UNKNOWN: "one run counts per cell, so the noise is unknown",
     NOISE: "noise larger than the effect",
@@ -142,7 +144,7 @@ def row(decided: Decided) -> dict[str, Any]:
         "quantity": claim.quantity,
         "paper": claim.paper if role == "paper" else "",
         "needs": needs(claim, (cell for one in outcomes for cell in one.contrast.terms)) if role == "paper" else "",
-        "rule": claim.rule if role == "paper" else "scale-free: only the direction, as each contrast says",
+        "rule": claim.rule if role in ("paper", "conjecture") else "scale-free: only the direction, as each contrast says",
         "power": power(claim) if role == "paper" else "",
         "measured": _headline(outcomes),
         "num_contrasts": len(outcomes),
@@ -205,8 +207,10 @@ def conclude(outcomes: list[Outcome], claim: Claim, role: str) -> tuple[str, str
         if state == NOISE and claim.doubt and role == "paper":
             return "undetermined", f"the source contradicts itself: {claim.doubt}"
         if open_:
-            lacks = needs(claim, [cell for outcome in open_ for cell in outcome.lacks])
-            return "undetermined", f"{reason}: {lacks if state == MISSING else '; '.join(one.contrast.label for one in open_)}"
+            labels = "; ".join(one.contrast.label for one in open_)
+            if state == MISSING and role != "conjecture":
+                labels = needs(claim, [cell for outcome in open_ for cell in outcome.lacks])
+            return "undetermined", f"{reason}: {labels}"
     return yes, ""
 
 
@@ -221,7 +225,7 @@ def needs(claim: Claim, cells: Iterable[Cell]) -> str:
 
 def _headline(outcomes: list[Outcome]) -> str:
     """Write the contrast that decides: of those in its state with the same band, the nearest to its end, or furthest beyond."""
-    order = (DISAGREES, MISSING, EDGE, UNKNOWN, NOISE, AGREES)
+    order = (DISAGREES, MISSING, UNFAIR, EDGE, UNKNOWN, NOISE, AGREES)
     first = min(outcomes, key=lambda one: order.index(one.state))
     same = [
         one

@@ -10,6 +10,7 @@ from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
+from sgdnoise.study.figures import figure_names
 
 
 @verb("optimum", "select the optimal learning rates by the paper's rule", STUDY, CELLS, CSV)
@@ -75,6 +76,28 @@ def time_to_target(options: argparse.Namespace) -> None:
     write_csv(table, options.out)
     for (mode, _), points in table.groupby(["mode", "optimizer"], sort=False):
         print(f"{name}, {mode}: {summary(points)}")
+
+
+@verb(
+    "gap",
+    "say what share of the gap between a small and a large batch, at equal updates, each regulariser recovers",
+    STUDY,
+    option("--benchmark", required=True, help="of which benchmark"),
+    CELLS,
+    CSV,
+)
+def gap(options: argparse.Namespace) -> None:
+    """Write the table that the figure of that name draws, and warn of every best coefficient that the sweep does not enclose."""
+    from sgdnoise.claims.gaps import gap_table, said
+    from sgdnoise.results.tables import read_table
+
+    config, name = load_config(options.config), options.benchmark
+    if "gap" not in figure_names(config, name):
+        raise ValueError(f"{options.config}: no optimizer with a regulariser, as penalty@0.01, under constant_step of {name!r}")
+    table = gap_table(read_table(options.cells), config, name)
+    write_csv(table, options.out)
+    for line in said(table):
+        print(f"{name}: {line}")
 
 
 @verb("regimes", "fit the optimal learning rate against the batch size: break and slopes", STUDY, CELLS, CSV)

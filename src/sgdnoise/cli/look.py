@@ -116,6 +116,7 @@ def tensorboard(options: argparse.Namespace) -> None:
     option("--two-rates", type=to_path, help="the table of `two-rates`, for the figure of that name"),
     option("--curves", type=to_path, help="the table of `curves`, for the figure of that name"),
     option("--time-to-target", type=to_path, help="the table of `time-to-target`, for the figure of that name"),
+    option("--gap", type=to_path, help="the table of `gap`, for the figure of that name"),
     option("--style", default="{}", help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)"),
     option("--out", required=True, type=to_path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
 )

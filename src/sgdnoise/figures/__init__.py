@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,27 @@ LOOKS: dict[str, dict[str, Any]] = {
     "sgd": {"color": "#0b3c6f", "marker": "o", "linestyle": "-"},
     "momentum": {"color": "#d9772b", "marker": "s", "linestyle": "--"},
     "momentum_warmup": {"color": "#5fae8b", "marker": "^", "linestyle": "-."},
+    "adam": {"color": "#b8232f", "marker": "X", "linestyle": (0, (4, 1))},
+    "adam_decoupled": {"color": "#e58ca0", "marker": "<", "linestyle": (0, (4, 1, 1, 1))},
+    "muon": {"color": "#6a3d9a", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
+    "kfac": {"color": "#2a9d9d", "marker": "v", "linestyle": (0, (2, 1))},
+    "soap": {"color": "#8c564b", "marker": "*", "linestyle": (0, (5, 2))},
+    "svrg": {"color": "#3f3f3f", "marker": "P", "linestyle": (0, (8, 2))},
+    "alpha_svrg": {"color": "#8f8f8f", "marker": ">", "linestyle": (0, (1, 1))},
 }
+PAPERS = ("sgd", "momentum", "momentum_warmup")  # whose learning rates are effective ones
 # Of optimizers that are not the paper's, one after another.
 OTHER_LOOKS: list[dict[str, Any]] = [
     {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
     {"color": "#b3a11f", "marker": "v", "linestyle": (0, (1, 1))},
     {"color": "#3f3f3f", "marker": "P", "linestyle": (0, (8, 2))},
+    {"color": "#2a9d9d", "marker": "X", "linestyle": (0, (4, 1))},
+    {"color": "#c0392b", "marker": "<", "linestyle": (0, (2, 1))},
+    {"color": "#4878a8", "marker": ">", "linestyle": (0, (5, 2))},
+    {"color": "#8c564b", "marker": "*", "linestyle": (0, (3, 1, 1, 1))},
 ]
 OTHER_LOOK = OTHER_LOOKS[0]
-MARKERS = ["o", "s", "^", "D", "v", "P"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 SELECTION = "Learning rates selected on the test set, as in the paper."
 PLAIN_SELECTION = "Learning rates selected on the test set."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
@@ -53,7 +65,12 @@ ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the swe
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
-OWN_TABLES = ("two_rates", "curves", "time_to_target")  # figures that draw a table of their own, made by the verb of that name
+OWN_TABLES = (
+    "two_rates",
+    "curves",
+    "time_to_target",
+    "gap",
+)  # figures that draw a table of their own, made by the verb of that name
 
 
 def read_tables(cells: Path, optimum: Path, benchmark: str | None) -> Tables:
@@ -182,20 +199,25 @@ def selection(protocol: dict[str, Any]) -> str:
 
 def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return colour, marker and line of the optimizers of a figure, in the order in which they are drawn."""
-    others = itertools.cycle(OTHER_LOOKS)
+    others = cycle_looks()
     return {name: LOOKS.get(name) or next(others) for name in optimizers.ordered(set(names))}
+
+
+def cycle_looks() -> Iterator[dict[str, Any]]:
+    """Yield looks for what has none of its own, again and again."""
+    return itertools.cycle(OTHER_LOOKS)
 
 
 def rate_words(names: Iterable[str]) -> str:
     """Say what the learning rates of some optimizers are: effective ones if all are the paper's."""
-    return "effective learning rate" if set(names) <= set(LOOKS) else "learning rate"
+    return "effective learning rate" if set(names) <= set(PAPERS) else "learning rate"
 
 
 def rate_note(names: Iterable[str]) -> str:
     """Say for a caption which learning rates are effective ones, if not all are."""
     mixed = " Learning rates are effective ones, eps / (1 - momentum), of SGD, and torch's own of any other"
     mixed += " optimizer; what theory says of noise and curvature is about SGD."
-    return "" if set(names) <= set(LOOKS) else mixed
+    return "" if set(names) <= set(PAPERS) else mixed
 
 
 def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:

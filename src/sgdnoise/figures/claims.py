@@ -26,6 +26,7 @@ BOXES = {"confirmed": ("#0b3c6f", "white"), "contradicted": ("#f0a35e", "black")
 SECTIONS = {
     "paper": "Verdicts on the paper",
     "other budget": "The paper's benchmark at another budget: evidence, no verdict on the paper",
+    "conjecture": "The talk's conjectures, which the paper does not test: evidence at this scale",
     "sibling": "Laptop siblings of the paper's benchmarks: evidence, no verdict on the paper",
 }
 CAPTION = (

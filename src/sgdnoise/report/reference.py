@@ -30,7 +30,7 @@ from sgdnoise.results.collect import origin
 from sgdnoise.results.run import DIVERGED, Run, read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import Config, grid_part, load_config
-from sgdnoise.study.figures import curves_arguments, curves_wanted, figure_arguments, figure_paths
+from sgdnoise.study.figures import curves_arguments, curves_wanted, figure_arguments, figure_names, figure_paths
 from sgdnoise.study.grid import two_rate_cells
 
 Verb = Callable[[list[str]], object]  # runs one command line of sgdnoise
@@ -135,6 +135,8 @@ def commands(config: Config, folder: Path, out: Path) -> dict[str, list[str]]:
     for name, target in config["figures"]["targets"].items():
         words = ["time-to-target", grid, f"--benchmark={name}", f"--target={target}", cells, f"--roots={folder}"]
         found[f"time_to_target/{name}.csv"] = words
+    for name in (name for name in config["benchmarks"] if "gap" in figure_names(config, name)):
+        found[f"gap/{name}.csv"] = ["gap", grid, f"--benchmark={name}", cells]
     for path in figure_paths(config):
         benchmark, _, name = path.rpartition("/")
         own = [f"--noise={folder / 'noise_scale' / benchmark}.csv"] * (name == "noise_scale")

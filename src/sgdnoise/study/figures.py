@@ -25,6 +25,7 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
         "time_to_target": benchmark in config["figures"]["targets"],
         "curves": curves_wanted(config, benchmark) is not None,
         "noise_scale": benchmark in config["noise_scale"],
+        "gap": any("@" in name for name in config["benchmarks"][benchmark].get("constant_step", {})),
     }
     return modes + [name for name, wanted in optional.items() if wanted]
 

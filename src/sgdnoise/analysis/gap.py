@@ -1,0 +1,91 @@
+"""What several points of a study tell together: the best coefficient of a regulariser, the share of a gap that it closes, critical batch sizes.
+
+All by draws from what is known of each point, in a metric where lower is better.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdnoise.analysis.estimate import BEYOND, NUM_DRAWS, WIDER, draw_optimum, interval
+
+RISE = 0.1  # our choice: a metric that is 10 % above the smallest batch's has left its plateau
+BEYOND_OCTAVES = 3.0  # our choice: where a critical batch size may be that is beyond the batch sizes trained
+NONE = 0.02  # our choice: a change of the metric by 2 % is none
+KNOWN = 1000  # degrees of freedom of variances that are those of draws
+FINE = 8  # places for the best coefficient in a step of the sweep
+SURE = 0.05
+
+
+class Best(NamedTuple):
+    """A regularised optimizer at its best coefficient: draws (NUM_DRAWS,) of log2 of it and of the metric there.
+
+    `edge` names the ends beyond which it may be, and "lr" if the learning rate's is not enclosed.
+    """
+
+    log_coefficient: np.ndarray
+    value: np.ndarray
+    edge: str
+
+
+def best_coefficient(values: Mapping[float, np.ndarray], plain: np.ndarray, key: str) -> Best:
+    """Select a coefficient as a learning rate is selected, by a curve of its logarithm through the metric at each.
+
+    `values` has draws (NUM_DRAWS,) of the metric at each coefficient, `plain` those without. Below the lowest coefficient lies the
+    plain run: where the lowest is as good as that, to 2 %, the best is not searched for further down.
+    """
+    x = np.log2(np.array(sorted(values)))
+    draws = np.stack([values[coefficient] for coefficient in sorted(values)])
+    if len(x) == 1:
+        return Best(np.full(NUM_DRAWS, x[0]), draws[0], "low high")
+    difference = interval((draws[0] - plain) / abs(np.median(plain)), 1 - 2 * SURE)
+    as_plain = max(map(abs, difference)) < NONE
+    step = float(np.diff(x).min())
+    low, high = x[0] - (0 if as_plain else step), x[-1] + step
+    places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
+    random = np.random.default_rng(zlib.crc32(key.encode()))
+    log_coefficient, value = draw_optimum(x, np.median(draws, axis=1), draws.var(axis=1), KNOWN, places, random)
+    middle = np.median(value)
+    below, above = (log_coefficient < x[0]).mean(), (log_coefficient > x[-1]).mean()
+    edge = " ".join(name for name, share in (("low", below), ("high", above)) if share > BEYOND)
+    return Best(log_coefficient, middle + WIDER * (value - middle), edge)
+
+
+def share_recovered(small: np.ndarray, large: np.ndarray, arm: np.ndarray) -> np.ndarray | None:
+    """Return draws of the share of the gap between small and large batch that an arm at the large batch recovers.
+
+    None where the gap itself is not decided: then it has no shares.
+    """
+    gap = large - small
+    if interval(gap, 1 - 2 * SURE)[0] <= 0:
+        return None
+    return (large - arm) / gap
+
+
+def critical_batch(values: Mapping[int, np.ndarray], key: str) -> np.ndarray:
+    """Return draws of log2 of the batch size at which the metric is RISE above that of the smallest, (NUM_DRAWS,).
+
+    Lines of log2 batch size join the points. Where it is not reached, anywhere within BEYOND_OCTAVES of the largest batch size.
+
+    >>> draws = {size: np.full(NUM_DRAWS, value) for size, value in {1: 1.0, 2: 1.0, 4: 1.2}.items()}
+    >>> np.unique(critical_batch(draws, "")).round(6).tolist()
+    [1.5]
+    """
+    x = np.log2(np.array(sorted(values)))
+    draws = np.stack([values[size] for size in sorted(values)])
+    limit = draws[0] + RISE * np.abs(draws[0])
+    above = draws > limit
+    first = above.argmax(axis=0)
+    reached = above.any(axis=0)
+    column = np.arange(draws.shape[1])
+    before = np.maximum(first - 1, 0)
+    low, high = draws[before, column], draws[first, column]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (limit - low) / (high - low)
+    crossing = x[before] + share * (x[first] - x[before])
+    random = np.random.default_rng(zlib.crc32(f"critical/{key}".encode()))
+    return np.where(reached, crossing, x[-1] + random.uniform(0, BEYOND_OCTAVES, len(column)))

@@ -1,0 +1,282 @@
+"""Two statements of the authors' talk that the paper does not test, as claims about any network of a study that has the optimizers.
+
+(i) At a constant epoch budget curvature can be escaped by a smaller batch, so methods made for curvature help at large batches or under constant
+step budgets only, and methods made for noise do not work. (ii) What noise does for the test metric can be had by explicit regularisation.
+
+Metrics are those where lower is better (an accuracy counts as its error). Margins are shares of SGD's metric, written here before the
+studies that they decide. Each claim names what contradicts it: its contrast beyond the band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sgdnoise.analysis.gap import Best, best_coefficient, critical_batch
+from sgdnoise.analysis.looks import ONLY, Look
+from sgdnoise.claims.contrasts import Cell, Claim, Contrast
+from sgdnoise.claims.measurements import Key, Measurement, swept_of
+from sgdnoise.claims.paper import scale
+from sgdnoise.claims.verdicts import UNFAIR, Decided, Outcome, judge_all
+from sgdnoise.study.config import Config
+from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
+
+CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
+VARIANCE = ("svrg", "alpha_svrg")
+NO_BETTER = 0.05  # our choice: a gain of less than 5 % of SGD's metric is none
+HALF = 0.5  # our choice: of momentum's gain, of the gap
+SLACK = 0.02  # our choice: of SGD's metric, where momentum has no gain
+SOURCE = "talk"
+
+Swept = Mapping[str, Sequence[int]]  # of each optimizer of a benchmark in a budget mode, the batch sizes
+
+
+def arms(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the definitions of a study's optimizers that have a regulariser."""
+    return {name: said for name, said in config["optimizers"].items() if "regulariser" in said}
+
+
+def base_of(said: Mapping[str, Any]) -> str:
+    """Name the optimizer that a regularised one is without its regulariser."""
+    return said.get("optimizer", "sgd")
+
+
+def ends(optimizer: str, swept: Swept) -> tuple[int, int]:
+    """Return the smallest and the largest batch size that an optimizer and SGD both have."""
+    both = sorted(set(swept[optimizer]) & set(swept["sgd"]))
+    return both[0], both[-1]
+
+
+def errors(terms: Mapping[tuple[str, int], float], label: str, low: float = -np.inf, high: float = np.inf) -> Contrast:
+    """Make a contrast between test errors, {(optimizer, batch size): weight}."""
+    return Contrast(label, {Cell("error", *place): weight for place, weight in terms.items()}, low, high)
+
+
+def claim(name: str, mode: str, statement: str, rule: str, contrasts: list[Contrast]) -> Claim:
+    """Make a claim about whatever network has these contrasts."""
+    return Claim(name, "", mode, statement, SOURCE, "test metric, lower is better", "", rule, contrasts, statement)
+
+
+def of_curvature(mode: str, swept: Swept) -> Iterator[Claim]:
+    """Claim of each method made for curvature where it helps."""
+    for one in (name for name in CURVATURE if name in swept and set(swept[name]) & set(swept["sgd"])):
+        small, large = ends(one, swept)
+        if mode == "constant_epoch" and small < large:
+            yield claim(
+                f"C1 {one}",
+                mode,
+                f"At small batches and a constant epoch budget, {one} is no better than SGD.",
+                f"at the smallest batch size its metric is at least {1 - NO_BETTER:g} of SGD's",
+                [errors({(one, small): 1, ("sgd", small): NO_BETTER - 1}, f"{one} minus {1 - NO_BETTER:g} of sgd at {small}", 0)],
+            )
+            yield claim(
+                f"C2 {one}",
+                mode,
+                f"At the largest batch and a constant epoch budget, {one} is better than SGD.",
+                "at the largest batch size its metric is below SGD's",
+                [errors({("sgd", large): 1, (one, large): -1}, f"sgd minus {one} at {large}", 0)],
+            )
+        if mode == "constant_step" and one != "momentum" and "momentum" in swept:
+            sizes = sorted(set(swept[one]) & set(swept["sgd"]) & set(swept["momentum"]))
+            gains = [
+                errors(
+                    {("sgd", size): 1 - HALF + SLACK, ("momentum", size): HALF, (one, size): -1},
+                    f"{one} against half of momentum's gain over sgd at {size}",
+                    0,
+                )
+                for size in sizes
+            ]
+            yield claim(
+                f"C3 {one}",
+                mode,
+                f"At constant steps, {one} is better than SGD at every batch at which momentum is.",
+                f"at every batch size it has at least half of momentum's gain over SGD, but for {SLACK:g} of SGD's metric; at the largest,"
+                " momentum has a gain",
+                [errors({("sgd", sizes[-1]): 1, ("momentum", sizes[-1]): -1}, f"sgd minus momentum at {sizes[-1]}", 0), *gains]
+                if sizes
+                else [],
+            )
+
+
+def of_variance(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
+    """Claim of each method made for noise that it does not work: at equal updates, and where it makes fewer for its gradients."""
+    equal = [name for name, said in config["optimizers"].items() if said.get(EQUAL) == "equal" and base_of(said) in VARIANCE]
+    for one in (name for name in (*VARIANCE, *equal) if name in swept):
+        sizes = sorted(set(swept[one]) & set(swept["sgd"]))
+        what = "gradient evaluations" if one in equal else "updates"
+        yield claim(
+            f"{'C5' if one in equal else 'C4'} {one} {mode}",
+            mode,
+            f"{one} is not better than SGD at any batch, at equal {what}.",
+            f"at every batch size its metric is at least {1 - NO_BETTER:g} of SGD's",
+            [
+                errors({(one, size): 1, ("sgd", size): NO_BETTER - 1}, f"{one} minus {1 - NO_BETTER:g} of sgd at {size}", 0)
+                for size in sizes
+            ],
+        )
+
+
+def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
+    """Claim of each method that its critical batch size is above momentum's, and momentum's above SGD's."""
+    for one in (name for name in CURVATURE if name in swept and name != "momentum" and "momentum" in swept):
+        order = ("sgd", "momentum", one)
+        if mode != "constant_epoch" or min(len(swept[name]) for name in order) < 3:
+            continue
+        at = {name: Cell("critical", name, max(swept[name])) for name in order}
+        pairs = pairwise(order)
+        yield claim(
+            f"C6 {one}",
+            mode,
+            f"The critical batch sizes are ordered: SGD, momentum, {one}.",
+            "each is larger than the one before; a critical batch size is where the metric has risen by 10 % over the smallest batch's",
+            [
+                Contrast(f"log2 critical batch size, {above} minus {below}", {at[above]: 1, at[below]: -1}, 0)
+                for below, above in pairs
+            ],
+        )
+
+
+def of_regularisers(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
+    """Claim of each regulariser that it closes the gap between small and large batch, and of whole batches that they close less of it."""
+    if mode != "constant_step":
+        return
+    own = {name: said for name, said in arms(config).items() if name in swept and base_of(said) in swept}
+    for name, said in own.items():
+        base, large = base_of(said), max(swept[name])
+        small = min(swept[base])
+        if large not in swept[base] or small == large:
+            continue
+        gap = errors({(base, large): 1, (base, small): -1}, f"gap: {base} at {large} minus at {small}", 0)
+        half = {(base, large): 1 - HALF, (base, small): HALF, (name, large): -1}
+        yield claim(
+            f"C7 {name}",
+            mode,
+            f"At equal updates, {name} at the large batch recovers the small batch's test metric.",
+            f"there is a gap between batch size {small} and {large}, and at the best coefficient at least half of it is recovered",
+            [gap, errors(half, f"{name} at {large} against half of the gap", 0)],
+        )
+        for other, about in own.items():
+            if other != name and whole(about) == whole(said) == dict(about) and large in swept[other]:
+                yield claim(
+                    f"C8 {name}",
+                    mode,
+                    f"{name} on micro-batches recovers more than on the whole batch ({other}).",
+                    "at its best coefficient its metric is below that on the whole batch",
+                    [errors({(other, large): 1, (name, large): -1}, f"{other} minus {name} at {large}", 0)],
+                )
+
+
+def whole(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definition of the same regulariser on whole batches."""
+    return {**said, "micro_batch": "all"}
+
+
+def claims_about(mode: str, swept: Swept, config: Config) -> list[Claim]:
+    """List the claims about a network whose optimizers have these batch sizes in a budget mode."""
+    if "sgd" not in swept:
+        return list(of_regularisers(mode, swept, config))
+    return [
+        one
+        for made in (
+            of_curvature(mode, swept),
+            of_critical_batches(mode, swept),
+            of_variance(mode, swept, config),
+            of_regularisers(mode, swept, config),
+        )
+        for one in made
+        if one.contrasts
+    ]
+
+
+def decide_conjectures(
+    optimum: pd.DataFrame, cells: pd.DataFrame, found: dict[Key, Measurement], config: Config, looks: Mapping[str, Look]
+) -> list[Decided]:
+    """Decide the claims about every network of a study that has the optimizers, where arms were treated alike."""
+    decided: list[Decided] = []
+    if set(map(defined_name, optimum["optimizer"])) <= set(PAPERS):
+        return decided
+    for (benchmark, mode), rows in optimum.groupby(["benchmark", "mode"], sort=False):
+        points = {(one["optimizer"], swept_of(one)): one for one in rows.to_dict("records")}
+        swept: dict[str, list[int]] = {}
+        for optimizer, at in sorted(points):
+            swept.setdefault(optimizer, []).append(at)
+        here = found | derived(str(benchmark), str(mode), swept, found, config)
+        named = {name for *_, name, _, _ in here}
+        swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
+        if mode == "unlimited":
+            continue
+        treated = treatment(cells[cells["benchmark"] == benchmark], rows, here)
+        for one in claims_about(str(mode), swept, config):
+            outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY))
+            unlike = [outcome if fair(outcome, treated) else outcome._replace(state=UNFAIR) for outcome in outcomes]
+            decided.append(Decided(one, "conjecture", str(benchmark), scale(rows, str(mode)), unlike))
+    return sorted(decided, key=lambda one: one.claim.name)
+
+
+def at_of(arm: str, swept: Swept) -> list[int]:
+    """List the batch sizes of a regularised optimizer, over its coefficients."""
+    return sorted({size for name, sizes in swept.items() if defined_name(name) == arm and name != arm for size in sizes})
+
+
+def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
+    """Measure what several points tell together: regularised optimizers at their best coefficients, critical batch sizes."""
+    made: dict[Key, Measurement] = {}
+    for arm, said in arms(config).items():
+        for size in at_of(arm, swept):
+            best = best_at(benchmark, mode, arm, said, size, swept, found)
+            if best is not None:
+                value = Measurement(float(np.median(best.value)), best.value, bool(best.edge))
+                made[benchmark, mode, arm, size, "error"] = value
+    for name in ordered(set(swept)) if mode == "constant_epoch" else ():
+        at = {size: found[benchmark, mode, name, size, "error"] for size in swept[name] if "@" not in name}
+        if len(at) > 2 and all(one.draws is not None for one in at.values()):
+            draws = critical_batch({size: one.draws for size, one in at.items() if one.draws is not None}, name)
+            edge = any(one.edge for one in at.values())
+            made[benchmark, mode, name, max(at), "critical"] = Measurement(float(np.median(draws)), draws, edge)
+    return made
+
+
+def best_at(
+    benchmark: str, mode: str, arm: str, said: Mapping[str, Any], size: int, swept: Swept, found: dict[Key, Measurement]
+) -> Best | None:
+    """Return what is known of a regularised optimizer at its best coefficient; None if some of it was not measured."""
+    plain = found.get((benchmark, mode, base_of(said), size, "error"))
+    names = {
+        float(name.partition("@")[2]): name for name in swept if defined_name(name) == arm and name != arm and size in swept[name]
+    }
+    known = {
+        coefficient: found[benchmark, mode, name, size, "error"] for coefficient, name in sorted(names.items()) if coefficient
+    }
+    if plain is None or plain.draws is None or not known or any(one.draws is None for one in known.values()):
+        return None
+    draws = {coefficient: one.draws for coefficient, one in known.items() if one.draws is not None}
+    best = best_coefficient(draws, plain.draws, f"{benchmark}/{mode}/{arm}/{size}")
+    used = min(known, key=lambda coefficient: abs(np.log2(coefficient) - np.median(best.log_coefficient)))
+    return best._replace(edge=f"{best.edge} lr".strip()) if known[used].edge else best
+
+
+def treatment(cells: pd.DataFrame, rows: pd.DataFrame, found: dict[Key, Measurement]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return how each point was treated, by optimizer and batch size: seeds at a learning rate, and rates within an octave of its optimum."""
+    treated = {}
+    for row in rows.drop_duplicates(["optimizer", "batch_size"]).to_dict("records"):
+        some = cells[
+            (cells[["optimizer", "budget", "batch_size"]] == [row["optimizer"], row["budget"], row["batch_size"]]).all(axis=1)
+        ]
+        near = np.unique(some["lr"][np.abs(np.log2(some["lr"] / row["lr"])) < 1.1]) if row["lr"] == row["lr"] else np.array([])
+        treated[row["optimizer"], swept_of(row)] = (int(some.groupby("lr").size().min()), len(near))
+    return treated
+
+
+def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
+    """Tell whether all arms of a contrast had as many seeds, and as many learning rates about their optimum."""
+    ways = {
+        way
+        for cell in outcome.contrast.terms
+        for (name, size), way in treated.items()
+        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity == "critical")
+    }
+    return len(ways) < 2
