@@ -21,7 +21,7 @@ from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
-from sgdnoise.claims.verdicts import UNFAIR, Decided, Outcome, judge_all
+from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, epoch_sizes, judge_all
 from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
 
@@ -209,10 +209,14 @@ def decide_conjectures(
         swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
         if mode == "unlimited":
             continue
+        read = epoch_sizes(rows)
         treated = treatment(cells[cells["benchmark"] == benchmark], rows, here)
         for one in claims_about(str(mode), swept, config):
-            outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY))
-            unlike = [outcome if fair(outcome, treated) else outcome._replace(state=UNFAIR) for outcome in outcomes]
+            outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
+            unlike = [
+                outcome if outcome.state == UNREAD or fair(outcome, treated) else outcome._replace(state=UNFAIR)
+                for outcome in outcomes
+            ]
             decided.append(Decided(one, "conjecture", str(benchmark), scale(rows, str(mode)), unlike))
     return sorted(decided, key=lambda one: one.claim.name)
 

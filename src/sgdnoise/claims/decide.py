@@ -22,10 +22,11 @@ from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.analysis.wording import duration, word
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
-from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, Decided, conclude, keys_of
+from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, UNREAD, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import lr_string, window_key
+from sgdnoise.study.text import read_alike
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread
 
@@ -85,6 +86,8 @@ def advise(decided: Decided, study: Study) -> Advice:
     states = {outcome.state for outcome in decided.outcomes}
     if decided.role == "conjecture":
         return Advice(conjecture_advice(decided))
+    if UNREAD in states:
+        return Advice(f"a text of which every batch size reads as much: {read_alike(decided.benchmark, study.config)}")
     if EDGE in states:
         return wider(decided, study)
     if UNKNOWN in states:

@@ -23,12 +23,14 @@ from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
 from sgdnoise.claims.power import power
 from sgdnoise.claims.statements import CLAIMS
+from sgdnoise.study import text
 
 LEVEL = 0.05
 AGREES, DISAGREES, MISSING, EDGE, UNKNOWN, NOISE = "agrees", "disagrees", "missing", "edge", "unknown", "noise"
-UNFAIR = "unfair"  # of optimizers that are compared
+UNFAIR, UNREAD = "unfair", "unread"  # of optimizers that are compared; of batch sizes that do not read the same examples
 REASONS = {  # of undetermined, the first that applies
     MISSING: "missing cells",
+    UNREAD: "an epoch has more examples at one batch size than at another, as ends of a text are not read",
     UNFAIR: "the optimizers compared differ in seeds, or in learning rates about their optimum",
     EDGE: "optimum at the edge of the grid",
     UNKNOWN: "one run counts per cell, so the noise is unknown",
@@ -86,7 +88,7 @@ def decide_claims(
     `optimum` has the columns of optimum.csv, which the paper's own table has too, and `found` is what `measure` makes of it;
     `sibling_of` maps a benchmark to the paper's that it stands for. `looks` has the look that a benchmark is at, if there are several.
     """
-    at_budget = same_budget(optimum, paper_table())
+    at_budget, read = same_budget(optimum, paper_table()), epoch_sizes(optimum)
     points = {(one["benchmark"], one["mode"], one["optimizer"], swept_of(one)) for one in at_budget.to_dict("records")}
     own = {key: one for key, one in found.items() if key[:4] in points}
     verdicts = [
@@ -95,7 +97,7 @@ def decide_claims(
             "paper",
             claim.benchmark,
             "the paper's",
-            judge_all(claim, claim.benchmark, own, claim.contrasts, looks.get(claim.benchmark, ONLY)),
+            judge_all(claim, claim.benchmark, own, claim.contrasts, looks.get(claim.benchmark, ONLY), read),
         )
         for claim in CLAIMS
     ]
@@ -107,7 +109,7 @@ def decide_claims(
             if role and len(swept) > 1:
                 assert claim.scale_free
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept), looks.get(benchmark, ONLY))
+                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept), looks.get(benchmark, ONLY), read)
                 evidence.append(Decided(claim, role, benchmark, scale(here, claim.mode), outcomes))
     return verdicts + evidence
 
@@ -153,10 +155,36 @@ def row(decided: Decided) -> dict[str, Any]:
 
 
 def judge_all(
-    claim: Claim, benchmark: str, found: dict[Key, Measurement], contrasts: list[Contrast], look: Look
+    claim: Claim,
+    benchmark: str,
+    found: dict[Key, Measurement],
+    contrasts: list[Contrast],
+    look: Look,
+    read: Mapping[tuple, float],
 ) -> list[Outcome]:
-    """Compare contrasts of a claim with their bands."""
-    return [judge(contrast, claim, benchmark, found, len(contrasts), look) for contrast in contrasts]
+    """Compare contrasts of a claim with their bands; nothing is said where batch sizes `read` unlike numbers of examples in an epoch."""
+    outcomes = [judge(contrast, claim, benchmark, found, len(contrasts), look) for contrast in contrasts]
+    return [one if alike(one.contrast, claim, benchmark, read) else one._replace(state=UNREAD) for one in outcomes]
+
+
+def epoch_sizes(optimum: pd.DataFrame) -> dict[tuple, float]:
+    """Return the examples that an epoch has at each point of a table of optima, by benchmark, mode, optimizer and what is swept.
+
+    Of a text they are fewer where its streams do not end with a whole unrolled sequence.
+    """
+    return {
+        (row["benchmark"], row["mode"], row["optimizer"], swept_of(row)): row["num_steps"] * row["batch_size"] / row["num_epochs"]
+        for row in optimum.drop_duplicates(["benchmark", "mode", "optimizer", "budget", "batch_size"]).to_dict("records")
+    }
+
+
+def alike(contrast: Contrast, claim: Claim, benchmark: str, read: Mapping[tuple, float]) -> bool:
+    """Tell whether all points of a contrast on one benchmark read as many examples in an epoch."""
+    sizes: dict[str, list[float]] = {}
+    for key in keys_of(contrast, claim, benchmark).values():
+        if key[:4] in read:
+            sizes.setdefault(key[0], []).append(read[key[:4]])
+    return all(max(some) <= (1 + text.ALIKE) * min(some) for some in sizes.values())
 
 
 def keys_of(contrast: Contrast, claim: Claim, benchmark: str) -> dict[Cell, Key]:
@@ -225,7 +253,7 @@ def needs(claim: Claim, cells: Iterable[Cell]) -> str:
 
 def _headline(outcomes: list[Outcome]) -> str:
     """Write the contrast that decides: of those in its state with the same band, the nearest to its end, or furthest beyond."""
-    order = (DISAGREES, MISSING, UNFAIR, EDGE, UNKNOWN, NOISE, AGREES)
+    order = (DISAGREES, MISSING, UNREAD, UNFAIR, EDGE, UNKNOWN, NOISE, AGREES)
     first = min(outcomes, key=lambda one: order.index(one.state))
     same = [
         one

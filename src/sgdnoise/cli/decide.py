@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
-from sgdnoise.study import grid
+from sgdnoise.study import grid, text
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import figure_names
 
@@ -23,7 +23,7 @@ def optimum(options: argparse.Namespace) -> None:
     config, cells = load_config(options.config), read_table(options.cells)
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
-    for warning in edge_warnings(table, config):
+    for warning in (*text.warnings(config), *edge_warnings(table, config)):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
 
 

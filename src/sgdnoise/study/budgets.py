@@ -53,6 +53,22 @@ def text_epoch_steps(batch_size: int, protocol: dict[str, Any]) -> int:
     return steps
 
 
+def read_share(batch_size: int, protocol: dict[str, Any]) -> float:
+    """Return the share of a text that an epoch reads: the ends of its streams make no whole unrolled sequence."""
+    return text_epoch_steps(batch_size, protocol) * batch_size * protocol["unroll"] / protocol["num_train"]
+
+
+def read_alike(batch_size: int, protocol: dict[str, Any]) -> int:
+    """Return the words of a text, no more than it has, of which this batch size and each that divides it read the same in an epoch.
+
+    >>> read_alike(16, {"num_train": 1100, "unroll": 16})
+    1040
+    >>> {size: text_epoch_steps(size, {"num_train": 1040, "unroll": 16}) * size * 16 for size in (2, 4, 16)}
+    {2: 1024, 4: 1024, 16: 1024}
+    """
+    return batch_size * (protocol["unroll"] * text_epoch_steps(batch_size, protocol) + 1)
+
+
 def num_steps(budget: str, batch_size: int, protocol: dict[str, Any]) -> int:
     """Count the updates of `budget` at `batch_size` on a benchmark with `protocol` (`num_train`, `unroll`)."""
     kind, amount = parse(budget)
