@@ -15,7 +15,7 @@ from sgdnoise.analysis.estimate import BEYOND, NUM_DRAWS, WIDER, draw_optimum, i
 
 RISE = 0.1  # our choice: a metric that is 10 % above the smallest batch's has left its plateau
 BEYOND_OCTAVES = 3.0  # our choice: where a critical batch size may be that is beyond the batch sizes trained
-NONE = 0.02  # our choice: a change of the metric by 2 % is none
+NONE = 0.05  # our choice: a change of the metric by less than 5 % is none
 KNOWN = 1000  # degrees of freedom of variances that are those of draws
 FINE = 8  # places for the best coefficient in a step of the sweep
 SURE = 0.05
@@ -36,7 +36,7 @@ def best_coefficient(values: Mapping[float, np.ndarray], plain: np.ndarray, key:
     """Select a coefficient as a learning rate is selected, by a curve of its logarithm through the metric at each.
 
     `values` has draws (NUM_DRAWS,) of the metric at each coefficient, `plain` those without. Below the lowest coefficient lies the
-    plain run: where the lowest is as good as that, to 2 %, the best is not searched for further down.
+    plain run: where the lowest is as good as that, to 5 %, the best is not searched for further down.
     """
     x = np.log2(np.array(sorted(values)))
     draws = np.stack([values[coefficient] for coefficient in sorted(values)])
@@ -84,8 +84,7 @@ def critical_batch(values: Mapping[int, np.ndarray], key: str) -> np.ndarray:
     column = np.arange(draws.shape[1])
     before = np.maximum(first - 1, 0)
     low, high = draws[before, column], draws[first, column]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (limit - low) / (high - low)
+    share = (limit - low) / np.where(reached, high - low, 1)
     crossing = x[before] + share * (x[first] - x[before])
     random = np.random.default_rng(zlib.crc32(f"critical/{key}".encode()))
     return np.where(reached, crossing, x[-1] + random.uniform(0, BEYOND_OCTAVES, len(column)))
