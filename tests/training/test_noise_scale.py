@@ -18,8 +18,8 @@ from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training import noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.loop import train
+from sgdnoise.training.rules import RULES
 from sgdnoise.training.state import State
-from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
 BATCH_SIZE, NUM_BATCHES = 8, 24
