@@ -365,5 +365,5 @@ def test_the_config_names_runs_of_its_benchmarks(tmp_path):
     assert grid.noise_cells(validate(study)) == {}
     with pytest.raises(ValueError, match="noise_scale.lstm: no such benchmark"):
         validate(study | {"noise_scale": {"lstm": run}})
-    with pytest.raises(ValueError, match="noise_scale.wrn_digits: unknown optimizer 'adam'"):
-        grid.noise_cells(validate(study | {"noise_scale": {"wrn_digits": run | {"optimizer": "adam"}}}))
+    with pytest.raises(ValueError, match="noise_scale.wrn_digits: unknown optimizer 'adamm'"):
+        grid.noise_cells(validate(study | {"noise_scale": {"wrn_digits": run | {"optimizer": "adamm"}}}))

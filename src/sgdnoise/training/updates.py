@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Factory = Callable[[nn.Module, float], "TorchOptimizer"]
 
+BETA = 0.95  # of both averages of SOAP (Vyas et al. 2024)
+
 
 def make(factory: Factory, model: nn.Module, lr: float) -> TorchOptimizer:
     """Make the optimizer of a network, and write down the learning rate that each group has where the run's is `lr`."""
@@ -90,7 +92,8 @@ def soap(model: nn.Module, lr: float) -> TorchOptimizer:
     """Make SOAP with the settings of its authors (Vyas et al. 2024), and no weight decay of its own.
 
     The package, as the authors' code, moves no weights at its first step: that starts the preconditioner, in whose basis the same
-    gradient is but its singular values and rounding. Here every update moves them; the first does so as Adam, without a basis.
+    gradient is but its singular values and rounding. Here every update moves them: the first as Adam, without a basis, in which its
+    squares are written down thereafter.
     """
     from pytorch_optimizer.optimizer.soap import SOAP
 
@@ -104,11 +107,13 @@ def soap(model: nn.Module, lr: float) -> TorchOptimizer:
                 kept["Q"] = [[] for _ in kept["Q"]]
             super().step()
             for parameter, basis in bases.items():
-                self.state[parameter]["Q"] = basis
+                kept = self.state[parameter]
+                kept["Q"] = basis
+                kept["exp_avg_sq"] = (1 - BETA) * self.project(parameter.grad, kept).square()
             return None
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return MovesAtOnce(trained, lr=lr, betas=(0.95, 0.95), precondition_frequency=10, weight_decay=0.0)
+    return MovesAtOnce(trained, lr=lr, betas=(BETA, BETA), precondition_frequency=10, weight_decay=0.0)
 
 
 FACTORIES: dict[str, Factory] = {"soap": soap}  # by the rule that an optimizer names
