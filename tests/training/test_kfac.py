@@ -319,6 +319,34 @@ def test_users_of_ready_tasks_have_it_with_their_loss_or_not():
     assert mine(loss=F.l1_loss, sampled_loss=classification.sampled_loss).sampled_loss is classification.sampled_loss
 
 
+def test_a_compiled_network_has_its_factors_too():
+    """Computed as it was before: what is compiled calls no hooks that came after."""
+    found = []
+    for compiled in (False, True):
+        build = (lambda: torch.compile(tiny.network(), backend="eager")) if compiled else tiny.network
+        loop.train(
+            replace(tiny.BENCHMARK, build=build),
+            tiny.data(),
+            tiny.plan("kfac", num_steps=3),
+            0,
+            CPU,
+            lambda state: found.append(state.optimizer["layers"][0]["factors"][1]),
+        )
+    for one, other in zip(found[:3], found[3:], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_in_bfloat16_the_factors_are_float32(data_folder):
+    """Of the logits' layer, too, which autocast leaves alone."""
+    cell = grid.cell("autoencoder_digits", "kfac", "steps3", 32, 0.01, "0-0", '{"precision": "bfloat16"}', 1, None)
+    benchmark, data = load_data(cell, data_folder, CPU)
+    states = []
+    assert not loop.train(benchmark, data, plan_of(cell), 0, CPU, states.append).diverged
+    layers = states[0].optimizer["layers"]
+    assert len(layers) == 8
+    assert {factor.dtype for layer in layers for factor in (*layer["factors"], *layer["inverses"])} == {torch.float32}
+
+
 @pytest.mark.parametrize("name", ["autoencoder_digits", "lstm_synthetic", "wrn_digits"])
 def test_it_trains_what_is_shipped(name, data_folder):
     cell = grid.cell(name, "kfac", "steps6", 32, 0.01, "0-0", "{}", 2, None)
