@@ -5,6 +5,7 @@ A few updates of each on `tiny.py` repeat what golden_rules.json has for that ve
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def cases():
 
 
 def measured(one):
-    """Train six updates of seed 0, evaluated three times; return every metric."""
-    curves = loop.train(tiny.BENCHMARK, tiny.data(), tiny.plan(one), 0, CPU)
+    """Train six updates of seed 0 at a constant learning rate, evaluated three times; return every metric."""
+    plan = replace(tiny.plan(one), shape=lambda step, num_steps, warmup_steps: 1.0)
+    curves = loop.train(tiny.BENCHMARK, tiny.data(), plan, 0, CPU)
     assert not curves.diverged
     return {metric: [row[metric] for row in curves.rows] for metric in curves.rows[0]}
 
@@ -50,8 +52,8 @@ def test_the_numbers_are_those_of_the_version(name):
     assert str(version) in recorded, f"record version {version} of {name}: run this file"
     found, remedy = measured(one), f"the numbers change: if that is meant, raise version of {where}, and run this file"
     for metric, values in recorded[str(version)].items():
-        # Other processors round differently.
-        np.testing.assert_allclose(found[metric], values, rtol=1e-4, err_msg=f"{metric}: {remedy}")
+        # Other processors round differently: a change of the first weights by 2e-7 of themselves changes these by 1e-6 at most.
+        np.testing.assert_allclose(found[metric], values, rtol=1e-5, err_msg=f"{metric}: {remedy}")
 
 
 def test_the_recorded_are_those_that_there_are():

@@ -13,7 +13,7 @@ from sgdnoise.training.state import Plan
 
 SETTINGS = {"l2_scope": "weights", "l2_convention": "half", "micro_batch": 0}
 NUM_TRAIN, BATCH_SIZE, CLASSES = 20, 8, 4
-LR = {"adam": 0.1, "muon": 0.3, "kfac": 0.05, "soap": 0.1}  # by the rule, else 3: what an update changes is to be seen
+LR = {"adam": 0.03, "muon": 0.05, "kfac": 0.02, "soap": 0.03}  # by the rule, else 3: what an update changes is to be seen
 
 
 def network():
