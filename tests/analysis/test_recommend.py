@@ -175,6 +175,13 @@ def test_momentum_is_compared_with_sgd_at_the_same_batch_size():
     assert wording.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
 
 
+def test_a_learning_rate_that_is_torchs_own_is_given_as_it_is():
+    """K-FAC has a momentum, but no effective learning rate."""
+    cells, config = made(CLEAR, optimizers=("sgd", "kfac"))
+    _, kfac = advised(cells, config).optimizers
+    assert wording.torch_options(kfac.rows[0], kfac) == f"lr={kfac.rows[0].lr:.2g}"
+
+
 # One batch size
 
 

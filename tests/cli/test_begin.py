@@ -1,6 +1,7 @@
 """`sgdnoise new` and `sgdnoise range`: what they write trains as it is."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.config import load_config
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.reader import with_windows
+from sgdnoise.training import loop, lr_range, svrg
 from sgdnoise.training.lr_range import Tried, try_rates, window
 from sgdnoise.training.state import Plan
 
@@ -115,3 +117,21 @@ def test_the_rate_rises_until_a_run_diverges():
     assert tried[-1].loss > 2 * tried[0].loss > tried[-2].loss
     assert window(tried) == (0.0625, 0.25)
     assert window([Tried(1.0, 3.0), Tried(2.0, math.inf)]) == (0.5, 2.0)
+
+
+def test_the_rates_are_tried_in_a_run_that_counts_its_updates(load, monkeypatch):
+    """By which SVRG knows when its snapshot is due, and K-FAC draws new targets; alpha-SVRG ends where its run would."""
+    benchmark, data = load("autoencoder_digits")
+    plan = Plan(OPTIMIZERS["alpha_svrg"], 512, 1.0, 4, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0}, 2.0)
+    starts, factors = [], []
+    full_gradient, falling = svrg.full_gradient, svrg.falling
+    monkeypatch.setattr(svrg, "full_gradient", lambda *words: starts.append(words[3].curves.steps_done) or full_gradient(*words))
+    monkeypatch.setitem(
+        loop.SOURCES,
+        "alpha_svrg",
+        partial(svrg.source, factor=lambda plan, step: factors.append(falling(plan, step)) or factors[-1]),
+    )
+    monkeypatch.setattr(lr_range, "HIGHEST", lr_range.LOWEST)
+    try_rates(benchmark, data, plan, 1.0, torch.device("cpu"))
+    assert starts == [0, 2, 4, 6]
+    assert sorted(set(factors), reverse=True) == [0.75, 0.5625, 0.375, 0.1875, 0.0]

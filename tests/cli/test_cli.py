@@ -44,13 +44,14 @@ def test_train_repeats_bitwise_and_show_prints_it(sgdnoise, tmp_path, data_folde
         assert text in shown or text.strip('"') in shown
 
 
-def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder, sgdnoise):
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "kfac"])
+def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder, sgdnoise, optimizer):
     sgdnoise("prepare", "wrn_digits", f"--data={data_folder}")
     code = (
         "import sys; from sgdnoise.cli.main import main; main(sys.argv[1:]);"
         "print([m for m in ('torchvision', 'sklearn', 'torch._dynamo', 'pandas', 'matplotlib') if m in sys.modules])"
     )
-    arguments = ["train", "--benchmark=wrn_digits", "--optimizer=sgd", "--budget=steps1", "--batch-size=32", "--lr=1"]
+    arguments = ["train", "--benchmark=wrn_digits", f"--optimizer={optimizer}", "--budget=steps1", "--batch-size=32", "--lr=1"]
     arguments += ["--evaluations=1", f"--data={data_folder}", f"--out={tmp_path / 'a.h5'}"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -60,7 +61,7 @@ def test_a_cell_needs_neither_torchvision_nor_scikit_learn(tmp_path, data_folder
     ("arguments", "message"),
     [
         (("--benchmark=mlp",), "unknown benchmark 'mlp'; known: autoencoder_digits"),
-        (("--optimizer=adam",), "unknown optimizer 'adam'; known: sgd, momentum"),
+        (("--optimizer=adamm",), "unknown optimizer 'adamm'; known: sgd, momentum"),
         (("--budget=days3",), "write epochsN or stepsN"),
         (("--lr=-1",), "lr -1.0 is not a positive number"),
         (("--lr=nan",), "lr nan is not a positive number"),

@@ -95,11 +95,12 @@ def test_learning_rates_become_effective_ones_and_seeds_are_numbered(runs):
     assert (cells["optimizer"] == "momentum").all()
 
 
-def test_learning_rates_of_another_optimizer_stay_torchs_own(runs):
-    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns="loss").assign(optimizer="AdamW")
+@pytest.mark.parametrize("name", ["AdamW", "Adam", "KFAC"])  # of the package's own the last two have the names
+def test_learning_rates_of_another_optimizer_stay_torchs_own(runs, name):
+    some = runs.rename(columns={"accuracy": "test_accuracy"}).drop(columns="loss").assign(optimizer=name)
     study = as_study(some, "mine", "out", 1000, 5, [])
     assert sorted(study.cells["lr"].unique()) == pytest.approx(LRS)
-    assert json.loads(study.grid)["optimizers"] == {"adamw": {"class": "AdamW"}}
+    assert json.loads(study.grid)["optimizers"] == {name.lower(): {"class": name}}
 
 
 def test_a_random_search_is_rounded_where_that_is_asked_for(runs):

@@ -73,7 +73,7 @@ def test_a_study_without_has_no_trace_of_them_and_a_window_only_its_own():
         ({"optimizers.sgd": {}}, r"optimizers.sgd: sgd is an optimizer of the paper"),
         ({"optimizers.adam8": {}}, r"optimizers: unknown key 'adam8'"),
         ({"optimizers.unused": {"momentum": 2}}, r"optimizers.unused: momentum: 2 is not"),
-        ({"benchmarks.wrn_digits.constant_epoch.adam": {64: [1, 1]}}, r"unknown key 'adam'; known: .*, adamw, slow"),
+        ({"benchmarks.wrn_digits.constant_epoch.rprop": {64: [1, 1]}}, r"unknown key 'rprop'; known: .*, adamw, slow"),
         ({"optimizers.slow.weight_decay": 0.1}, r"optimizers.slow: weight_decay: without class it is the paper's SGD"),
         ({"optimizers.slow.momentum": 1.0}, r"optimizers.slow: momentum: 1.0 is not a number from 0 below 1"),
         ({"optimizers.adamw.lr": 0.1}, r"optimizers.adamw: lr is what the windows"),

@@ -237,8 +237,8 @@ SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
         ({"benchmarks.wrn digits; rm": {}}, "unknown key 'wrn digits; rm'"),
         ({"benchmarks.wrn_digits": {"seeds": {"num": 3, "keep": 2}}}, "wrn_digits: no cells; add at least one of constant_epoch"),
         (
-            {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "adam": {64: [1, 2]}}},
-            "unknown key 'adam'; known: epochs, sgd, momentum",
+            {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "rprop": {64: [1, 2]}}},
+            "unknown key 'rprop'; known: epochs, sgd, momentum",
         ),
         (
             {"benchmarks.wrn_digits.constant_epoch": {"sgd": {64: [1, 2]}, "momentum": {64: [1, 2]}}},

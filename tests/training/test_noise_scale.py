@@ -18,8 +18,8 @@ from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training import noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.loop import train
+from sgdnoise.training.rules import RULES
 from sgdnoise.training.state import State
-from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
 BATCH_SIZE, NUM_BATCHES = 8, 24
@@ -365,5 +365,5 @@ def test_the_config_names_runs_of_its_benchmarks(tmp_path):
     assert grid.noise_cells(validate(study)) == {}
     with pytest.raises(ValueError, match="noise_scale.lstm: no such benchmark"):
         validate(study | {"noise_scale": {"lstm": run}})
-    with pytest.raises(ValueError, match="noise_scale.wrn_digits: unknown optimizer 'adam'"):
-        grid.noise_cells(validate(study | {"noise_scale": {"wrn_digits": run | {"optimizer": "adam"}}}))
+    with pytest.raises(ValueError, match="noise_scale.wrn_digits: unknown optimizer 'adamm'"):
+        grid.noise_cells(validate(study | {"noise_scale": {"wrn_digits": run | {"optimizer": "adamm"}}}))

@@ -19,8 +19,8 @@ from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.gradients import backward
+from sgdnoise.training.rules import RULES
 from sgdnoise.training.state import State
-from sgdnoise.training.updates import RULES
 
 CPU = use_device("cpu", threads=1)
 

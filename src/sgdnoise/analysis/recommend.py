@@ -85,7 +85,9 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, level, plan)
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
         its = known_optimizers.of(config, optimizer)
-        advised = OptimizerAdvice(optimizer, its.is_sgd, its.momentum, absolute, rows, free_up_to(rows), gains)
+        advised = OptimizerAdvice(
+            optimizer, its.is_sgd, its.momentum if its.is_sgd else 0.0, absolute, rows, free_up_to(rows), gains
+        )
         optimizers.append(advised)
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))

@@ -95,6 +95,7 @@ def benchmark(settings: Settings) -> Benchmark:
         build=partial(Autoencoder, WIDTHS, settings["activation"], NUM_INCOMING if settings["init"] == "sparse" else None),
         batches=partial(reconstruction.batches, num_train=num_train),
         loss=partial(reconstruction.loss, kind=kind),
+        sampled_loss=partial(reconstruction.sampled_loss, kind=kind),
         evaluate=evaluate,
         l2=L2,
     )

@@ -72,6 +72,7 @@ def benchmark(settings: Settings) -> Benchmark:
         build=partial(LSTMLanguageModel, NUM_WORDS, WIDTH, NUM_LAYERS, DROPOUT, INIT_SCALE),
         batches=partial(language_model.batches, unroll=UNROLL),
         loss=partial(language_model.loss, scale=1 / UNROLL if mean else 1),
+        sampled_loss=partial(language_model.sampled_loss, scale=1 / UNROLL if mean else 1),
         evaluate=partial(language_model.evaluate, unroll=UNROLL),
         clip_norm=CLIP_NORM,
         loss_terms=1 if mean else UNROLL,

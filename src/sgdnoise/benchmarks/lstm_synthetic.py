@@ -101,6 +101,7 @@ def benchmark(settings: Settings) -> Benchmark:
         build=partial(LSTMLanguageModel, NUM_WORDS, WIDTH, NUM_LAYERS, DROPOUT, INIT_SCALE),
         batches=partial(language_model.batches, unroll=UNROLL),
         loss=language_model.loss,
+        sampled_loss=language_model.sampled_loss,
         evaluate=partial(language_model.evaluate, unroll=UNROLL),
         bounds=bounds,
         clip_norm=CLIP_NORM,

@@ -63,6 +63,7 @@ def benchmark(settings: Settings) -> Benchmark:
         build=partial(build, settings["norm_decay"], settings["norm_eps"]),
         batches=image_folder.batches,
         loss=partial(classification.loss, label_smoothing=smoothing),
+        sampled_loss=classification.sampled_loss,
         evaluate=partial(image_folder.evaluate, label_smoothing=smoothing),
         l2=L2,
     )

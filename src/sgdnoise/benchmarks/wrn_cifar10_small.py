@@ -60,6 +60,7 @@ def benchmark(settings: Settings) -> Benchmark:
         build=partial(WideResNet, depth=10, width=1, num_channels=3, num_classes=10, norm=norm),
         batches=partial(classification.batches, augment=augment, normalize=original.normalize),
         loss=classification.loss,
+        sampled_loss=classification.sampled_loss,
         evaluate=partial(classification.evaluate, normalize=original.normalize),
         l2=L2,
         image_pixels=16 * 16,

@@ -74,6 +74,7 @@ def benchmark(settings: Settings) -> Benchmark:
             normalize=normalize,
         ),
         loss=classification.loss,
+        sampled_loss=classification.sampled_loss,
         evaluate=partial(classification.evaluate, normalize=normalize),
         l2=L2,
         image_pixels=8 * 8,

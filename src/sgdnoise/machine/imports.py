@@ -16,7 +16,7 @@ from types import ModuleType
 log = logging.getLogger("sgdnoise")
 
 # What some studies need and not all, by the extra of this package that installs it.
-EXTRAS = {"sklearn": "digits", "torchvision": "vision", "tensorboard": "tensorboard"}
+EXTRAS = {"sklearn": "digits", "torchvision": "vision", "tensorboard": "tensorboard", "pytorch_optimizer": "optimizers"}
 
 
 def install(extra: str) -> str:

@@ -17,7 +17,7 @@ from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study import budgets
 from sgdnoise.study.config import grid_part, validate
 from sgdnoise.study.grid import lr_string
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import PAPERS
 
 AGAIN = "_again"  # a test metric in the place of a train metric that is not there
 ENDED = ("finished", "complete", "completed", "diverged")  # of a status, in whatever case; other runs are left out
@@ -58,7 +58,7 @@ def as_study(
     named = runs.get("optimizer", pd.Series("sgd", runs.index)).fillna("sgd").astype(str)
     names = {one: re.sub(r"[^a-z]+", "_", one.lower()).strip("_") for one in named.unique()}
     runs = runs.assign(optimizer=named.map(names), batch_size=positive_whole(runs["batch_size"], "batch_size"))
-    momentum = runs["optimizer"].map(lambda one: OPTIMIZERS[one].momentum if one in OPTIMIZERS else 0.0)
+    momentum = runs["optimizer"].map(lambda one: PAPERS[one].momentum if one in PAPERS else 0.0)
     rates = positive(runs["lr"], "lr") / (1 - momentum)
     if ratio is not None:
         rates = np.exp(np.round(np.log(rates) / np.log(ratio)) * np.log(ratio))
@@ -175,7 +175,7 @@ def study_config(cells: pd.DataFrame, name: str, folder: str, num: int, said: di
     for (optimizer, size), (low, high) in zip(ends.index, ends.to_numpy().tolist(), strict=True):
         windows.setdefault(str(optimizer), {})[str(size)] = [low, high]
     entry = {"file": str(Path(folder) / f"{name}.py"), "seeds": {"num": num, "keep": num}, "constant_epoch": windows}
-    own = {one: {"class": word} for one, word in said.items() if one not in OPTIMIZERS}
+    own = {one: {"class": word} for one, word in said.items() if one not in PAPERS}
     config = {"results": folder, "benchmarks": {name: entry}} | ({"optimizers": own} if own else {})
     return json.dumps(json.loads(grid_part(validate(config))) | {"frozen": True}, sort_keys=True) + "\n"
 

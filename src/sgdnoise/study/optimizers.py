@@ -17,12 +17,13 @@ from sgdnoise.study.schedule import SHAPES
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer; `rule` is its update rule, one of `RULES` in training/updates.py.
+    """An optimizer; `rule` names its update rule, in `RULES` of training/rules.py or `FACTORIES` of training/updates.py.
 
     All but the label is part of a cell's identity, options that are added here too. Of one that a config defines it is the
     `definition`, as JSON. `schedule` is "paper", one of SHAPES, or a function of the benchmark's own file; `final` is the share of
     the learning rate that a shape ends at. `source` is what its gradients are made of besides their batch, one of `SOURCES` in
-    training/gradients.py. `version` is raised when what the package computes for it changes.
+    training/loop.py. L2 is part of the gradients, unless `decoupled`: then the weights shrink by lr l2 of themselves. `version` is
+    raised when what the package computes for it changes.
 
     `evaluations` counts the gradients of an example that an update takes per example of its batch. If they are to be `equal`, it
     has so many times fewer updates than its budget. A `regulariser` has a `coefficient`, None before it is known, and acts on
@@ -40,6 +41,7 @@ class Optimizer:
     version: int = 0  # of the paper's
     source: str = ""
     evaluations: int = 1
+    decoupled: bool = False
     equal: bool = False
     regulariser: str = ""
     coefficient: float | None = None
@@ -73,6 +75,12 @@ OPTIMIZERS = PAPERS | {
     "svrg": Optimizer("SVRG", source="svrg", evaluations=3, version=1),
     # Yin et al. 2024: the correction of SVRG times a factor that falls from 0.75 to 0.
     "alpha_svrg": Optimizer("alpha-SVRG", source="alpha_svrg", evaluations=3, version=1),
+    "adam": Optimizer("Adam", rule="adam", version=1),  # Kingma & Ba 2015
+    "adam_decoupled": Optimizer("Adam, decoupled L2", rule="adam", decoupled=True, version=1),  # AdamW: Loshchilov & Hutter 2019
+    "muon": Optimizer("Muon", rule="muon", version=1),  # Jordan et al. 2024
+    # Martens & Grosse 2015, Grosse & Martens 2016. An update takes the gradients of its batch, and those at targets that the network draws.
+    "kfac": Optimizer("K-FAC", rule="kfac", momentum=0.9, source="kfac", evaluations=2, version=1),
+    "soap": Optimizer("SOAP", rule="soap", version=1),  # Vyas et al. 2024
 }
 
 # The options that the paper's optimizers have had since results were first shipped; at these a name says enough.

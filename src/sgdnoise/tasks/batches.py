@@ -25,3 +25,8 @@ def index_stream(num_train: int, batch_size: int, order: torch.Generator, start:
             left = torch.cat([left, torch.randperm(num_train, generator=order)])
         yield left[skip : skip + batch_size]
         left, skip = left[skip + batch_size :], 0
+
+
+def drawn(logits: Tensor, axis: int = -1) -> Tensor:
+    """Draw a class from each distribution that logits are, over an axis; by torch's random numbers."""
+    return (logits.detach() - torch.empty_like(logits).exponential_().log()).argmax(dim=axis)

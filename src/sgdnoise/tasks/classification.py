@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.tasks.batches import Batches, index_stream
+from sgdnoise.tasks.batches import Batches, drawn, index_stream
 
 EVALUATION_BATCH = 512  # our choice: any size gives the same sums
 
@@ -71,6 +71,12 @@ def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, label_smoothin
     """Return the cross-entropy summed over the images."""
     images, labels = batch
     return F.cross_entropy(model(images), labels, reduction="sum", label_smoothing=label_smoothing), None
+
+
+def sampled_loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
+    """Return the cross-entropy summed over the images, of labels that the network draws."""
+    logits = model(batch[0])
+    return F.cross_entropy(logits, drawn(logits), reduction="sum"), None
 
 
 def evaluate(model: nn.Module, data: dict[str, Tensor], split: str, normalize: Callable[[Tensor], Tensor]) -> dict[str, float]:

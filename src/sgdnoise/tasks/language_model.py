@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.tasks.batches import Batches
+from sgdnoise.tasks.batches import Batches, drawn
 
 EVALUATION_BATCH = 16  # our choice: parallel streams of an evaluation
 
@@ -44,10 +44,22 @@ def loss(
     model: nn.Module, batch: tuple[Tensor, ...], carry: Any, scale: float = 1.0, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Any]:
     """Return the cross-entropy summed over the time steps and the streams, times `scale`, and the hidden state, detached."""
-    inputs, targets, continues = batch
+    logits, state = predict(model, batch, carry)
+    loss_sum = F.cross_entropy(logits, batch[1].flatten(), reduction="sum", label_smoothing=label_smoothing)
+    return loss_sum * scale, state
+
+
+def sampled_loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, scale: float = 1.0) -> tuple[Tensor, Any]:
+    """Return the cross-entropy as `loss` does, but of words that the network draws, and times the root of `scale`."""
+    logits, state = predict(model, batch, carry)
+    return F.cross_entropy(logits, drawn(logits), reduction="sum") * scale**0.5, state
+
+
+def predict(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, Any]:
+    """Return the logits of all words of a batch, (B T, V), and the hidden state, detached."""
+    inputs, _, continues = batch
     logits, carry = model(inputs, None if carry is None else tuple(state * continues[:, None] for state in carry))
-    loss_sum = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", label_smoothing=label_smoothing)
-    return loss_sum * scale, tuple(state.detach() for state in carry)
+    return logits.flatten(0, 1), tuple(state.detach() for state in carry)
 
 
 def evaluate(model: nn.Module, data: dict[str, Tensor], split: str, unroll: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgdnoise.tasks.batches import Batches, index_stream
+from sgdnoise.tasks.batches import Batches, drawn, index_stream
 from sgdnoise.tasks.examples import as_array, images, split, text
 from sgdnoise.tasks.record import Benchmark
 
@@ -56,7 +56,19 @@ def classification(
         return made | {name: made[name].astype(np.int64) for name in ("train_targets", "test_targets")}
 
     all_metrics = {"accuracy": lambda outputs, targets: (outputs.argmax(dim=1) == targets).float()} | dict(metrics or {})
-    return record(network, arrays, loss or partial(F.cross_entropy, reduction="sum"), all_metrics, **details)
+    if loss is None:
+        details = {"sampled_loss": partial(sampled, classes_drawn)} | details
+    return record(network, arrays, loss or cross_entropy, all_metrics, **details)
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy of logits, whose second axis is the classes."""
+    return F.cross_entropy(outputs, targets, reduction="sum")
+
+
+def classes_drawn(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of a classifier for classes that it draws."""
+    return cross_entropy(outputs, drawn(outputs, axis=1))
 
 
 def regression(
@@ -89,6 +101,10 @@ def regression(
     def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="sum")
 
+    def values_drawn(outputs: Tensor, targets: Tensor) -> Tensor:  # the loss is a log-likelihood for the variance 1/2
+        values = outputs.detach().reshape(targets.shape)
+        return squared_error(outputs, values + 0.5**0.5 * torch.randn_like(values))
+
     def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
         def squares(outputs: Tensor, targets: Tensor) -> Tensor:
             errors = (outputs.reshape(targets.shape) - targets) * data["target_scale"]
@@ -97,6 +113,8 @@ def regression(
         found = measured(model, data, split, loss or squared_error, dict(metrics or {}) | {"rmse": squares})
         return found | {"rmse": found["rmse"] ** 0.5}
 
+    if loss is None:
+        details = {"sampled_loss": partial(sampled, values_drawn)} | details
     return record(network, arrays, loss or squared_error, metrics or {}, evaluate=evaluate, **details)
 
 
@@ -142,11 +160,15 @@ def language_model(
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum") / targets.shape[1]
 
+    def tokens_drawn(outputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(outputs, drawn(outputs)) * targets.shape[1] ** 0.5
+
     def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
         found = measured(model, data, split, loss, {})
         with np.errstate(over="ignore"):  # infinite for a loss beyond 709 nats
             return found | {"perplexity": float(np.exp(found["loss"]))}
 
+    details = {"sampled_loss": partial(sampled, tokens_drawn)} | details
     return record(network, arrays, loss, {}, evaluate=evaluate, load=load, **details)
 
 
@@ -177,6 +199,11 @@ def record(
 
     measure = evaluate or partial(measured, loss=loss, metrics=metrics)
     return Benchmark(arrays=arrays, build=network, batches=batches, loss=loss_of, evaluate=measure, **details)
+
+
+def sampled(loss: Loss, model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
+    """Return a loss that draws its targets by itself."""
+    return loss(outputs_of(model, batch[0]), batch[1]), None
 
 
 def measured(model: nn.Module, data: Any, split: str, loss: Loss, metrics: Metrics) -> dict[str, float]:

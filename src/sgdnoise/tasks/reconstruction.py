@@ -26,6 +26,15 @@ def loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, kind: str) -> 
     return loss_sum(model(pixels), pixels, kind), None
 
 
+def sampled_loss(model: nn.Module, batch: tuple[Tensor, ...], carry: Any, kind: str) -> tuple[Tensor, None]:
+    """Return the loss of pixels that the network draws: 0 or 1, or of the squared error normal ones of variance 1."""
+    logits = model(batch[0])
+    probabilities = logits.detach().sigmoid()
+    if kind == "cross_entropy":
+        return loss_sum(logits, (torch.rand_like(probabilities) < probabilities).float(), kind), None
+    return loss_sum(logits, probabilities + torch.randn_like(probabilities), kind), None
+
+
 def loss_sum(logits: Tensor, pixels: Tensor, kind: str) -> Tensor:
     """Compare logits with pixels, both (B, P)."""
     if kind == "cross_entropy":

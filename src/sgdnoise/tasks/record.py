@@ -31,7 +31,9 @@ class Benchmark:
     examples of a (micro-)batch and a carry, which it is given back with the next batch (the LSTM's hidden state; None
     elsewhere). `evaluate` maps a split, "train" or "test", to per-example means; it uses no randomness. `bounds` gives
     the best value that a metric can reach, where it is known. `load` reads the prepared file onto the device, if not
-    simply as a dictionary of its arrays.
+    simply as a dictionary of its arrays. `sampled_loss` is as `loss`, but of targets that the network itself draws: the
+    covariance of its gradient, over draws, is the Fisher information of the loss. (So of s times a log-likelihood it is
+    sqrt(s) times that.) Only optimizers that estimate curvature need it.
     """
 
     arrays: Callable[[Path], Mapping[str, np.ndarray]]
@@ -39,6 +41,7 @@ class Benchmark:
     batches: Callable[[Any, int, torch.Generator, int, slice], Batches]
     loss: Callable[[nn.Module, Batch, Any], tuple[Tensor, Any]]
     evaluate: Callable[[nn.Module, Any, str], dict[str, float]]
+    sampled_loss: Callable[[nn.Module, Batch, Any], tuple[Tensor, Any]] | None = None
     bounds: Callable[[Any], dict[str, float]] = lambda data: {}
     load: Callable[[Path, torch.device], Any] | None = None
     l2: float = 0.0

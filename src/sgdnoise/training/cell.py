@@ -24,7 +24,7 @@ from sgdnoise.training import checkpoint, graph, packed
 from sgdnoise.training.loop import evaluation_steps, train
 from sgdnoise.training.state import Curves, Plan, State
 from sgdnoise.training.together import steps_done
-from sgdnoise.training.updates import named
+from sgdnoise.training.updates import FACTORIES, named
 
 # Train seeds together, faster than the plain loop, for which each says whether there is an obstacle.
 ENGINES = {"packed": packed, "graph": graph}
@@ -87,6 +87,8 @@ def plan_of(cell: Cell) -> Plan:
     if optimizer.rule == "torch":
         factory = optimizers.functions(optimizer).get("factory")
         more["factory"] = getattr(own, factory) if factory else named(optimizer)
+    if optimizer.rule in FACTORIES:
+        more["factory"] = FACTORIES[optimizer.rule]
     epoch_steps = budgets.num_epochs(1, cell.batch_size, protocol) ** -1
     return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, epoch_steps, **more)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +133,15 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
     with (
         torch.backends.cudnn.flags(enabled=not recurrent, deterministic=True, allow_tf32=False),
         sdpa_kernel(SDPBackend.MATH),
-        torch.compiler.set_stance("force_eager") if compiled else nullcontext(),
+        eager(model),
     ):
         yield
+
+
+def eager(model: nn.Module) -> AbstractContextManager[object]:
+    """Return a context in which nothing of a network is compiled."""
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -15,12 +15,12 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
-from sgdnoise.training import regularisers, svrg, updates
+from sgdnoise.training import kfac, regularisers, svrg, updates
 from sgdnoise.training.gradients import Gradient, gradients_of
+from sgdnoise.training.rules import RULES
 from sgdnoise.training.state import Curves, Plan, State, trained_parameters
-from sgdnoise.training.updates import RULES
 
-SOURCES: dict[str, Callable[..., Gradient]] = {**svrg.SOURCES}
+SOURCES: dict[str, Callable[..., Gradient]] = {**svrg.SOURCES, "kfac": kfac.source}
 
 
 def evaluation_steps(num_steps: int, evaluations: int) -> list[int]:
@@ -135,7 +135,9 @@ def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float |
         parallel.add_up(gradients_of(parameters))
         with torch.no_grad():
             used = [parameter for parameter in decayed if parameter.grad is not None]
-            if l2 and used:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
+            if l2 and used and plan.optimizer.decoupled:
+                torch._foreach_mul_(used, 1 - lr * l2)
+            elif l2 and used:  # the gradient of l2 / 2 ||w||^2: coupled, so it enters the momentum
                 torch._foreach_add_(gradients_of(used), used, alpha=l2)
             if benchmark.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, benchmark.clip_norm)

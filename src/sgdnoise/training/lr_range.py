@@ -42,6 +42,7 @@ def try_rates(benchmark: Benchmark, data: Any, plan: Plan, anchor: float, device
         for _ in range(UPDATES):
             total += float(gradient(next(batches)))
             update(lr)
+            state.curves.steps_done += 1  # by which gradients of more than a batch know where they are
         mean = total / plan.batch_size / UPDATES
         tried.append(Tried(lr, mean if math.isfinite(mean) else math.inf))
         if not tried[-1].loss <= WORSE * tried[0].loss:

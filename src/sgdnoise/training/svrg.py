@@ -58,8 +58,8 @@ def full(plan: Plan, step: int) -> float:
 
 
 def falling(plan: Plan, step: int) -> float:
-    """Return the factor of the correction in alpha-SVRG."""
-    return FIRST_FACTOR * (1 - step / plan.num_steps)
+    """Return the factor of the correction in alpha-SVRG; 0 beyond the run, where the range test goes."""
+    return FIRST_FACTOR * max(0.0, 1 - step / plan.num_steps)
 
 
 def starts_epoch(step: int, epoch_steps: float) -> bool:

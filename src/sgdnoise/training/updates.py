@@ -1,7 +1,4 @@
-"""The update rules, which optimizers name: each a function of parameters, gradients and a state of its own; and torch's own.
-
-Optimizers of torch, by name or made by a function of the user's, are objects that keep their state by themselves.
-"""
+"""Optimizers that are objects of torch and keep their state by themselves: by name, made by a function of the user's, or of a package."""
 
 from __future__ import annotations
 
@@ -11,45 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.optim.sgd import sgd as torch_sgd  # the functional form: torch.optim.SGD imports torch._dynamo, 1.1 s for every cell
 
 from sgdnoise.study.optimizers import OURS, Optimizer
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
 
-Gradients = Sequence["Tensor | None"]  # None: the loss does not depend on the parameter, which stays as it is
-Rule = Callable[[Optimizer, list[Tensor], Gradients, dict[str, Any], "float | Tensor"], None]
 Factory = Callable[[nn.Module, float], "TorchOptimizer"]
 
-
-def sgd(optimizer: Optimizer, parameters: list[Tensor], gradients: Gradients, state: dict[str, Any], lr: float | Tensor) -> None:
-    """Update `parameters` in place: v = m v + g; w -= eps v, with eps = lr (1 - m) (ICLR v5 sec. 2).
-
-    `lr` is the effective learning rate eps / (1 - m), a number or a tensor () float64.
-    `state` is empty at the first update.
-    """
-    eps = lr * (1 - optimizer.momentum)
-    velocities = state.setdefault("velocities", [None] * len(parameters))
-    used = [(index, gradient) for index, gradient in enumerate(gradients) if gradient is not None]
-    some = [velocities[index] for index, _ in used]
-    torch_sgd(
-        [parameters[index] for index, _ in used],
-        [gradient for _, gradient in used],
-        some,
-        lr=eps if isinstance(eps, float) else eps.float(),  # of a tensor, fused kernels want float32
-        momentum=optimizer.momentum,
-        weight_decay=0.0,  # L2 is already in the gradients
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-        fused=True,  # one pass over the memory; bitwise the same on a CPU
-    )
-    for (index, _), velocity in zip(used, some, strict=True):
-        velocities[index] = velocity
-
-
-RULES: dict[str, Rule] = {"sgd": sgd}
+BETA = 0.95  # of both averages of SOAP (Vyas et al. 2024)
 
 
 def make(factory: Factory, model: nn.Module, lr: float) -> TorchOptimizer:
@@ -119,3 +86,34 @@ def groups_of(model: nn.Module, wanted: Sequence[dict[str, Any]], lr: float, lab
 def as_torch_has_it(value: Any) -> Any:
     """Return a setting as torch writes it: pairs are tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def soap(model: nn.Module, lr: float) -> TorchOptimizer:
+    """Make SOAP with the settings of its authors (Vyas et al. 2024), and no weight decay of its own.
+
+    The package, as the authors' code, moves no weights at its first step: that starts the preconditioner, in whose basis the same
+    gradient is but its singular values and rounding. Here every update moves them: the first as Adam, without a basis, in which its
+    squares are written down thereafter.
+    """
+    from pytorch_optimizer.optimizer.soap import SOAP
+
+    class MovesAtOnce(SOAP):
+        def step(self, closure: Any = None) -> Any:
+            if self.state:
+                return super().step(closure)
+            super().step()
+            bases = {parameter: kept["Q"] for parameter, kept in self.state.items()}
+            for kept in self.state.values():
+                kept["Q"] = [[] for _ in kept["Q"]]
+            super().step()
+            for parameter, basis in bases.items():
+                kept = self.state[parameter]
+                kept["Q"] = basis
+                kept["exp_avg_sq"] = (1 - BETA) * self.project(parameter.grad, kept).square()
+            return None
+
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return MovesAtOnce(trained, lr=lr, betas=(BETA, BETA), precondition_frequency=10, weight_decay=0.0)
+
+
+FACTORIES: dict[str, Factory] = {"soap": soap}  # by the rule that an optimizer names
