@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 
-LOOKS = [*figures.LOOKS.values(), figures.OTHER_LOOK]  # of the learning rates, from the lowest
+LOOKS = figures.LINES  # of the learning rates, from the lowest
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -32,7 +32,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 axes.errorbar(
                     at.mean().index, at.mean(), spread, capsize=2, markersize=4, label=f"learning rate {lr:.4g}", **look
                 )
-            if one["optimizer"] in figures.LOOKS:
+            if one["optimizer"] in figures.PAPERS:
                 axes.axvline(epochs / 2, color="0.6", linestyle=":", label="the rate begins to fall")
             of_size = f"batch size {size}: " * (len(sizes) > 1)
             axes.set(title=f"{of_size}{figures.metric_label(metric, protocol)}", xlabel="epochs", xlim=(0, None))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.figures.constant_epoch import slope_guide
 
-LOOKS = [*figures.LOOKS.values(), figures.OTHER_LOOK]
+LOOKS = figures.LINES
 
 
 def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any], style: figures.Style) -> Figure:
