@@ -41,19 +41,15 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     sweeps.set_xscale("log")
     sweeps.set(xlabel="coefficient", ylabel=metric, title="at each coefficient")
     for row in table[table["kind"].isin(["small", "large"])].to_dict("records"):
-        look = {"color": figures.LOOKS["sgd" if row["kind"] == "small" else "momentum"]["color"]}
-        for axes, line, span in ((values, values.axvline, values.axvspan), (sweeps, sweeps.axhline, sweeps.axhspan)):
-            line(row["value"], linestyle="-" if row["kind"] == "small" else "--", zorder=0, **look)
-            span(row["value_low"], row["value_high"], alpha=0.15, zorder=0, linewidth=0, **look)
-            axes.margins(0.1)
-    lines = [
-        f"{row['arm']} at batch size {row['batch_size']}"
-        for row in table[table["kind"].isin(["small", "large"])].to_dict("records")
-    ]
-    values.legend(
-        values.get_lines()[-len(lines) :], lines, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2
-    )
-    sweeps.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1))
+        look = {"color": figures.LOOKS["sgd" if row["kind"] == "small" else "momentum"]["color"], "zorder": 0}
+        line = {"linestyle": "-" if row["kind"] == "small" else "--"}
+        values.axvline(row["value"], **line, **look)
+        values.axvspan(row["value_low"], row["value_high"], alpha=0.15, linewidth=0, **look)
+        sweeps.axhline(row["value"], label=f"{row['arm']} at batch size {row['batch_size']}", **line, **look)
+        sweeps.axhspan(row["value_low"], row["value_high"], alpha=0.15, linewidth=0, **look)
+    for axes in (values, sweeps):
+        axes.margins(0.1)
+    sweeps.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
     first = table.iloc[0]
     title = f"equal updates: {first['num_steps']:,}, batch sizes {table['batch_size'].min()} and {table['batch_size'].max()}"
     figures.label(figure, f"{protocol['title']}\n{title}", CAPTION)

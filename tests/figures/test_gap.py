@@ -1,0 +1,89 @@
+"""The figure of what regularisers recover, from made-up tables."""
+
+import pandas as pd
+import pytest
+
+from sgdnoise import benchmarks, figures
+from sgdnoise.cli.main import main
+from sgdnoise.study import grid
+from sgdnoise.study.config import load_config
+from sgdnoise.study.figures import figure_names, figure_paths
+
+STUDY = """
+results: results
+optimizers:
+  penalty: {optimizer: momentum, regulariser: gradient_norm, micro_batch: 4}
+benchmarks:
+  lstm_synthetic:
+    seeds: {num: 3, keep: 2}
+    settings: {num_train: 1040}
+    constant_step:
+      steps: 64
+      momentum: {4: [0.25, 1], 16: [0.25, 1]}
+      penalty@0.01: {16: [0.25, 1]}
+      penalty@0.04: {16: [0.25, 1]}
+      penalty@0.16: {16: [0.25, 1]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a study and the table of its runs, in which the middle coefficient recovers half of the gap."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(STUDY)
+    best = {"momentum": {4: 10.0, 16: 12.0}, "penalty@0.01": {16: 11.8}, "penalty@0.04": {16: 11.0}, "penalty@0.16": {16: 12.5}}
+    rows = []
+    for cell in grid.cells(load_config(tmp_path / "config.yaml")):
+        for seed in grid.seed_range(cell.seeds):
+            value = best[cell.optimizer][cell.batch_size] + abs(float(cell.lr) - 0.5) ** 2 + 0.02 * seed
+            identity = {
+                name: getattr(cell, name) for name in ("benchmark", "optimizer", "budget", "batch_size", "num_steps", "keep")
+            }
+            measured = {"test_perplexity": value, "train_perplexity": value - 2, "train_objective": value / 9}
+            more = {
+                "lr": float(cell.lr),
+                "num_train": 1040,
+                "num_epochs": cell.num_steps * cell.batch_size / 64,
+                "modes": "constant_step",
+            }
+            rows.append(identity | more | {"bound": 9.0, "seed": seed, "status": "completed"} | measured)
+    pd.DataFrame(rows).to_csv("cells.csv", index=False)
+    return tmp_path
+
+
+def test_verb_and_figure_say_what_is_recovered(folder, capsys):
+    main(["gap", "--config=config.yaml", "--benchmark=lstm_synthetic", "--cells=cells.csv", "--out=gap.csv"])
+    assert "lstm_synthetic: penalty at 0.0" in (said := capsys.readouterr().out)
+    table = pd.read_csv("gap.csv")
+    best = table[table["kind"] == "best"].iloc[0]
+    assert best["share_low"] < 0.5 < best["share_high"]
+    assert f"{best['share']:.2f} [" in said
+    words = ["figure", "gap", "--benchmark=lstm_synthetic", "--gap=gap.csv", "--out=gap.png"]
+    main(words)
+    assert (folder / "gap.png").stat().st_size > 10_000
+    protocol = benchmarks.protocol("lstm_synthetic") | {"title": "a network"}
+    drawn = figures.draw("gap", {"gap": table}, "lstm_synthetic", protocol, {})
+    assert [text.get_text().split("\n")[0] for text in drawn.axes[0].get_yticklabels()] == ["penalty"]
+    assert drawn.axes[1].get_legend_handles_labels()[1] == ["momentum at batch size 4", "momentum at batch size 16", "penalty"]
+    assert "equal updates: 64, batch sizes 4 and 16" in drawn._suptitle.get_text()
+
+
+def test_a_study_has_the_figure_where_regularisers_are_swept_at_equal_updates(folder):
+    config = load_config(folder / "config.yaml")
+    assert figure_names(config, "lstm_synthetic") == ["constant_step", "gap"]
+    assert "lstm_synthetic/gap" in figure_paths(config)
+
+
+def test_a_study_without_is_told(folder, capsys):
+    (folder / "plain.yaml").write_text(STUDY.split("      penalty@0.01")[0])
+    assert main(["gap", "--config=plain.yaml", "--benchmark=lstm_synthetic", "--cells=cells.csv", "--out=gap.csv"]) == 1
+    assert "plain.yaml: no optimizer with a regulariser, as penalty@0.01, under constant_step" in capsys.readouterr().err
+
+
+def test_the_other_figures_leave_coefficients_out(folder):
+    main(["optimum", "--config=config.yaml", "--cells=cells.csv", "--out=optimum.csv"])
+    tables = figures.read_tables(folder / "cells.csv", folder / "optimum.csv", "lstm_synthetic")
+    drawn = figures.draw(
+        "constant_step", tables, "lstm_synthetic", benchmarks.protocol("lstm_synthetic") | {"title": "a network"}, {}
+    )
+    assert drawn.axes[0].get_legend_handles_labels()[1] == ["best reachable, 9.00", "SGD with momentum"]
