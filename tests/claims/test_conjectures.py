@@ -113,7 +113,7 @@ def test_arms_that_were_treated_unlike_are_not_compared():
         decided = {one.claim.name: one for one in judge_looks(config, some)[-1].decided if one.role == "conjecture"}
         verdict, reason = conclude(decided["C2 adam"].outcomes, decided["C2 adam"].claim, "conjecture")
         assert verdict == "undetermined"
-        assert reason.startswith("the optimizers compared differ in seeds, or in learning rates about their optimum")
+        assert reason.startswith("the optimizers compared differ in seeds, or in the number of their learning rates")
         assert conclude(decided["C2 momentum"].outcomes, decided["C2 momentum"].claim, "conjecture")[0] == "agrees"
 
 

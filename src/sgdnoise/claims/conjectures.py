@@ -29,6 +29,7 @@ CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
 VARIANCE = ("svrg", "alpha_svrg")
 NO_BETTER = 0.05  # our choice: a gain of less than 5 % of SGD's metric is none
 HALF = 0.5  # our choice: of momentum's gain, of the gap
+ENOUGH = 5  # our choice: learning rates; more count no more
 SLACK = 0.02  # our choice: of SGD's metric, where momentum has no gain
 SOURCE = "talk"
 
@@ -210,7 +211,7 @@ def decide_conjectures(
         if mode == "unlimited":
             continue
         read = epoch_sizes(rows)
-        treated = treatment(cells[cells["benchmark"] == benchmark], rows, here)
+        treated = treatment(cells[cells["benchmark"] == benchmark], rows)
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
             unlike = [
@@ -263,20 +264,22 @@ def best_at(
     return best._replace(edge=f"{best.edge} lr".strip()) if known[used].edge else best
 
 
-def treatment(cells: pd.DataFrame, rows: pd.DataFrame, found: dict[Key, Measurement]) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return how each point was treated, by optimizer and batch size: seeds at a learning rate, and rates within an octave of its optimum."""
+def treatment(cells: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return how each point was treated, by optimizer and batch size: the most seeds at a learning rate, and how many rates, up to ENOUGH.
+
+    Windows that were extended until they enclosed an optimum may be longer for one than for another.
+    """
     treated = {}
     for row in rows.drop_duplicates(["optimizer", "batch_size"]).to_dict("records"):
         some = cells[
             (cells[["optimizer", "budget", "batch_size"]] == [row["optimizer"], row["budget"], row["batch_size"]]).all(axis=1)
         ]
-        near = np.unique(some["lr"][np.abs(np.log2(some["lr"] / row["lr"])) < 1.1]) if row["lr"] == row["lr"] else np.array([])
-        treated[row["optimizer"], swept_of(row)] = (int(some.groupby("lr").size().min()), len(near))
+        treated[row["optimizer"], swept_of(row)] = (int(some.groupby("lr").size().max()), min(some["lr"].nunique(), ENOUGH))
     return treated
 
 
 def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
-    """Tell whether all arms of a contrast had as many seeds, and as many learning rates about their optimum."""
+    """Tell whether all arms of a contrast had as many seeds, and as many learning rates."""
     ways = {
         way
         for cell in outcome.contrast.terms

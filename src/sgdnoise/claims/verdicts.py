@@ -31,7 +31,7 @@ UNFAIR, UNREAD = "unfair", "unread"  # of optimizers that are compared; of batch
 REASONS = {  # of undetermined, the first that applies
     MISSING: "missing cells",
     UNREAD: "an epoch has more examples at one batch size than at another, as ends of a text are not read",
-    UNFAIR: "the optimizers compared differ in seeds, or in learning rates about their optimum",
+    UNFAIR: "the optimizers compared differ in seeds, or in the number of their learning rates",
     EDGE: "optimum at the edge of the grid",
     UNKNOWN: "one run counts per cell, so the noise is unknown",
     NOISE: "noise larger than the effect",
