@@ -70,7 +70,8 @@ def layout(claims: pd.DataFrame) -> list[tuple[float, dict[str, str]]]:
             where = record["benchmark"] + f", {record['scale']}" * (role != "paper")
             statement = f"{record['statement']} ({where})"
             reason = record["reason"] if record["verdict"] == "undetermined" else ""
-            texts = record | {"statement": statement, "measured": measured, "reason": reason}
+            name = record["claim"].split()[0]  # what a conjecture is about stands in its statement
+            texts = record | {"claim": name, "statement": statement, "measured": measured, "reason": reason}
             wrapped = {column: wrap(texts[column], width) for column, (_, width) in COLUMNS.items()}
             rows.append((max(text.count("\n") for text in wrapped.values()) + 1.6, wrapped))
         for name, number in some.loc[~some["benchmark"].isin(present), "benchmark"].value_counts(sort=False).items():

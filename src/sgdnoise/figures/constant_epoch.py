@@ -94,7 +94,7 @@ def unlike_epochs(points: pd.DataFrame) -> str:
 
 def slope_guide(axes: Axes, points: pd.DataFrame, shown: pd.DataFrame) -> None:
     """Draw learning rate proportional to batch size, through the first optimum at the smallest batch size, as far as `shown`."""
-    first = points.dropna(subset="lr").sort_values("batch_size").head(1)
+    first = points.dropna(subset="lr").sort_values("batch_size", kind="stable").head(1)
     if first.empty:
         return
     ends = np.array([shown["batch_size"].min(), shown["batch_size"].max()])
