@@ -26,7 +26,7 @@ from torch import Tensor
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import precision
 from sgdnoise.tasks.batches import Batch
-from sgdnoise.training.gradients import Gradient, again, at, backward, micro_batch_of, moment, twice_differentiable
+from sgdnoise.training.gradients import Gradient, Moment, again, at, backward, micro_batch_of, moment, twice_differentiable
 from sgdnoise.training.state import Plan, State, trained_parameters
 
 STEP = 0.01  # Geiping et al. 2022: 1e-4 to 1e-2 "most stable"
@@ -121,38 +121,42 @@ def by_double_backward(run: Run, batch: Batch) -> Tensor:
     return total
 
 
-def by_forward_differences(run: Run, batch: Batch) -> Tensor:
-    """Leave the gradient of the loss with its penalty on gradient norms, by a forward difference."""
+def averaged(run: Run, batch: Batch, changed: Callable[[tuple[int, Batch], Moment, list[Tensor]], list[Tensor]]) -> Tensor:
+    """Leave the mean over micro-batches of their gradients, each `changed`, which is told the moment before it was evaluated."""
     total = torch.zeros((), dtype=torch.double, device=run.state.device)
     with precision.products(run.state.precision):
         for index, micro, share in run.micros(batch):
             before = moment(run.state)
             loss = run.loss(index, micro)
-            gradient = run.gradient(loss)
-            run.add(gradient, share)
-            if length := norm(gradient):
-                with again(run.state, before):
-                    ahead = run.gradient_ahead((index, micro), gradient, STEP / length)
-                difference = torch._foreach_sub(ahead, gradient)
-                run.add(list(difference), share * float(2 * run.coefficient * length / STEP))
+            run.add(changed((index, micro), before, run.gradient(loss)), share)
             total += loss.detach() * len(micro[0])
     return total
+
+
+def by_forward_differences(run: Run, batch: Batch) -> Tensor:
+    """Leave the gradient of the loss with its penalty on gradient norms, by a forward difference."""
+
+    def changed(micro: tuple[int, Batch], before: Moment, gradient: list[Tensor]) -> list[Tensor]:
+        if not (length := norm(gradient)):
+            return gradient
+        with again(run.state, before):
+            ahead = run.gradient_ahead(micro, gradient, STEP / length)
+        factor = float(2 * run.coefficient * length / STEP)
+        return list(torch._foreach_add(gradient, torch._foreach_sub(ahead, gradient), alpha=factor))
+
+    return averaged(run, batch, changed)
 
 
 def sharpness_aware(run: Run, batch: Batch) -> Tensor:
     """Leave the mean of the gradients of micro-batches, each where its own gradient leads uphill."""
-    total = torch.zeros((), dtype=torch.double, device=run.state.device)
-    with precision.products(run.state.precision):
-        for index, micro, share in run.micros(batch):
-            before = moment(run.state)
-            loss = run.loss(index, micro)
-            gradient = run.gradient(loss)
-            if length := norm(gradient):
-                with again(run.state, before):
-                    gradient = run.gradient_ahead((index, micro), gradient, run.coefficient / length)
-            run.add(gradient, share)
-            total += loss.detach() * len(micro[0])
-    return total
+
+    def changed(micro: tuple[int, Batch], before: Moment, gradient: list[Tensor]) -> list[Tensor]:
+        if not (length := norm(gradient)):
+            return gradient
+        with again(run.state, before):
+            return run.gradient_ahead(micro, gradient, run.coefficient / length)
+
+    return averaged(run, batch, changed)
 
 
 def multiplicative_noise(run: Run, batch: Batch) -> Tensor:
@@ -171,16 +175,15 @@ def multiplicative_noise(run: Run, batch: Batch) -> Tensor:
 
 def isotropic_noise(run: Run, batch: Batch) -> Tensor:
     """Leave the gradient of a batch and noise that is the same in every direction."""
-    total, squares = (torch.zeros((), dtype=torch.double, device=run.state.device) for _ in range(2))
-    with precision.products(run.state.precision):
-        for index, micro, share in run.micros(batch):
-            loss = run.loss(index, micro)
-            gradient = run.gradient(loss)
-            run.add(gradient, share)
-            squares += share * norm(gradient) ** 2
-            total += loss.detach() * len(micro[0])
+    squares: list[Tensor] = []
+
+    def changed(micro: tuple[int, Batch], before: Moment, gradient: list[Tensor]) -> list[Tensor]:
+        squares.append(len(micro[1][0]) / run.batch_size * norm(gradient) ** 2)
+        return gradient
+
+    total = averaged(run, batch, changed)
     mean = [parameter.grad for parameter in run.parameters if parameter.grad is not None]
-    trace = (squares - norm(mean) ** 2).clamp(min=0)
+    trace = (torch.stack(squares).sum() - norm(mean) ** 2).clamp(min=0)
     sd = (run.coefficient * trace / sum(one.numel() for one in mean)).sqrt()
     for one in mean:
         one += float(sd) * torch.randn_like(one)
