@@ -8,7 +8,7 @@ from sgdnoise.analysis import noisy_quadratic as model
 from sgdnoise.analysis.noisy_quadratic import BLOCKS, DIRECTIONS, FORMS, Directions, Form, expected_loss, form_of, optimum, stages
 from sgdnoise.study.optimizers import OPTIMIZERS, Optimizer
 from sgdnoise.study.schedule import multiplier, shaped
-from sgdnoise.training.updates import sgd
+from sgdnoise.training.rules import sgd
 
 FORM = {"sgd": Form(), "momentum": Form(momentum=0.9), **FORMS}
 LRS = {

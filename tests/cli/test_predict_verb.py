@@ -54,7 +54,7 @@ def test_noise_moves_regimes(capsys, tmp_path):
     """More noise, the same regimes at larger batch sizes: a hundredfold, and momentum is nowhere of use."""
     outs = [tmp_path / "1.csv", tmp_path / "100.csv"]
     for noise, out in zip((1, 100), outs, strict=True):
-        assert main(["predict", *WITHOUT[:-3], f"--noise={noise}", f"--out={out}"]) == 0
+        assert main(["predict", *WITHOUT[:-3], f"--noise-level={noise}", f"--out={out}"]) == 0
     loss = [pd.read_csv(out).query("batch_size == 256").pivot(index="mode", columns="optimizer", values="loss") for out in outs]
     shares = [(some["momentum"] / some["sgd"])["constant_epoch"] for some in loss]
     assert shares[0] < 0.5 < 0.98 < shares[1]
@@ -85,7 +85,7 @@ def test_of_a_study_all_points_that_the_model_knows(capsys, tmp_path):
     [
         ([], "give --config, or --batch-sizes, --num-train, --optimizers and --epochs or --steps or both"),
         (WITHOUT[:4] + WITHOUT[8:], "and --epochs or --steps or both"),
-        ([*WITHOUT, "muon"], "optimizer 'muon' has no form in the model; known: sgd, momentum, adam, adam_decoupled, kfac, svrg"),
+        ([*WITHOUT, "muon"], "optimizer 'muon' has no form in the model; known: sgd, momentum, svrg, adam, adam_decoupled, kfac"),
         ([*WITHOUT, "--batch-sizes", "4000"], "batch size 4000 is more than the 2,000 training examples"),
         ([*WITHOUT, "--config=config.yaml"], "--batch-sizes is in place of --config; leave out one of them"),
         (["--config=missing.yaml"], "missing.yaml"),

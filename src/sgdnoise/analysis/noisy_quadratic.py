@@ -74,7 +74,7 @@ def form_of(name: str, one: Optimizer) -> Form | None:
     """
     if name in FORMS and not one.definition:
         return FORMS[name]
-    return Form(one.momentum) if one.is_sgd else None
+    return Form(one.momentum) if one.is_plain else None
 
 
 def stages(one: Optimizer, num_steps: int, warmup_steps: int = 0) -> list[tuple[float, int]]:

@@ -99,7 +99,7 @@ BUDGETS = ("batch_sizes", "epochs", "steps", "num_train", "optimizers")
     option("--steps", type=COUNT, help="in updates; with --epochs, of both"),
     option("--num-train", type=COUNT, help="training examples in an epoch"),
     option("--optimizers", nargs="+", help="sgd, momentum, adam, adam_decoupled, kfac, svrg"),
-    option("--noise", type=number(float, 1e-6, 1e6), default=1, help="of the gradient at batch size 1 (default: %(default)s)"),
+    option("--noise-level", type=number(float, 1e-6, 1e6), default=1, help="of the gradient at batch size 1 (default: %(default)s)"),
     option(
         "--margin",
         type=number(float, 0, 0.999),
@@ -127,7 +127,7 @@ def predict(options: argparse.Namespace) -> None:
         print(f"sgdnoise: warning: {note}", file=sys.stderr)
     if not points:
         raise ValueError(f"{options.config}: no optimizer of it has a form in the model")
-    table = predict.predict(points, options.noise)
+    table = predict.predict(points, options.noise_level)
     if options.out:
         write_csv(table, options.out)
     print(predict.text(table, options.margin))
