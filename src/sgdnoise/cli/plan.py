@@ -99,7 +99,9 @@ BUDGETS = ("batch_sizes", "epochs", "steps", "num_train", "optimizers")
     option("--steps", type=COUNT, help="in updates; with --epochs, of both"),
     option("--num-train", type=COUNT, help="training examples in an epoch"),
     option("--optimizers", nargs="+", help="sgd, momentum, adam, adam_decoupled, kfac, svrg"),
-    option("--noise-level", type=number(float, 1e-6, 1e6), default=1, help="of the gradient at batch size 1 (default: %(default)s)"),
+    option(
+        "--noise-level", type=number(float, 1e-6, 1e6), default=1, help="of the gradient at batch size 1 (default: %(default)s)"
+    ),
     option(
         "--margin",
         type=number(float, 0, 0.999),
