@@ -67,24 +67,30 @@ def share_recovered(small: np.ndarray, large: np.ndarray, arm: np.ndarray) -> np
 
 
 def critical_batch(values: Mapping[int, np.ndarray], key: str) -> np.ndarray:
-    """Return draws of log2 of the batch size at which the metric is RISE above that of the smallest, (NUM_DRAWS,).
+    """Return draws of log2 of the critical batch size (`leaves_plateau`), (NUM_DRAWS,).
 
-    Lines of log2 batch size join the points. Where it is not reached, anywhere within BEYOND_OCTAVES of the largest batch size.
-
-    >>> draws = {size: np.full(NUM_DRAWS, value) for size, value in {1: 1.0, 2: 1.0, 4: 1.2}.items()}
-    >>> np.unique(critical_batch(draws, "")).round(6).tolist()
-    [1.5]
+    Where it is beyond the batch sizes trained, anywhere within BEYOND_OCTAVES of the largest.
     """
-    x = np.log2(np.array(sorted(values)))
-    draws = np.stack([values[size] for size in sorted(values)])
-    limit = draws[0] + RISE * np.abs(draws[0])
-    above = draws > limit
-    first = above.argmax(axis=0)
-    reached = above.any(axis=0)
-    column = np.arange(draws.shape[1])
-    before = np.maximum(first - 1, 0)
-    low, high = draws[before, column], draws[first, column]
-    share = (limit - low) / np.where(reached, high - low, 1)
-    crossing = x[before] + share * (x[first] - x[before])
+    sizes = np.array(sorted(values))
+    found = leaves_plateau(sizes, np.stack([values[size] for size in sizes]))
     random = np.random.default_rng(zlib.crc32(f"critical/{key}".encode()))
-    return np.where(reached, crossing, x[-1] + random.uniform(0, BEYOND_OCTAVES, len(column)))
+    beyond = np.log2(sizes[-1]) + random.uniform(0, BEYOND_OCTAVES, len(found))
+    return np.where(np.isfinite(found), found, beyond)
+
+
+def leaves_plateau(sizes: np.ndarray, values: np.ndarray, rise: float = RISE) -> np.ndarray:
+    """Return log2 of the batch size at which values (sizes, N) are a share `rise` above those of the smallest, (N,); infinite where none is.
+
+    Lines of log2 batch size join the points.
+
+    >>> leaves_plateau(np.array([1, 2, 4]), np.array([[1.0, 1.0], [1.0, 1.0], [1.2, 1.0]])).round(6).tolist()
+    [1.5, inf]
+    """
+    x, column = np.log2(sizes), np.arange(values.shape[1])
+    limit = values[0] + rise * np.abs(values[0])
+    above = values > limit
+    first, reached = above.argmax(axis=0), above.any(axis=0)
+    before = np.maximum(first - 1, 0)
+    low, high = values[before, column], values[first, column]
+    share = (limit - low) / np.where(reached, high - low, 1)
+    return np.where(reached, x[before] + share * (x[first] - x[before]), np.inf)

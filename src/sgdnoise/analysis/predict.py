@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise import benchmarks
+from sgdnoise.analysis.gap import RISE, leaves_plateau
 from sgdnoise.analysis.noisy_quadratic import FORMS, expected_loss, form_of, optimum, stages
 from sgdnoise.study import budgets, grid, optimizers
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES
 from sgdnoise.study.optimizers import OPTIMIZERS, Optimizer
 from sgdnoise.study.schedule import SHAPES
-
-TOLERANCE = 0.1  # our choice: of a loss, by which the critical batch size exceeds that of the smallest
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def predict(points: Sequence[Point], noise: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def critical_batch_size(batch_sizes: np.ndarray, losses: np.ndarray, tolerance: float = TOLERANCE) -> float:
+def critical_batch_size(batch_sizes: np.ndarray, losses: np.ndarray, tolerance: float = RISE) -> float:
     """Return the largest batch size up to which the loss is within a share of the smallest's; infinite if none is beyond it.
 
     Where it exceeds that first, the loss is interpolated in log2 of the batch size.
@@ -113,12 +112,7 @@ def critical_batch_size(batch_sizes: np.ndarray, losses: np.ndarray, tolerance: 
     >>> round(critical_batch_size(np.array([1, 2, 8]), np.array([1.0, 1.0, 1.2])), 9)
     4.0
     """
-    most = (1 + tolerance) * losses[0]
-    beyond = np.flatnonzero(losses > most)
-    if not len(beyond):
-        return np.inf
-    around = slice(beyond[0] - 1, beyond[0] + 1)
-    return float(2 ** np.interp(most, losses[around], np.log2(batch_sizes[around])))
+    return float(2 ** leaves_plateau(batch_sizes, losses[:, None], tolerance)[0])
 
 
 def critical_batch_sizes(losses: pd.DataFrame) -> dict[str, float]:
@@ -238,7 +232,5 @@ def _block(benchmark: str, mode: str, rows: pd.DataFrame) -> str:
     if mode == "constant_epoch":
         critical = critical_batch_sizes(losses_of(rows, mode))
         lines.append(f"{'critical batch size':<24}" + "".join(f"{_size(critical[name]):>22}" for name in names))
-        lines.append(
-            f"(critical: up to it the loss is within {TOLERANCE:.0%} of the smallest batch size's, interpolated in log2)"
-        )
+        lines.append(f"(critical: up to it the loss is within {RISE:.0%} of the smallest batch size's, interpolated in log2)")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
-from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, epoch_sizes, judge_all
+from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, examples_read, judge_all
 from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
 
@@ -200,17 +200,14 @@ def decide_conjectures(
     decided: list[Decided] = []
     if set(map(defined_name, optimum["optimizer"])) <= set(PAPERS):
         return decided
-    for (benchmark, mode), rows in optimum.groupby(["benchmark", "mode"], sort=False):
-        points = {(one["optimizer"], swept_of(one)): one for one in rows.to_dict("records")}
+    for (benchmark, mode), rows in optimum[optimum["mode"] != "unlimited"].groupby(["benchmark", "mode"], sort=False):
         swept: dict[str, list[int]] = {}
-        for optimizer, at in sorted(points):
+        for optimizer, at in sorted({(one["optimizer"], swept_of(one)) for one in rows.to_dict("records")}):
             swept.setdefault(optimizer, []).append(at)
         here = found | derived(str(benchmark), str(mode), swept, found, config)
         named = {name for *_, name, _, _ in here}
         swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
-        if mode == "unlimited":
-            continue
-        read = epoch_sizes(rows)
+        read = examples_read(rows)
         treated = treatment(cells[cells["benchmark"] == benchmark], rows)
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
@@ -224,7 +221,13 @@ def decide_conjectures(
 
 def at_of(arm: str, swept: Swept) -> list[int]:
     """List the batch sizes of a regularised optimizer, over its coefficients."""
-    return sorted({size for name, sizes in swept.items() if defined_name(name) == arm and name != arm for size in sizes})
+    return sorted({size for name, sizes in swept.items() if name.startswith(f"{arm}@") for size in sizes})
+
+
+def coefficients(arm: str, size: int, swept: Swept) -> dict[float, str]:
+    """Return the coefficients of a regularised optimizer at a batch size, from the lowest, with its name at each."""
+    names = [name for name, sizes in swept.items() if name.startswith(f"{arm}@") and size in sizes]
+    return dict(sorted((float(name.partition("@")[2]), name) for name in names))
 
 
 def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
@@ -250,11 +253,10 @@ def best_at(
 ) -> Best | None:
     """Return what is known of a regularised optimizer at its best coefficient; None if some of it was not measured."""
     plain = found.get((benchmark, mode, base_of(said), size, "error"))
-    names = {
-        float(name.partition("@")[2]): name for name in swept if defined_name(name) == arm and name != arm and size in swept[name]
-    }
     known = {
-        coefficient: found[benchmark, mode, name, size, "error"] for coefficient, name in sorted(names.items()) if coefficient
+        coefficient: found[benchmark, mode, name, size, "error"]
+        for coefficient, name in coefficients(arm, size, swept).items()
+        if coefficient
     }
     if plain is None or plain.draws is None or not known or any(one.draws is None for one in known.values()):
         return None

@@ -11,7 +11,7 @@ import pandas as pd
 from sgdnoise.analysis.estimate import LEVEL, interval
 from sgdnoise.analysis.gap import share_recovered
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.claims.conjectures import arms, at_of, base_of, best_at
+from sgdnoise.claims.conjectures import arms, at_of, base_of, best_at, coefficients
 from sgdnoise.claims.measurements import measure
 from sgdnoise.study.config import Config
 
@@ -42,7 +42,7 @@ def gap_table(cells: pd.DataFrame, config: Config, benchmark: str) -> pd.DataFra
                 {"arm": base, "kind": kind, "batch_size": ends[kind], **value_of(one.draws, one.value), "edge": "lr" * one.edge}
             )
         for arm in (name for name, said in own.items() if base_of(said) == base and ends["large"] in at_of(name, swept)):
-            for name, coefficient in coefficients(arm, swept, ends["large"]):
+            for coefficient, name in coefficients(arm, ends["large"], swept).items():
                 one = found[benchmark, MODE, name, ends["large"], "error"]
                 about = {"arm": arm, "kind": "coefficient", "batch_size": ends["large"], "coefficient": coefficient}
                 rows.append(about | value_of(one.draws, one.value) | {"edge": "lr" * one.edge})
@@ -67,12 +67,6 @@ def gap_table(cells: pd.DataFrame, config: Config, benchmark: str) -> pd.DataFra
     )
     steps = runs[runs["modes"].str.split().map(lambda modes: MODE in modes)]["num_steps"].iloc[0]
     return table.assign(benchmark=benchmark, num_train=first["num_train"], num_steps=steps)
-
-
-def coefficients(arm: str, swept: dict[str, list[int]], size: int) -> Iterator[tuple[str, float]]:
-    """Yield the optimizers that are one at several coefficients of its regulariser, with these, at a batch size."""
-    names = [name for name in swept if name.startswith(f"{arm}@") and size in swept[name]]
-    yield from sorted(((name, float(name.partition("@")[2])) for name in names), key=lambda one: one[1])
 
 
 def value_of(draws: np.ndarray | None, value: float) -> dict[str, float]:

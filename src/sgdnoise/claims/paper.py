@@ -42,14 +42,14 @@ def same_budget(points: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     kept = []
     for (benchmark, mode), some in points.groupby(["benchmark", "mode"], sort=False):
         fixed, known = FIXED[str(mode)], others[(others["benchmark"] == benchmark) & (others["mode"] == mode)]
-        if len(known) and abs(_epoch_size(some) / _epoch_size(known) - 1) < 0.05:
+        if len(known) and abs(epoch_sizes(some).median() / epoch_sizes(known).median() - 1) < 0.05:
             kept.append(some[some[fixed].isin(known[fixed])])
     return pd.concat(kept) if kept else points.head(0)
 
 
 def scale(points: pd.DataFrame, mode: str) -> str:
     """Say what a budget mode trains; an example of a text is one unrolled sequence."""
-    of = f"{_epoch_size(points):,.0f} examples"
+    of = f"{epoch_sizes(points).median():,.0f} examples"
     if mode == "constant_step":
         return f"{points['num_steps'].iloc[0]:,} updates on {of}"
     epochs = sorted({round(points["num_epochs"].min()), round(points["num_epochs"].max())})
@@ -67,5 +67,9 @@ def scale_note(optimum: pd.DataFrame, mode: str) -> str:
     return f"{'Reduced' if size < paper_size else 'Other'} scale: {scale(points, mode)}; the paper has {scale(theirs, mode)}. "
 
 
-def _epoch_size(points: pd.DataFrame) -> float:
-    return (points["num_steps"] * points["batch_size"] / points["num_epochs"]).median()
+def epoch_sizes(points: pd.DataFrame) -> pd.Series:
+    """Return the examples that an epoch has at each row of a table of optima.
+
+    Of a text they are fewer where its streams do not end with a whole unrolled sequence.
+    """
+    return points["num_steps"] * points["batch_size"] / points["num_epochs"]

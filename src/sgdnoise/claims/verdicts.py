@@ -20,7 +20,7 @@ from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
-from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
+from sgdnoise.claims.paper import FIXED, epoch_sizes, paper_budget, paper_table, same_budget, scale
 from sgdnoise.claims.power import power
 from sgdnoise.claims.statements import CLAIMS
 from sgdnoise.study import text
@@ -88,7 +88,7 @@ def decide_claims(
     `optimum` has the columns of optimum.csv, which the paper's own table has too, and `found` is what `measure` makes of it;
     `sibling_of` maps a benchmark to the paper's that it stands for. `looks` has the look that a benchmark is at, if there are several.
     """
-    at_budget, read = same_budget(optimum, paper_table()), epoch_sizes(optimum)
+    at_budget, read = same_budget(optimum, paper_table()), examples_read(optimum)
     points = {(one["benchmark"], one["mode"], one["optimizer"], swept_of(one)) for one in at_budget.to_dict("records")}
     own = {key: one for key, one in found.items() if key[:4] in points}
     verdicts = [
@@ -167,15 +167,11 @@ def judge_all(
     return [one if alike(one.contrast, claim, benchmark, read) else one._replace(state=UNREAD) for one in outcomes]
 
 
-def epoch_sizes(optimum: pd.DataFrame) -> dict[tuple, float]:
-    """Return the examples that an epoch has at each point of a table of optima, by benchmark, mode, optimizer and what is swept.
-
-    Of a text they are fewer where its streams do not end with a whole unrolled sequence.
-    """
-    return {
-        (row["benchmark"], row["mode"], row["optimizer"], swept_of(row)): row["num_steps"] * row["batch_size"] / row["num_epochs"]
-        for row in optimum.drop_duplicates(["benchmark", "mode", "optimizer", "budget", "batch_size"]).to_dict("records")
-    }
+def examples_read(optimum: pd.DataFrame) -> dict[tuple, float]:
+    """Return the examples that an epoch has at each point of a table of optima, by benchmark, mode, optimizer and what is swept."""
+    points = optimum.drop_duplicates(["benchmark", "mode", "optimizer", "budget", "batch_size"])
+    keys = ((row["benchmark"], row["mode"], row["optimizer"], swept_of(row)) for row in points.to_dict("records"))
+    return dict(zip(keys, epoch_sizes(points), strict=True))
 
 
 def alike(contrast: Contrast, claim: Claim, benchmark: str, read: Mapping[tuple, float]) -> bool:

@@ -28,6 +28,7 @@ from sgdnoise.benchmarks import is_papers
 from sgdnoise.results.run import MISSING
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import optimizers
+from sgdnoise.study.optimizers import PAPERS
 
 Tables = dict[str, pd.DataFrame]
 Style = dict[str, Any]
@@ -45,7 +46,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "svrg": {"color": "#3f3f3f", "marker": "P", "linestyle": (0, (8, 2))},
     "alpha_svrg": {"color": "#8f8f8f", "marker": ">", "linestyle": (0, (1, 1))},
 }
-PAPERS = ("sgd", "momentum", "momentum_warmup")  # whose learning rates are effective ones
 # Of optimizers that are not the paper's, one after another.
 OTHER_LOOKS: list[dict[str, Any]] = [
     {"color": "#9c4f96", "marker": "D", "linestyle": (0, (6, 1, 1, 1, 1, 1))},

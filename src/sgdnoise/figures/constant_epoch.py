@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.claims.paper import epoch_sizes, paper_table, same_budget, scale_note
 from sgdnoise.study.text import ALIKE
 
 GUIDE = "proportional to batch size"
@@ -85,7 +85,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
 
 def unlike_epochs(points: pd.DataFrame) -> str:
     """Say for a caption if batch sizes do not read as much of a text in an epoch."""
-    examples = (points["num_steps"] * points["batch_size"] / points["num_epochs"]).groupby(points["batch_size"]).first()
+    examples = epoch_sizes(points).groupby(points["batch_size"]).first()
     if examples.max() <= (1 + ALIKE) * examples.min():
         return ""
     listed = ", ".join(f"{number:.0f} at {size}" for size, number in examples.items())

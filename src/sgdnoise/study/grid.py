@@ -214,7 +214,7 @@ def cell(
 
 def updates_of(optimizer: Optimizer, budget: str, batch_size: int, protocol: dict[str, Any]) -> tuple[str, int]:
     """Return a budget, written canonically, and the updates that an optimizer has by it at a batch size."""
-    if (micro_batch := optimizer.micro_batch or batch_size) and batch_size % micro_batch:
+    if batch_size % (micro_batch := optimizer.micro_batch or batch_size):
         raise ValueError(
             f"micro_batch {micro_batch} of {optimizer.label} does not divide the batch size {batch_size}; choose one that does"
         )

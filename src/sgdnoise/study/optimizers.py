@@ -203,7 +203,7 @@ def depends_on(name: str, definition: str | None = None) -> dict[str, str]:
 
 @functools.cache
 def _depends_on(name: str, one: Optimizer) -> dict[str, str]:
-    base = json.loads(one.definition or "{}").get("optimizer") if one.definition else name
+    base = json.loads(one.definition).get("optimizer") if one.definition else name
     said: dict[str, str] = {}
     if base in OPTIMIZERS:
         plain, its = asdict(Optimizer("")), asdict(OPTIMIZERS[base])

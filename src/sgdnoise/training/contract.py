@@ -19,10 +19,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import Benchmark
-from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop
-from sgdnoise.training.gradients import backward, gradients_of, micro_batch_of, twice_differentiable
+from sgdnoise.training.gradients import backward, ghost_norms, gradients_of, micro_batch_of, twice_differentiable
 from sgdnoise.training.noise_run import objective
 from sgdnoise.training.noise_scale import hessian_product
 from sgdnoise.training.state import Plan, State, random_state, trained_parameters
@@ -142,7 +141,7 @@ def check_sum(subject: Subject) -> Lines:
             module.eval()
         if isinstance(module, nn.RNNBase):
             module.dropout = 0.0
-    ghosts = [module.ghost_batch for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
+    ghosts = [norm.ghost_batch for norm in ghost_norms(state.model)]
     size = min([max(1, subject.plan.batch_size // 2), *(ghost for ghost in ghosts if ghost < subject.plan.batch_size)])
     half = tuple(tensor[:size] for tensor in subject.batch)
     both = tuple(torch.cat([tensor, tensor]) for tensor in half)

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
-from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import kfac, regularisers, svrg, updates
-from sgdnoise.training.gradients import Gradient, gradients_of
+from sgdnoise.training.gradients import Gradient, ghost_norms, gradients_of
 from sgdnoise.training.rules import RULES
 from sgdnoise.training.state import Curves, Plan, State, trained_parameters
 
@@ -129,7 +128,7 @@ def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float |
         l2_parameters(state.model, plan.settings["l2_scope"]),
         l2_factor(regularisers.penalised(benchmark, plan), plan.settings),
     )
-    norms = [module for module in state.model.modules() if isinstance(module, GhostBatchNorm)]
+    norms = ghost_norms(state.model)
 
     def update(lr: float | Tensor) -> None:
         parallel.add_up(gradients_of(parameters))
