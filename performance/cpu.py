@@ -31,7 +31,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from sgdnoise.machine import provenance
 from sgdnoise.results import run
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.tasks import reconstruction
 from sgdnoise.training import packed as packing
 from sgdnoise.training.cell import train_cell, use_device
@@ -154,7 +154,7 @@ def commands(folder: Path) -> dict[str, list[float]]:
 
 def overhead(folder: Path) -> list[float]:
     """Time all of a cell but its updates, per run, in milliseconds: data, networks, evaluation, gathering, writing."""
-    cell = grid.cell("autoencoder_digits", "momentum", "steps100", 32, 0.08, "0-31", "{}", 2, None)
+    cell = make_cell("autoencoder_digits", "momentum", "steps100", 32, 0.08, "0-31", "{}", 2, None)
     samples = []
     for _ in range(WINDOWS + 1):
         started = time.process_time()

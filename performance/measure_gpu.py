@@ -33,6 +33,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import provenance
 from sgdnoise.results.run import read_run
 from sgdnoise.study import cost, grid
+from sgdnoise.study.cell import Cell, make_cell
 from sgdnoise.study.config import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +115,7 @@ def anchor(
     """Train a cell of the paper for which the paper has a number."""
     if options.dry_run:
         name, budget, batch_size, lr = SIBLINGS[name], "epochs1", 32, 0.08
-    cell = grid.cell(name, "momentum", budget, batch_size, lr, seeds, "{}", 2, None)
+    cell = make_cell(name, "momentum", budget, batch_size, lr, seeds, "{}", 2, None)
     return train(f"anchors/{name}", cell, options.out / cell.path, seconds, options, engine, paper)
 
 
@@ -134,7 +135,7 @@ def decisive(options: argparse.Namespace, engine: str) -> list[Step]:
 
 def train(
     name: str,
-    cell: grid.Cell,
+    cell: Cell,
     out: Path,
     seconds: float,
     options: argparse.Namespace,

@@ -30,6 +30,7 @@ import numpy as np
 from sgdnoise.machine import datasets, provenance
 from sgdnoise.results import run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import CELL_OPTIONS, Cell, make_cell, seed_range
 from sgdnoise.study.config import load_config
 from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
@@ -52,14 +53,14 @@ class Chosen:
     """A cell of a study, and what of it is run: all, or of a long one so many updates of its first seed and one evaluation."""
 
     config: str
-    cell: grid.Cell
+    cell: Cell
     num_steps: int
     evaluations: int
 
-    def shortened(self) -> grid.Cell:
-        given = {name: getattr(self.cell, name) for name in grid.CELL_OPTIONS}
+    def shortened(self) -> Cell:
+        given = {name: getattr(self.cell, name) for name in CELL_OPTIONS}
         changed = {"lr": float(self.cell.lr), "budget": f"steps{self.num_steps}", "evaluations": self.evaluations}
-        return grid.cell(**given | changed)
+        return make_cell(**given | changed)
 
 
 def choose(config: str, benchmark: str, batch_size: int) -> Chosen:
@@ -93,7 +94,7 @@ def clocked(module: ModuleType, name: str, clock: Callable[[], float]) -> list[f
     return seconds
 
 
-def parts_of(cell: grid.Cell, folder: Path) -> dict[str, float]:
+def parts_of(cell: Cell, folder: Path) -> dict[str, float]:
     """Train a cell and return the seconds of its parts, and of one update and one evaluation of all seeds; changes this process."""
     device = training_cell.use_device("cpu", 1)
     reading, evaluation = clocked(training_cell, "load_data", spent), clocked(loop, "evaluate", spent)
@@ -106,7 +107,7 @@ def parts_of(cell: grid.Cell, folder: Path) -> dict[str, float]:
     return parts | {"update": updates / cell.num_steps, "evaluation": sum(evaluation) / cell.evaluations}
 
 
-def starts(cell: grid.Cell, folder: Path) -> dict[str, list[float]]:
+def starts(cell: Cell, folder: Path) -> dict[str, list[float]]:
     """Run the command of a cell, cold and warm; return the seconds that it takes beside its training function."""
     words = ["train", f"--data={folder}", "--device=cpu", f"--out={folder / 'a.h5'}", *shlex.split(cell.arguments)]
     seconds: dict[str, list[float]] = {"start": [], "cold start": []}
@@ -137,7 +138,7 @@ def row(chosen: Chosen, samples: dict[str, list[float]]) -> str:
     around, later = seconds["reading"] + seconds["writing"], seconds["cold start"] - seconds["start"]
     shares = [(seconds["start"] + around) / (updates + rest), (seconds["cold start"] + around) / (updates + rest + later)]
     counted = "" if chosen.num_steps == cell.num_steps else f" ({chosen.num_steps} run)"
-    size = f"{len(grid.seed_range(cell.seeds))} x {cell.num_steps:,}{counted}"
+    size = f"{len(seed_range(cell.seeds))} x {cell.num_steps:,}{counted}"
     times = [f"{1e3 * seconds[name]:.0f}" for name in ("cold start", *PARTS)]
     fields = [f"{cell.benchmark} of {Path(chosen.config).stem}", cell.batch_size, size, f"{updates:,.2f}", *times]
     return f"| {' | '.join(map(str, fields))} | {shares[0]:.1%} | {shares[1]:.1%} | {rest / (updates + rest):.1%} |"
@@ -163,7 +164,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         datasets.prepare(folder / "mnist.npz", random_pixels)
-        start = starts(grid.cell("autoencoder_digits", "sgd", "steps1", 32, 0.08, "0-0", "{}", 1, None), folder)
+        start = starts(make_cell("autoencoder_digits", "sgd", "steps1", 32, 0.08, "0-0", "{}", 1, None), folder)
         for chosen in (choose(*place) for place in CELLS):
             samples.append({"config": chosen.config, "cell": chosen.cell.path, "seconds": start | measure(chosen, folder)})
             print(row(chosen, samples[-1]["seconds"]), flush=True)

@@ -33,6 +33,7 @@ from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import grid, windows
 from sgdnoise.study import looks as asked
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import Config, load_config
 
 CONFIG = Path(__file__).parents[1] / "workflow" / "config" / "paper.yaml"
@@ -82,7 +83,7 @@ def made_up(config: Config, noise_over_fall: float, seed: int) -> Callable[[Path
             fall = rise / away if away > 0 and rise > 0 else own["sd"] / noise_over_fall
             mean[train] = own["mean"] + fall * shape(octaves[train])
         sd = {test: here["sd"], train: here["train_sd"] if own is None else own["sd"]}
-        seeds = np.array(grid.seed_range(cell.seeds))
+        seeds = np.array(seed_range(cell.seeds))
         noise = [np.random.default_rng([seed, one, crc32(name.encode())]).standard_normal(2) for one in seeds.tolist()]
         diverged = octaves[test] > CLIFF + WARMUP * (cell.optimizer == "momentum_warmup") - 0.5
         drawn = {metric: mean[metric] + sd[metric] * np.array(noise)[:, which] for which, metric in enumerate((test, train))}

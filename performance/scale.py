@@ -19,6 +19,7 @@ from workflow_folder import ROOT, workflow_folder
 
 from sgdnoise.results import run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import validate
 
 SIZES = {2_600: 5, 13_000: 15, 40_000: 60}  # cells: the goal for planning, seconds
@@ -53,7 +54,7 @@ def make_up(config: dict, folder: Path) -> int:
     cells = grid.cells(validate(config))
     random = np.random.default_rng(0)
     for cell in cells:
-        seeds = np.array(grid.seed_range(cell.seeds))
+        seeds = np.array(seed_range(cell.seeds))
         names = ("train_loss", "test_loss", "train_squared_error", "test_squared_error", "train_objective", "stream_loss")
         curves = {name: random.random((len(seeds), 2)) for name in names}
         provenance = {"bounds": {}, "examples_per_second": 1.0}

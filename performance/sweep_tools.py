@@ -33,6 +33,7 @@ from workflow_folder import ROOT, workflow_folder
 
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import validate
 
 WORKERS = 2
@@ -66,7 +67,7 @@ def train_one(path: str, folder: Path) -> float:
     from sgdnoise.results import run
     from sgdnoise.training.cell import train_cell, use_device
 
-    cell = grid.Cell(**json.loads((folder / "cells.json").read_text())[path])
+    cell = Cell(**json.loads((folder / "cells.json").read_text())[path])
     result = train_cell(cell, folder / "data", use_device("cpu", 1))
     run.write_run(folder / "results" / path, result)
     return float(result.status.count(run.COMPLETED))
@@ -154,7 +155,7 @@ def command(tool: str, paths: Iterable[str]) -> list[str]:
     return [sys.executable, __file__, "--study", tool, *paths]
 
 
-def command_of_one(tool: str, cell: grid.Cell) -> list[str]:
+def command_of_one(tool: str, cell: Cell) -> list[str]:
     """Write the command by which a user of the tool runs a single cell."""
     if tool == "workflow":
         train = [sys.executable, "-m", "sgdnoise", "train", *shlex.split(cell.arguments)]
@@ -179,7 +180,7 @@ def timed(words: Sequence[str], folder: Path) -> float:
     return seconds
 
 
-def measure(tool: str, config: dict, cells: list[grid.Cell], folder: Path) -> Sample:
+def measure(tool: str, config: dict, cells: list[Cell], folder: Path) -> Sample:
     """Let a tool run the cells and then one more, in a fresh folder."""
     paths = [cell.path for cell in cells]
     wider, extra = widened(config)
@@ -208,7 +209,7 @@ def measure(tool: str, config: dict, cells: list[grid.Cell], folder: Path) -> Sa
     return sample
 
 
-def widened(config: dict) -> tuple[dict, grid.Cell]:
+def widened(config: dict) -> tuple[dict, Cell]:
     """Return the config with one learning rate more at the top of a window, and the cell that this adds."""
     wider = copy.deepcopy(config)
     window = wider["benchmarks"][CHEAP]["constant_epoch"]["sgd"]
@@ -218,7 +219,7 @@ def widened(config: dict) -> tuple[dict, grid.Cell]:
     return wider, extra
 
 
-def drawn(cells: list[grid.Cell], number: int | None) -> list[grid.Cell]:
+def drawn(cells: list[Cell], number: int | None) -> list[Cell]:
     """Draw a number of the cheap benchmark's cells, evenly spread; without a number take all cells."""
     if number is None:
         return cells

@@ -4,7 +4,7 @@ import numpy as np
 import yaml
 
 from sgdnoise.results.run import Run
-from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 
 METRICS = ("test_squared_error", "train_squared_error", "train_objective")
 
@@ -30,7 +30,7 @@ def made_up_run(cell, optima=(1.28, 1.28, 1.28), late=None, diverge_from=np.inf,
 
     The last seeds are a little better than the first.
     """
-    seeds = np.array(grid.seed_range(cell.seeds))
+    seeds = np.array(seed_range(cell.seeds))
     diverged = np.full(len(seeds), float(cell.lr) >= diverge_from)
     curves = {}
     for metric, best in zip(METRICS, optima, strict=True):
@@ -73,7 +73,7 @@ figures:
 def made_up_wrn(cell):
     """Accuracy peaks at lr 1; lr 4 diverges for two of three seeds."""
     octaves = abs(np.log2(float(cell.lr)))
-    seeds = np.array(grid.seed_range(cell.seeds))
+    seeds = np.array(seed_range(cell.seeds))
     last = 0.9 - 0.1 * octaves + 0.001 * seeds
     curves = {
         "test_accuracy": np.stack([0 * last + 0.1, last - 0.1, last], axis=1),

@@ -10,6 +10,7 @@ from rows import Row, examples, record
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import load_config
 
 EPOCHS = 200  # of a run of the Wide-ResNet
@@ -84,12 +85,12 @@ def summary(samples: list[dict[str, Any]]) -> str:
         seconds, images, runs = {"ours": 0.0, "P1": 0.0, "best": 0.0}, 0, 0
         for cell in cells:
             if mode in cell.modes:
-                num = cell.num_steps * cell.batch_size * len(grid.seed_range(cell.seeds))
+                num = cell.num_steps * cell.batch_size * len(seed_range(cell.seeds))
                 rates = {name: rate(name, cell.batch_size) for name in ("ours", *peers)}
                 rates["best"] = max(rates[name] for name in peers)
                 for name in seconds:
                     seconds[name] += num / rates[name]
-                images, runs = images + num, runs + len(grid.seed_range(cell.seeds))
+                images, runs = images + num, runs + len(seed_range(cell.seeds))
         hours = {name: spent / 3600 for name, spent in seconds.items()}
         aims = [(f"{must:,.0f} images/s", images / seconds["ours"] / must)]
         aims += [

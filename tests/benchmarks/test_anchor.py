@@ -8,7 +8,7 @@ import pytest
 
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training.cell import train_cell, use_device
 
 pytestmark = pytest.mark.anchor
@@ -33,7 +33,7 @@ def test_mnist_is_read_from_torchvisions_layout(data, tmp_path):
 
 def test_fifty_epochs_reach_the_papers_errors(data):
     """Test 3.22 +- 0.04 and train 2.61 +- 0.06 for one seed (ICLR v5 fig. 9: 3.215 and 2.62 for the best 5 of 7)."""
-    cell = grid.cell("autoencoder_mnist", "momentum", "epochs50", 32, 0.08, "0-0", "{}", 1, None)
+    cell = make_cell("autoencoder_mnist", "momentum", "epochs50", 32, 0.08, "0-0", "{}", 1, None)
     run = train_cell(cell, data, use_device("auto", threads=1))
     assert run.curves["test_squared_error"][0, -1] == pytest.approx(3.22, abs=0.04)
     assert run.curves["train_squared_error"][0, -1] == pytest.approx(2.61, abs=0.06)

@@ -19,7 +19,7 @@ import torch
 
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.tasks import image_folder
 from sgdnoise.training import loop
 from sgdnoise.training.cell import plan_of, use_device
@@ -56,7 +56,7 @@ def losses(name, num_steps=20):
     """Return the loss per example (or word) of each of the first updates of seed 0, without evaluating the network."""
     _, batch_size, lr = RUNS[name]
     benchmark, data = loaded(name)
-    cell = grid.cell(name, "momentum", f"steps{num_steps}", batch_size, lr, "0-0", "{}", 1, file_of(name))
+    cell = make_cell(name, "momentum", f"steps{num_steps}", batch_size, lr, "0-0", "{}", 1, file_of(name))
     found = []
 
     def loss(model, batch, carry):

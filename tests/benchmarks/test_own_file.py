@@ -11,7 +11,8 @@ from own_net import OWN, write_own
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.results.collect import check_spec
-from sgdnoise.study import grid, optimizers
+from sgdnoise.study import optimizers
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import Optimizer
 
 
@@ -37,7 +38,7 @@ def edit(folder, name="shape.py", old="20", new="30"):
 
 
 def cell(folder, optimizer="sgd", name="my_net"):
-    return grid.cell(name, optimizer, "steps2", 64, 0.08, "0-0", "{}", 1, str(folder / "my_net.py"))
+    return make_cell(name, optimizer, "steps2", 64, 0.08, "0-0", "{}", 1, str(folder / "my_net.py"))
 
 
 def test_it_depends_on_its_files(own):
@@ -51,7 +52,7 @@ def test_it_depends_on_its_files(own):
 
 
 def test_shipped_benchmarks_depend_on_their_version_from_the_second_on(monkeypatch, own):
-    shipped = grid.cell("autoencoder_digits", "momentum", "steps2", 64, 0.08, "0-0", "{}", 1, None)
+    shipped = make_cell("autoencoder_digits", "momentum", "steps2", 64, 0.08, "0-0", "{}", 1, None)
     assert shipped.depends_on == {}
     assert "depends_on" not in shipped.spec
     read = benchmarks.protocol
@@ -73,7 +74,7 @@ def test_results_of_other_versions_are_named(own):
         ValueError, match=r"a.h5 was trained with another version of shape.py than there is now \(shape.py: \w+; now"
     ):
         check_spec(old, cell(own), Path("a.h5"))
-    shipped = grid.cell("autoencoder_digits", "sgd", "steps2", 64, 0.08, "0-0", "{}", 1, None)
+    shipped = make_cell("autoencoder_digits", "sgd", "steps2", 64, 0.08, "0-0", "{}", 1, None)
     later = made_up_run(shipped)
     later.spec["depends_on"] = {"autoencoder_digits": "2"}  # by a later version of the package
     with pytest.raises(ValueError, match=r"another version of autoencoder_digits .*\(autoencoder_digits: 2; now .*: the first"):
@@ -158,7 +159,7 @@ def test_a_module_that_is_not_there_is_named(own):
 )
 def test_the_options_of_an_optimizer_are_part_of_a_cell(monkeypatch, optimizer, said):
     monkeypatch.setitem(optimizers.OPTIMIZERS, "mine", optimizer)
-    mine = grid.cell("autoencoder_digits", "mine", "steps2", 64, 0.08, "0-0", "{}", 1, None)
+    mine = make_cell("autoencoder_digits", "mine", "steps2", 64, 0.08, "0-0", "{}", 1, None)
     assert mine.spec.get("depends_on", {}) == ({"mine": said} if said else {})
 
 

@@ -14,7 +14,7 @@ from conftest import NOISY, OFFLINE
 
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.tasks import image_folder
 from sgdnoise.training import loop
 from sgdnoise.training.cell import plan_of, use_device
@@ -61,7 +61,7 @@ def measured(name, folder):
     datasets.prepare(path, benchmark.arrays)
     data = (benchmark.load or datasets.load)(path, device)
     batch_size = 32 if name in OFFLINE + NOISY else 4
-    cell = grid.cell(name, "momentum", "steps4", batch_size, LR[name.split("_")[0]], "0-0", json.dumps(settings), 2, None)
+    cell = make_cell(name, "momentum", "steps4", batch_size, LR[name.split("_")[0]], "0-0", json.dumps(settings), 2, None)
     curves = loop.train(benchmark, data, plan_of(cell), 0, device)
     return {metric: [row[metric] for row in curves.rows] for metric in curves.rows[0]}
 

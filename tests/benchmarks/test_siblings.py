@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 
 
 def test_digits_split_is_fixed_and_stratified(load):
@@ -87,10 +87,10 @@ def test_a_text_may_be_cut(load):
 
 def test_what_is_offered_since_results_were_shipped_is_no_part_of_their_identity():
     """At its default; the settings of a cell that was trained before are these."""
-    cell = grid.cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 1024, "ghost_batch": 8}', 1, None)
+    cell = make_cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 1024, "ghost_batch": 8}', 1, None)
     before = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0, "norm_decay": 0.9, "norm_eps": 1e-5}
     assert cell.spec["settings"] == before
-    few = grid.cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 64, "augment": false}', 1, None)
+    few = make_cell("wrn_digits", "sgd", "epochs1", 32, 1.0, "0-0", '{"num_train": 64, "augment": false}', 1, None)
     assert few.spec["settings"] == before | {"num_train": 64, "augment": False}
     assert few.num_steps == 2
 

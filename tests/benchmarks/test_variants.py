@@ -8,6 +8,7 @@ from torch import nn
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
+from sgdnoise.study.cell import CELL_OPTIONS, make_cell
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.training.cell import train_cell, use_device
 
@@ -66,11 +67,11 @@ def test_the_plain_network_is_the_one_with_norm_without_its_norm():
 
 def test_at_their_defaults_the_parts_are_no_part_of_a_cells_identity():
     """So that results from before they were settings stay valid."""
-    cell = grid.cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", '{"scalar": true, "dropout": 0.6}', 1, None)
+    cell = make_cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", '{"scalar": true, "dropout": 0.6}', 1, None)
     before = {"conv_init": "he", "l2_convention": "half", "l2_scope": "all", "micro_batch": 0, "padding": "reflect"}
     assert json.loads(cell.settings) == before
     assert cell.depends_on == {}
-    other = grid.cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", '{"scalar": false}', 1, None)
+    other = make_cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", '{"scalar": false}', 1, None)
     assert json.loads(other.settings) == before | {"scalar": False}
 
 
@@ -79,7 +80,7 @@ def test_a_variant_is_a_benchmark_of_its_own_in_a_study():
     assert plain.path == skipinit.path.replace("wrn_skipinit_digits", "wrn_plain_digits")
     assert json.loads(plain.settings) == json.loads(skipinit.settings) | NONE
     assert plain.depends_on == {"wrn_skipinit_digits": "1"}  # what it is a variant of is part of its identity
-    assert grid.cell(**{name: getattr(plain, name) for name in grid.CELL_OPTIONS} | {"lr": 0.25}).spec == plain.spec
+    assert make_cell(**{name: getattr(plain, name) for name in CELL_OPTIONS} | {"lr": 0.25}).spec == plain.spec
     protocol = benchmarks.protocol("wrn_plain_digits", "wrn_skipinit_digits")
     assert protocol["title"].startswith("wrn_plain_digits: Wide-ResNet 10-1")
     assert "sibling_of" not in protocol  # the claims are not about it

@@ -7,6 +7,7 @@ from test_decide import LRS, study_of
 from sgdnoise.claims import looks
 from sgdnoise.claims.statements import to_decide
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import validate
 
 
@@ -27,7 +28,7 @@ def test_seeds_go_to_the_claim_that_is_open_up_to_the_next_look():
     assert points(added) == {("sgd", 64), ("momentum", 64)}
     assert {line["add_seeds"] for line in added} == {4}
     after = config | {"looks": [added]}
-    seeds = {len(grid.seed_range(cell.seeds)) for cell in grid.whole_cells(after) if cell.batch_size == 64}
+    seeds = {len(seed_range(cell.seeds)) for cell in grid.whole_cells(after) if cell.batch_size == 64}
     assert seeds >= {7}
     assert {cell.path for cell in grid.cells(config)} < {cell.path for cell in grid.cells(after)}
 
@@ -56,7 +57,7 @@ def test_seeds_are_added_to_those_that_other_looks_left_behind():
     more = cells.query("optimizer == 'sgd' and batch_size == 64 and lr == 1")
     cells = pd.concat([cells, *(more.assign(seed=more["seed"] + 3 * num) for num in (1, 2))]).query("seed < 7")
     had = pd.DataFrame([vars(cell) for cell in grid.whole_cells(config)]).assign(lr=lambda some: some["lr"].astype(float))
-    assert len(looks.runs_at(config, cells)) == sum(len(grid.seed_range(seeds)) for seeds in had["seeds"])
+    assert len(looks.runs_at(config, cells)) == sum(len(seed_range(seeds)) for seeds in had["seeds"])
     assert looks.runs_at(config | {"looks": []}, cells)["seed"].max() == 2
     added = [line for line in looks.next_look(config, cells) if (line["optimizer"], line["batch_size"]) == ("sgd", 64)]
     assert {(*line["lr"], line["add_seeds"]) for line in added if line["lr"][0] <= 1 <= line["lr"][1]} == {(1, 1, 8)}

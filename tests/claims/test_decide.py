@@ -21,6 +21,7 @@ from sgdnoise.claims.measurements import measure
 from sgdnoise.claims.verdicts import decide_claims
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import grid_part, validate
 
 LRS = [2.0**k for k in range(-2, 4)]
@@ -99,7 +100,7 @@ def new_cells(config, lines):
 
 
 def num_runs(cells):
-    return sum(len(grid.seed_range(cell.seeds)) for cell in cells)
+    return sum(len(seed_range(cell.seeds)) for cell in cells)
 
 
 # Foresight

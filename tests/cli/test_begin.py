@@ -12,6 +12,7 @@ from sgdnoise.benchmarks import Benchmark
 from sgdnoise.cli.main import main
 from sgdnoise.cli.templates import TASKS
 from sgdnoise.study import grid
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import load_config
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.reader import with_windows
@@ -77,7 +78,7 @@ def test_windows_are_found_and_written_where_they_stand(tmp_path, data_folder, c
     assert [index for index, (one, other) in enumerate(zip(lines, found, strict=True)) if one != other] == [5]
     entry = yaml.safe_load(path.read_text())["benchmarks"]["autoencoder_digits"]["constant_epoch"]
     for size, ends in entry["momentum"].items():
-        assert f"{size}: [{', '.join(map(grid.lr_string, ends))}]" in said
+        assert f"{size}: [{', '.join(map(lr_string, ends))}]" in said
         assert ends[1] == pytest.approx(4 * ends[0], rel=1e-3)
 
 

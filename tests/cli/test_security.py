@@ -16,7 +16,7 @@ from conftest import ROOT
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.results.run import read_run
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import validate
 
 HOSTILE = ["../../evil", "a; touch pwned", "$(touch pwned)", "`touch pwned`", "a/b", "A", "", "a\nb", "-rf", "{input}"]
@@ -49,7 +49,7 @@ def test_hostile_identities_of_cells_are_refused(name, field):
         "seeds": "0-0",
     }
     with pytest.raises(ValueError, match="unknown optimizer|write epochsN|write first-last"):
-        grid.cell(**(options | {field: name}), settings="{}", evaluations=1, file=None)
+        make_cell(**(options | {field: name}), settings="{}", evaluations=1, file=None)
 
 
 @pytest.mark.parametrize("key", ["results", "data"])

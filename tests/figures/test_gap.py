@@ -6,6 +6,7 @@ import pytest
 from sgdnoise import benchmarks, figures
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import figure_names, figure_paths
 
@@ -34,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     best = {"momentum": {4: 10.0, 16: 12.0}, "penalty@0.01": {16: 11.8}, "penalty@0.04": {16: 11.0}, "penalty@0.16": {16: 12.5}}
     rows = []
     for cell in grid.cells(load_config(tmp_path / "config.yaml")):
-        for seed in grid.seed_range(cell.seeds):
+        for seed in seed_range(cell.seeds):
             value = best[cell.optimizer][cell.batch_size] + abs(float(cell.lr) - 0.5) ** 2 + 0.02 * seed
             identity = {
                 name: getattr(cell, name) for name in ("benchmark", "optimizer", "budget", "batch_size", "num_steps", "keep")

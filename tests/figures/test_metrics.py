@@ -18,6 +18,7 @@ from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import validate
 
 METRICS = {
@@ -49,7 +50,7 @@ benchmarks:
 
 def made_up(cell, metrics):
     """Every metric is best at lr 1 and worse by a tenth per octave; one run diverges at lr 4."""
-    seeds = np.array(grid.seed_range(cell.seeds))
+    seeds = np.array(seed_range(cell.seeds))
     lost = (float(cell.lr) == 4) & (seeds > 1)
     worse = abs(np.log2(float(cell.lr))) + 0.01 * seeds
     curves = {"train_objective": (1 + worse)[:, None]}

@@ -8,8 +8,8 @@ from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.two_rates import edge_warnings, two_rates_table
 from sgdnoise.cli.main import main
 from sgdnoise.figures.curves import best
+from sgdnoise.study.cell import lr_window
 from sgdnoise.study.figures import figure_arguments
-from sgdnoise.study.grid import lr_window
 
 WRN = benchmarks.protocol("wrn_cifar10") | {"title": "Wide-ResNet"}
 EPOCHS, SEEDS = [50, 100, 200, 400, 800, 1600, 3200, 6400], range(7)

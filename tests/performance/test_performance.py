@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import load_config, validate
 
 
@@ -34,7 +35,7 @@ def test_a_sample_is_spread_over_the_study_and_one_cell_is_added_to_it():
 
 
 def test_tools_write_the_results_of_the_workflow_and_other_curves_are_refused(sgdnoise, data_folder, tmp_path):
-    cell = grid.cell("autoencoder_digits", "momentum", "steps20", 32, 0.08, "0-1", "{}", 2, None)
+    cell = make_cell("autoencoder_digits", "momentum", "steps20", 32, 0.08, "0-1", "{}", 2, None)
     (tmp_path / "cells.json").write_text(json.dumps({cell.path: asdict(cell)}))
     (tmp_path / "data").symlink_to(data_folder)
     assert sweep_tools.train_one(cell.path, tmp_path) == 2

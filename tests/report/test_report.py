@@ -24,6 +24,7 @@ from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import validate
 from sgdnoise.study.figures import WHOLE_STUDY, caption, curves_arguments, curves_wanted
 from sgdnoise.study.figures import figure_paths as figures_of_study
@@ -74,7 +75,7 @@ PIXEL = bytes.fromhex(
 def made_up_run(cell):
     """Accuracy peaks at lr 1, at batch size 32 at the upper edge 4; at lr 8 two of three seeds diverge."""
     octaves = abs(np.log2(float(cell.lr) / (4 if cell.batch_size == 32 else 8 if cell.batch_size > 64 else 1)))
-    seeds = np.array(grid.seed_range(cell.seeds))
+    seeds = np.array(seed_range(cell.seeds))
     last = np.where((float(cell.lr) == 8) & (cell.batch_size == 64) & (seeds > 0), np.nan, 0.9 - 0.1 * octaves + 0.001 * seeds)
     curves = {"test_accuracy": last[:, None], "train_objective": 1 - last[:, None]}
     status = ["diverged" if np.isnan(one) else "completed" for one in last]

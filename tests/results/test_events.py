@@ -7,6 +7,7 @@ from made_up import made_up_wrn
 from sgdnoise.cli.main import main
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.study import grid
+from sgdnoise.study.cell import seed_range
 
 
 def test_every_value_of_every_seed_is_there(study, tmp_path, capsys):
@@ -17,7 +18,7 @@ def test_every_value_of_every_seed_is_there(study, tmp_path, capsys):
     run.curves["test_accuracy"][0, -1] = np.nan
     write_run(tmp_path / "results" / cell.path, run)
     assert main(["tensorboard", str(tmp_path / "results/cells"), f"--out={tmp_path / 'events'}"]) == 0
-    assert f"{sum(len(grid.seed_range(one.seeds)) for one in grid.cells(study))} runs" in capsys.readouterr().out
+    assert f"{sum(len(seed_range(one.seeds)) for one in grid.cells(study))} runs" in capsys.readouterr().out
     run = read_run(tmp_path / "results" / cell.path)
     for row, seed in enumerate(run.seed):
         folder = tmp_path / "events" / cell.path.removeprefix("cells/").removesuffix(".h5") / f"seed{seed}"

@@ -6,6 +6,7 @@ import pytest
 from conftest import changed, own_benchmark
 
 from sgdnoise.study import grid, windows
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import grid_part, validate
 
 STUDY = {
@@ -42,7 +43,7 @@ def test_a_definition_is_part_of_its_cells_alone():
 
 def test_a_cell_by_hand_is_that_of_the_study():
     for one in cells():
-        again = grid.cell(
+        again = make_cell(
             one.benchmark, one.optimizer, one.budget, one.batch_size, float(one.lr), one.seeds, one.settings, 4, None,
             definition=one.definition,
         )  # fmt: skip
@@ -102,8 +103,8 @@ def test_what_is_wrong_is_said(changes, message):
 def test_functions_are_looked_for_in_the_benchmarks_own_file(tmp_path):
     file = own_benchmark(tmp_path, ("\n\ndef benchmark(", "\n\ndef fall(step, num_steps):\n    return 1\n\n\ndef benchmark("))
     words = ("own", "mine", "steps2", 8, 1, "0-0", "{}", 1, str(file))
-    assert grid.cell(*words, definition='{"schedule": "fall"}').definition == '{"schedule": "fall"}'
+    assert make_cell(*words, definition='{"schedule": "fall"}').definition == '{"schedule": "fall"}'
     with pytest.raises(ValueError, match=r"its schedule 'rise' is not one of .* or a function of the file of own \(.*own.py\)"):
-        grid.cell(*words, definition='{"schedule": "rise"}')
+        make_cell(*words, definition='{"schedule": "rise"}')
     with pytest.raises(ValueError, match="a final learning rate of its own goes with the paper's schedule only"):
-        grid.cell(*words, final_lr=0.5, definition='{"schedule": "fall"}')
+        make_cell(*words, final_lr=0.5, definition='{"schedule": "fall"}')

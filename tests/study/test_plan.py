@@ -15,6 +15,7 @@ from sgdnoise import benchmarks
 from sgdnoise.cli.main import parser
 from sgdnoise.cli.verbs import cell_of
 from sgdnoise.study import budgets, cost, grid, schedule
+from sgdnoise.study.cell import lr_window, make_cell, seed_range
 from sgdnoise.study.config import grid_part, load_config, validate
 
 TINY = yaml.safe_load(
@@ -113,8 +114,8 @@ def test_cells_shared_by_modes_are_listed_once():
 
 
 def test_lr_windows_are_on_the_benchmarks_grid():
-    assert grid.lr_window(0.35, 5.6, 1, 2**0.5) == ["0.3536", "0.5", "0.7071", "1", "1.414", "2", "2.828", "4", "5.657"]
-    assert grid.lr_window(0.00125, 0.16, 0.08, 2) == ["0.00125", "0.0025", "0.005", "0.01", "0.02", "0.04", "0.08", "0.16"]
+    assert lr_window(0.35, 5.6, 1, 2**0.5) == ["0.3536", "0.5", "0.7071", "1", "1.414", "2", "2.828", "4", "5.657"]
+    assert lr_window(0.00125, 0.16, 0.08, 2) == ["0.00125", "0.0025", "0.005", "0.01", "0.02", "0.04", "0.08", "0.16"]
 
 
 def test_identity_does_not_depend_on_the_rest_of_the_grid():
@@ -211,7 +212,7 @@ def test_default_study_is_as_large_as_promised(monkeypatch):
     monkeypatch.chdir(ROOT)
     found = grid.cells(load_config("config.yaml"))
     assert len(found) >= 70
-    assert all(len(grid.seed_range(cell.seeds)) >= 4 for cell in found)
+    assert all(len(seed_range(cell.seeds)) >= 4 for cell in found)
 
 
 @pytest.mark.parametrize("name", benchmarks.names())
@@ -384,7 +385,7 @@ def test_the_paper_is_whole():
     expected |= {("lstm_ptb", "momentum", f"epochs{epochs}", 64) for epochs in (10, 14, 20, 28, 40, 56, 80, 112, 160)}
     expected |= {("resnet50_imagenet", name, "epochs90", size) for name in ("sgd", "momentum") for size in (256, 1024, 4096)}
     assert points == expected
-    blocks = {(cell.benchmark, len(grid.seed_range(cell.seeds)), cell.keep) for cell in grid.cells(study)}
+    blocks = {(cell.benchmark, len(seed_range(cell.seeds)), cell.keep) for cell in grid.cells(study)}
     assert blocks == {
         ("wrn_cifar10", 15, 12),
         ("wrn_skipinit_cifar10", 15, 12),
@@ -403,7 +404,7 @@ def test_the_papers_ablation_is_of_six_networks():
         (settings,) = {cell.settings for cell in grid.cells(study) if cell.benchmark == name}
         chosen = json.loads(settings)
         found.add(tuple(chosen.pop(part, default) for part, default in (("scalar", True), ("biases", True), ("dropout", 0.6))))
-        assert chosen == json.loads(grid.cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", "{}", 1, None).settings)
+        assert chosen == json.loads(make_cell("wrn_skipinit_cifar10", "sgd", "epochs1", 64, 1, "0-0", "{}", 1, None).settings)
     assert found == {(scalar, biases, drop) for scalar, biases in ((1, 1), (1, 0), (0, 0)) for drop in (0.6, 0)}
 
 
@@ -435,7 +436,7 @@ def test_the_papers_sweep_of_both_rates():
 
 def test_a_cell_with_two_rates_is_another_than_that_without():
     plain, free = (
-        grid.cell("wrn_digits", "sgd", "epochs1", 64, 1, "0-1", "{}", 1, None, final_lr=final) for final in (None, 0.25)
+        make_cell("wrn_digits", "sgd", "epochs1", 64, 1, "0-1", "{}", 1, None, final_lr=final) for final in (None, 0.25)
     )
     assert plain.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1_seeds0-1.h5"
     assert free.path == "cells/wrn_digits/sgd/epochs1/batch64_lr1to0.25_seeds0-1.h5"

@@ -8,6 +8,7 @@ from conftest import changed
 
 from sgdnoise.results.collect import identity
 from sgdnoise.study import grid, optimizers, text
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import validate
 from sgdnoise.study.regularisers import REGULARISERS
 
@@ -47,7 +48,7 @@ def test_each_coefficient_is_an_optimizer_of_the_grid_with_learning_rates_of_its
     cell = next(cell for cell in found if cell.optimizer == "penalty@0.02")
     assert "/penalty@0.02/" in cell.path
     assert json.loads(cell.definition) == STUDY["optimizers"]["penalty"]
-    again = grid.cell(
+    again = make_cell(
         cell.benchmark,
         cell.optimizer,
         cell.budget,

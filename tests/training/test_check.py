@@ -8,7 +8,7 @@ import torch
 from conftest import NOISY, OFFLINE, own_benchmark
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.check import problems
@@ -126,7 +126,7 @@ def test_a_slow_evaluation_is_of_the_first_examples(tmp_path, monkeypatch):
 
 def test_frozen_parameters_stay_and_have_no_part_in_l2(tmp_path):
     file = own_benchmark(tmp_path, *PASSES["frozen parameters"])
-    cell = grid.cell("own", "momentum", "steps5", 16, 0.01, "0-0", "{}", 1, str(file))
+    cell = make_cell("own", "momentum", "steps5", 16, 0.01, "0-0", "{}", 1, str(file))
     benchmark, data = load_data(cell, tmp_path / "data", CPU)
     states = []
     (row,) = loop.train(benchmark, data, plan_of(cell), 0, CPU, states.append).rows

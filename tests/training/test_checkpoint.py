@@ -16,7 +16,7 @@ import torch
 from conftest import OFFLINE
 
 from sgdnoise.results.run import read_run
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import checkpoint
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.packed import autoencoder
@@ -26,7 +26,7 @@ AUTOENCODER = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--batc
 
 
 def cell_of(name, lr=0.5, optimizer="momentum", settings="{}"):
-    return grid.cell(name, optimizer, "steps40", 32, lr, "0-1", settings, 4, None)
+    return make_cell(name, optimizer, "steps40", 32, lr, "0-1", settings, 4, None)
 
 
 def stop_after(updates):

@@ -8,7 +8,7 @@ import torch
 from conftest import own_benchmark
 from torch import nn
 
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import load_data, plan_of, train_cell
 from sgdnoise.training.noise_run import COLUMNS, measure_run
@@ -29,7 +29,7 @@ ATTENTION = [("    return network", "    return Attention()"), ("def loss", "ATT
 
 def cell(folder, *changes, optimizer="momentum", **words):
     file = own_benchmark(folder, *changes)
-    return grid.cell("own", optimizer, "steps8", 16, 0.01, "0-0", "{}", 2, str(file), **words)
+    return make_cell("own", optimizer, "steps8", 16, 0.01, "0-0", "{}", 2, str(file), **words)
 
 
 def write_start(folder, seed):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import branches, graph, loop
 from sgdnoise.training.cell import choose_engine, load_data, plan_of, train_cell, use_device
 
@@ -43,7 +43,7 @@ def case_of(name, folder, steps=100, **more):
     """Return a benchmark, its data and a plan; batches span epochs."""
     chosen = {"optimizer": "momentum", "micro_batch": 0} | CASES[name] | more
     settings = json.dumps({key: chosen[key] for key in ("micro_batch", "precision") if key in chosen})
-    cell = grid.cell(name, chosen["optimizer"], f"steps{steps}", chosen["batch_size"], chosen["lr"], "3-5", settings, 3, None)
+    cell = make_cell(name, chosen["optimizer"], f"steps{steps}", chosen["batch_size"], chosen["lr"], "3-5", settings, 3, None)
     return *load_data(cell, folder, DEVICE), plan_of(cell)
 
 
@@ -219,7 +219,7 @@ def test_as_many_seeds_as_fill_a_gpu():
 
 
 def test_the_engine_is_asked_for_and_recorded(data_folder):
-    cell = grid.cell("wrn_digits", "momentum", "steps12", 32, 0.3, "0-1", "{}", 2, None)
+    cell = make_cell("wrn_digits", "momentum", "steps12", 32, 0.3, "0-1", "{}", 2, None)
     runs = {engine: train_cell(cell, data_folder, DEVICE, engine=engine) for engine in ("plain", "graph")}
     assert {name: run.provenance["engine"] for name, run in runs.items()} == {"plain": "plain", "graph": "graph"}
     for metric, curve in runs["plain"].curves.items():
@@ -229,7 +229,7 @@ def test_the_engine_is_asked_for_and_recorded(data_folder):
 
 def test_an_interrupted_cell_goes_on(data_folder, tmp_path):
     """Twice, of a network with carries and dropout: after the first update, and after an evaluation."""
-    cell = grid.cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-1", '{"micro_batch": 16}', 3, None)
+    cell = make_cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-1", '{"micro_batch": 16}', 3, None)
     whole = train_cell(cell, data_folder, DEVICE, engine="graph")
     path = tmp_path / "checkpoint"
     for answers in ([True], [False, True]):

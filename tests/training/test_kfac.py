@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
 from sgdnoise.tasks import classification, language_model, ready, reconstruction
 from sgdnoise.training import kfac, loop
@@ -221,7 +221,7 @@ def test_layers_whose_gradient_is_not_theirs_alone_have_none():
 
 
 def test_a_benchmark_without_sampled_loss_is_refused_before_training(tmp_path):
-    cell = grid.cell("own", "kfac", "steps2", 16, 0.01, "0-0", "{}", 1, str(own_benchmark(tmp_path)))
+    cell = make_cell("own", "kfac", "steps2", 16, 0.01, "0-0", "{}", 1, str(own_benchmark(tmp_path)))
     with pytest.raises(ValueError, match="^K-FAC: this benchmark has no sampled_loss; give its record one"):
         train_cell(cell, tmp_path / "data", CPU, lambda step: pytest.fail("it trained"))
     norms = replace(tiny.BENCHMARK, build=lambda: nn.LayerNorm(8))
@@ -338,7 +338,7 @@ def test_a_compiled_network_has_its_factors_too():
 
 def test_in_bfloat16_the_factors_are_float32(data_folder):
     """Of the logits' layer, too, which autocast leaves alone."""
-    cell = grid.cell("autoencoder_digits", "kfac", "steps3", 32, 0.01, "0-0", '{"precision": "bfloat16"}', 1, None)
+    cell = make_cell("autoencoder_digits", "kfac", "steps3", 32, 0.01, "0-0", '{"precision": "bfloat16"}', 1, None)
     benchmark, data = load_data(cell, data_folder, CPU)
     states = []
     assert not loop.train(benchmark, data, plan_of(cell), 0, CPU, states.append).diverged
@@ -349,7 +349,7 @@ def test_in_bfloat16_the_factors_are_float32(data_folder):
 
 @pytest.mark.parametrize("name", ["autoencoder_digits", "lstm_synthetic", "wrn_digits"])
 def test_it_trains_what_is_shipped(name, data_folder):
-    cell = grid.cell(name, "kfac", "steps6", 32, 0.01, "0-0", "{}", 2, None)
+    cell = make_cell(name, "kfac", "steps6", 32, 0.01, "0-0", "{}", 2, None)
     benchmark, data = load_data(cell, data_folder, CPU)
     curves = loop.train(benchmark, data, plan_of(cell), 0, CPU)
     assert curves.rows[1]["train_loss"] < curves.rows[0]["train_loss"] < 100

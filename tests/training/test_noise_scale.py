@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from sgdnoise import figures
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks.batches import index_stream
 from sgdnoise.training import noise_run, noise_scale
@@ -26,7 +27,7 @@ BATCH_SIZE, NUM_BATCHES = 8, 24
 
 
 def cell_of(name, batch_size=32, lr=0.1, settings="{}", budget="steps4"):
-    return grid.cell(name, "sgd", budget, batch_size, lr, "0-0", settings, 1, None)
+    return make_cell(name, "sgd", budget, batch_size, lr, "0-0", settings, 1, None)
 
 
 # Estimators, on a quadratic: gradients N(G, Sigma / B), Hessian H

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.main import main
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import checkpoint, loop
 from sgdnoise.training.cell import load_data, plan_of, train_cell
 
@@ -34,7 +34,7 @@ WITH_FUNCTIONS = ("\n\ndef benchmark(", FUNCTIONS)
 
 def cell(folder, definition, *changes, lr=0.01, steps=12, seeds="0-0"):
     file = own_benchmark(folder, ("l2=1e-3", "l2=0"), WITH_FUNCTIONS, *changes)
-    return grid.cell("own", "mine", f"steps{steps}", 16, lr, seeds, "{}", 4, str(file), definition=json.dumps(definition))
+    return make_cell("own", "mine", f"steps{steps}", 16, lr, seeds, "{}", 4, str(file), definition=json.dumps(definition))
 
 
 def trained(one, folder):
@@ -104,7 +104,7 @@ def test_sgd_of_a_study_is_the_papers_with_another_schedule(tmp_path):
     """It is the functional rule, which engines know; at the paper's schedule and momentum it is bitwise the paper's."""
     one = cell(tmp_path, {"momentum": 0.9})
     benchmark, data = load_data(one, tmp_path / "data", CPU)
-    named = grid.cell("own", "momentum", "steps12", 16, 0.01, "0-0", "{}", 4, one.file)
+    named = make_cell("own", "momentum", "steps12", 16, 0.01, "0-0", "{}", 4, one.file)
     assert loop.train(benchmark, data, plan_of(one), 0, CPU).rows == loop.train(benchmark, data, plan_of(named), 0, CPU).rows
     cosine = cell(tmp_path, {"momentum": 0.9, "schedule": "cosine", "warmup_epochs": 1}, steps=100)
     plan = plan_of(cosine)
@@ -142,13 +142,13 @@ def test_a_checkpoint_of_another_definition_is_not_continued(tmp_path):
 
 @pytest.mark.parametrize("engine", ["packed", "graph"])
 def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
-    one = grid.cell(
+    one = make_cell(
         "autoencoder_digits", "mine", "steps2", 64, 0.001, "0-0", "{}", 1, None, definition=json.dumps(ADAMW | {"final": 0})
     )
     assert train_cell(one, tmp_path / "data", CPU).provenance["engine"] == "plain"
     with pytest.raises(ValueError, match=f"engine {engine}: only SGD and momentum .*; use --engine auto"):
         train_cell(one, tmp_path / "data", CPU, engine=engine)
-    sgd = grid.cell("autoencoder_digits", "mine", "steps2", 64, 0.01, "0-0", "{}", 1, None, definition='{"schedule": "linear"}')
+    sgd = make_cell("autoencoder_digits", "mine", "steps2", 64, 0.01, "0-0", "{}", 1, None, definition='{"schedule": "linear"}')
     assert train_cell(sgd, tmp_path / "data", CPU).provenance["engine"] == "packed"
 
 
@@ -180,11 +180,11 @@ def test_unused_parameters_stay_as_they_are(tmp_path):
     unused = ("    return network", "    network[0].spare = nn.Parameter(torch.ones(3))\n    return network")
     for name, definition in (("sgd", None), ("momentum", None), ("mine", json.dumps(ADAMW))):
         file = own_benchmark(tmp_path, unused)
-        one = grid.cell("own", name, "steps5", 16, 0.01, "0-0", "{}", 1, str(file), definition=definition)
+        one = make_cell("own", name, "steps5", 16, 0.01, "0-0", "{}", 1, str(file), definition=definition)
         model = trained(one, tmp_path)
         assert model[0].spare.tolist() == [1, 1, 1]
         used = trained(
-            grid.cell("own", name, "steps5", 16, 0.01, "0-0", "{}", 1, str(own_benchmark(tmp_path)), definition=definition),
+            make_cell("own", name, "steps5", 16, 0.01, "0-0", "{}", 1, str(own_benchmark(tmp_path)), definition=definition),
             tmp_path,
         )
         benchmarks.protocol.cache_clear()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import calibrate, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
 
@@ -15,7 +15,7 @@ CPU = use_device("cpu", threads=1)
 
 def cell_of(name, **settings):
     batch_size, text = 32, str(settings).replace("'", '"')
-    return grid.cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
+    return make_cell(name, "momentum", "steps12", batch_size, 0.08, "0-2", text, 2, None)
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("autoencoder_digits", 1e-5), ("wrn_digits", 1e-2)])  # for a ReLU that turns

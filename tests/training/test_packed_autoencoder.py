@@ -12,7 +12,7 @@ from packs import CPU, SEEDS, assert_equal_to_rounding, packed, plain
 
 from sgdnoise import benchmarks
 from sgdnoise.networks.autoencoder import Autoencoder
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import plan_of
@@ -29,7 +29,7 @@ def case(optimizer="momentum", batch_size=16, lr=0.02, activation="logistic", lo
     images = torch.randint(256, (150, 784), generator=random) * (torch.rand(150, 784, generator=random) < 0.3)
     data = {"train_pixels": images[:100].byte(), "test_pixels": images[100:].byte()}
     settings = {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0} | chosen | more
-    cell = grid.cell("autoencoder_digits", optimizer, "steps100", batch_size, lr, "3-5", "{}", 4, None)
+    cell = make_cell("autoencoder_digits", optimizer, "steps100", batch_size, lr, "3-5", "{}", 4, None)
     return replace(benchmark, build=build, l2=0.3), data, replace(plan_of(cell), settings=settings)
 
 

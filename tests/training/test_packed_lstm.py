@@ -12,7 +12,7 @@ from packs import CPU, SEEDS, assert_equal_to_rounding, packed, plain
 
 from sgdnoise import benchmarks
 from sgdnoise.networks.lstm import LSTMLanguageModel
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import choose_engine, plan_of, train_cell
@@ -28,7 +28,7 @@ def case(name="lstm_synthetic", optimizer="momentum", batch_size=8, lr=0.5, num_
     random = np.random.default_rng(0)
     text = torch.from_numpy(random.zipf(1.5, 2560).clip(max=num_tokens) - 1)
     data = {"train_tokens": text[:2048], "test_tokens": text[2048:]}
-    cell = grid.cell("lstm_synthetic", optimizer, f"steps{num_steps}", batch_size, lr, "3-5", "{}", 4, None)
+    cell = make_cell("lstm_synthetic", optimizer, f"steps{num_steps}", batch_size, lr, "3-5", "{}", 4, None)
     return replace(benchmark, build=build, l2=0.001), data, replace(plan_of(cell), settings=settings)
 
 
@@ -161,7 +161,7 @@ def test_the_network_of_the_paper_is_trained_in_the_plain_loop():
 
 
 def test_cells_are_trained_by_it(data_folder):
-    cell = grid.cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-2", "{}", 2, None)
+    cell = make_cell("lstm_synthetic", "momentum", "steps12", 32, 0.5, "0-2", "{}", 2, None)
     runs = {engine: train_cell(cell, data_folder, CPU, engine=engine) for engine in ("auto", "plain")}
     assert runs["auto"].provenance["engine"] == "packed"
     for metric, curve in runs["plain"].curves.items():

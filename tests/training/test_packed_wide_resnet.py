@@ -14,7 +14,7 @@ import torch
 from packs import CPU, SEEDS
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import load_data, plan_of
@@ -25,7 +25,7 @@ from sgdnoise.training.state import random_state
 def case(folder, name="wrn_digits", batch_size=8, lr=0.1, steps=100, optimizer="momentum", build=None, **settings):
     """Return a benchmark, data of 100 images, so that batches span epochs, and a plan."""
     text = str(settings).replace("'", '"').replace("True", "true").replace("False", "false")
-    cell = grid.cell(name, optimizer, f"steps{steps}", batch_size, lr, "3-5", text, 4, None)
+    cell = make_cell(name, optimizer, f"steps{steps}", batch_size, lr, "3-5", text, 4, None)
     if name == "wrn_cifar10_small":
         benchmark, random = benchmarks.load(name, settings=cell.spec["settings"]), torch.Generator().manual_seed(0)
         data = {f"{split}_images": torch.randint(256, (100, 3, 16, 16), generator=random).byte() for split in ("train", "test")}

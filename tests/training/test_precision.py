@@ -12,7 +12,7 @@ from torch import nn
 from sgdnoise import benchmarks
 from sgdnoise.machine import precision
 from sgdnoise.machine.precision import Logits
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
 from sgdnoise.training.gradients import backward
@@ -22,7 +22,7 @@ CPU = use_device("cpu", threads=1)
 
 
 def cell_of(name, chosen, budget="steps6", lr=0.3):
-    return grid.cell(name, "momentum", budget, 32, lr, "0-0", json.dumps({"precision": chosen}), 2, None)
+    return make_cell(name, "momentum", budget, 32, lr, "0-0", json.dumps({"precision": chosen}), 2, None)
 
 
 def trained(name, chosen, folder, **changes):
@@ -36,7 +36,7 @@ def tf32_flags():
 def test_float32_is_no_part_of_a_cells_identity():
     """So that it is that of a cell from before the setting was offered; any other precision is."""
     plain, named, other = (
-        grid.cell("wrn_digits", "sgd", "steps6", 32, 0.3, "0-0", settings, 2, None)
+        make_cell("wrn_digits", "sgd", "steps6", 32, 0.3, "0-0", settings, 2, None)
         for settings in ("{}", '{"precision": "float32"}', '{"precision": "bfloat16"}')
     )
     assert plain == named

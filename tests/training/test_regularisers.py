@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import optimizer
 from sgdnoise.study.regularisers import REGULARISERS
 from sgdnoise.training import loop, regularisers
@@ -26,7 +26,7 @@ def definition(name, micro_batch=8, **more):
 
 def cell_of(benchmark, said, coefficient, batch_size=16, steps=4, lr=0.1):
     name, words = f"arm@{coefficient}", json.dumps(said)
-    return grid.cell(benchmark, name, f"steps{steps}", batch_size, lr, "0-0", "{}", 2, None, definition=words)
+    return make_cell(benchmark, name, f"steps{steps}", batch_size, lr, "0-0", "{}", 2, None, definition=words)
 
 
 def in_double(load, name, said, coefficient, batch_size=16):
@@ -170,7 +170,7 @@ def test_a_micro_batch_that_is_the_batch_adds_no_noise(load, name):
 def test_the_coefficient_0_is_bitwise_the_plain_run(data_folder, regulariser, network, base):
     plain = json.dumps(base)
     cell = cell_of(network, definition(regulariser) | base, "0")
-    without = grid.cell(network, "own", "steps4", 16, 0.1, "0-0", "{}", 2, None, definition=plain)
+    without = make_cell(network, "own", "steps4", 16, 0.1, "0-0", "{}", 2, None, definition=plain)
     one, other = (train_cell(each, data_folder, CPU, engine="plain").curves for each in (cell, without))
     assert {key: curve.tobytes() for key, curve in one.items()} == {key: curve.tobytes() for key, curve in other.items()}
 
@@ -245,7 +245,7 @@ def test_an_update_evaluates_as_many_gradients_as_it_says(load, monkeypatch):
 )
 def test_what_cannot_be_computed_is_refused_before_the_first_update(load, benchmark, said, batch_size, settings, message):
     record, data = load(benchmark)
-    cell = grid.cell(benchmark, "arm@0.1", "steps4", batch_size, 0.1, "0-0", settings, 2, None, definition=json.dumps(said))
+    cell = make_cell(benchmark, "arm@0.1", "steps4", batch_size, 0.1, "0-0", settings, 2, None, definition=json.dumps(said))
     with pytest.raises(ValueError, match=message):
         loop.train(record, data, plan_of(cell), 0, CPU)
 
@@ -264,7 +264,7 @@ def test_statistics_of_norms_move_once_an_update_whatever_is_evaluated(load):
         benchmark, data = load("wrn_digits")
         words = json.dumps(said)
         name = "arm@1e-20" if "regulariser" in said else "arm"
-        plan = plan_of(grid.cell("wrn_digits", name, "steps2", 16, 0.1, "0-0", "{}", 1, None, definition=words))
+        plan = plan_of(make_cell("wrn_digits", name, "steps2", 16, 0.1, "0-0", "{}", 1, None, definition=words))
         states: list[State] = []
         loop.train(benchmark, data, plan, 0, CPU, states.append)
         found.append([buffer.clone() for key, buffer in states[-1].model.named_buffers() if "running" in key])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sgdnoise.cli.main import main
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.updates import soap, step
@@ -75,7 +75,7 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, data_folder, mo
 def test_its_learning_rate_follows_the_schedule(schedule, data_folder):
     """Of one that a config defines with another schedule, too."""
     definition = json.dumps({"optimizer": "soap", "schedule": schedule})
-    cell = grid.cell("autoencoder_digits", "mine", "steps6", 8, 0.01, "0-0", "{}", 1, None, definition=definition)
+    cell = make_cell("autoencoder_digits", "mine", "steps6", 8, 0.01, "0-0", "{}", 1, None, definition=definition)
     benchmark, data = load_data(cell, data_folder, CPU)
     plan, seen = plan_of(cell), []
     loop.train(benchmark, data, plan, 0, CPU, lambda state: seen.append(state.torch_optimizer.param_groups[0]["lr"]))

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from sgdnoise.study import grid
+from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import plan_of, train_cell, use_device
 from sgdnoise.training.gradients import taken
@@ -16,7 +16,7 @@ CPU = use_device("cpu", threads=1)
 
 
 def plan_for(name, optimizer="svrg", batch_size=16, steps=8, lr=0.05, settings="{}", definition=None):
-    return plan_of(grid.cell(name, optimizer, f"steps{steps}", batch_size, lr, "0-0", settings, 2, None, definition=definition))
+    return plan_of(make_cell(name, optimizer, f"steps{steps}", batch_size, lr, "0-0", settings, 2, None, definition=definition))
 
 
 def started(load, name, settings="{}", **more):
@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_bitwise_where_the_other_does(load, data_folder,
     load(name)
     words = json.dumps(definition) if definition else None
     settings = '{"num_train": 1024}' if name == "lstm_synthetic" else "{}"
-    cell = grid.cell(name, optimizer, "steps6", 16, 0.05, "0-0", settings, 3, None, definition=words)
+    cell = make_cell(name, optimizer, "steps6", 16, 0.05, "0-0", settings, 3, None, definition=words)
     whole = train_cell(cell, data_folder, CPU)
     calls = iter(range(1, 100))
     with pytest.raises(KeyboardInterrupt):

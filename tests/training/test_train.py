@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sgdnoise import benchmarks
-from sgdnoise.study import budgets, grid
+from sgdnoise.study import budgets
+from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks import classification
 from sgdnoise.training import cell as training_cell
@@ -26,7 +27,7 @@ CPU = use_device("cpu", threads=1)
 
 
 def cell_of(name, budget="steps6", batch_size=32, lr=0.5, optimizer="momentum", seeds="0-0", evaluations=2, settings="{}"):
-    return grid.cell(name, optimizer, budget, batch_size, lr, seeds, settings, evaluations, None)
+    return make_cell(name, optimizer, budget, batch_size, lr, seeds, settings, evaluations, None)
 
 
 def plan_of(name, **changes):

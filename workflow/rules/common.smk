@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
+from sgdnoise.study.cell import PATH
 from sgdnoise.study import grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
@@ -118,7 +119,7 @@ ANY_SEEDS = looks.any_seeds(REACHABLE.values()) if config["decide"] else {}
 
 
 def cell_of(wildcards):
-    path = grid.PATH.format_map(wildcards)
+    path = PATH.format_map(wildcards)
     if (known := REACHABLE.get(f"{RESULTS}/{path}") or TWO_RATES.get(f"{RESULTS}/{path}")) or not ANY_SEEDS:
         return known
     return looks.with_seeds(path, ANY_SEEDS)

@@ -3,9 +3,9 @@ rule train:
     input:
         cell_data,
     output:
-        f"{RESULTS}/{grid.PATH}",
+        f"{RESULTS}/{PATH}",
     log:
-        f"{LOGS}/{grid.PATH}.log",
+        f"{LOGS}/{PATH}.log",
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 1

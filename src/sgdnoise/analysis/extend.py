@@ -11,6 +11,7 @@ from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import Run, read_run
 from sgdnoise.study import grid, windows
+from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
 from sgdnoise.study.windows import Window, point_of
 
@@ -58,7 +59,7 @@ def settled(config: Config) -> Config:
     return windows.moved(config, ends)
 
 
-def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[grid.Cell]]:
+def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[Cell]]:
     """Move every window again, by the cells in the results folder alone; return the settled config and all cells that this took.
 
     A study whose windows stay is returned as it is.
@@ -67,7 +68,7 @@ def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[grid.C
         return config, grid.cells(config)
     studies, ladders = windows.studies(config), windows.ladders(windows.widest(config))
     ends: dict[windows.Point, tuple[float, float]] = {}
-    took: dict[str, grid.Cell] = {}
+    took: dict[str, Cell] = {}
     for window in windows.starts(config):
         point = point_of(window)
         while True:

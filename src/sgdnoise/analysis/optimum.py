@@ -11,8 +11,9 @@ import pandas as pd
 from sgdnoise import benchmarks
 from sgdnoise.analysis.estimate import POINT
 from sgdnoise.results.run import DIVERGED, MISSING
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import MODES, lr_string, window_key
+from sgdnoise.study.grid import MODES, window_key
 
 
 def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:

@@ -24,8 +24,8 @@ from sgdnoise import benchmarks
 from sgdnoise.analysis.curves import MODELS, Curves, Likelihood, draw_curves, likelihood, predict, with_optima
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.study import budgets
+from sgdnoise.study.cell import lr_window
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import lr_window
 
 FAMILIES = {"constant": ("constant",), "power": ("power",), "break": ("broken", "smooth", "bent")}
 UNDECIDED = "undecided"

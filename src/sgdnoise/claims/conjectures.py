@@ -9,15 +9,16 @@ studies that they decide. Each claim names what contradicts it: its contrast bey
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sgdnoise.analysis.gap import Best, best_coefficient, critical_batch
+from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
+from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
@@ -32,18 +33,6 @@ HALF = 0.5  # our choice: of momentum's gain, of the gap
 ENOUGH = 5  # our choice: learning rates; more count no more
 SLACK = 0.02  # our choice: of SGD's metric, where momentum has no gain
 SOURCE = "talk"
-
-Swept = Mapping[str, Sequence[int]]  # of each optimizer of a benchmark in a budget mode, the batch sizes
-
-
-def arms(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the definitions of a study's optimizers that have a regulariser."""
-    return {name: said for name, said in config["optimizers"].items() if "regulariser" in said}
-
-
-def base_of(said: Mapping[str, Any]) -> str:
-    """Name the optimizer that a regularised one is without its regulariser."""
-    return said.get("optimizer", "sgd")
 
 
 def ends(optimizer: str, swept: Swept) -> tuple[int, int]:
@@ -219,17 +208,6 @@ def decide_conjectures(
     return sorted(decided, key=lambda one: one.claim.name)
 
 
-def at_of(arm: str, swept: Swept) -> list[int]:
-    """List the batch sizes of a regularised optimizer, over its coefficients."""
-    return sorted({size for name, sizes in swept.items() if name.startswith(f"{arm}@") for size in sizes})
-
-
-def coefficients(arm: str, size: int, swept: Swept) -> dict[float, str]:
-    """Return the coefficients of a regularised optimizer at a batch size, from the lowest, with its name at each."""
-    names = [name for name, sizes in swept.items() if name.startswith(f"{arm}@") and size in sizes]
-    return dict(sorted((float(name.partition("@")[2]), name) for name in names))
-
-
 def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
     """Measure what several points tell together: regularised optimizers at their best coefficients, critical batch sizes."""
     made: dict[Key, Measurement] = {}
@@ -246,24 +224,6 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             edge = any(one.edge for one in at.values())
             made[benchmark, mode, name, max(at), "critical"] = Measurement(float(np.median(draws)), draws, edge)
     return made
-
-
-def best_at(
-    benchmark: str, mode: str, arm: str, said: Mapping[str, Any], size: int, swept: Swept, found: dict[Key, Measurement]
-) -> Best | None:
-    """Return what is known of a regularised optimizer at its best coefficient; None if some of it was not measured."""
-    plain = found.get((benchmark, mode, base_of(said), size, "error"))
-    known = {
-        coefficient: found[benchmark, mode, name, size, "error"]
-        for coefficient, name in coefficients(arm, size, swept).items()
-        if coefficient
-    }
-    if plain is None or plain.draws is None or not known or any(one.draws is None for one in known.values()):
-        return None
-    draws = {coefficient: one.draws for coefficient, one in known.items() if one.draws is not None}
-    best = best_coefficient(draws, plain.draws, f"{benchmark}/{mode}/{arm}/{size}")
-    used = min(known, key=lambda coefficient: abs(np.log2(coefficient) - np.median(best.log_coefficient)))
-    return best._replace(edge=f"{best.edge} lr".strip()) if known[used].edge else best
 
 
 def treatment(cells: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:

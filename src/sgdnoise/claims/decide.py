@@ -24,8 +24,9 @@ from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, UNREAD, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import lr_string, window_key
+from sgdnoise.study.grid import window_key
 from sgdnoise.study.text import read_alike
 
 ENOUGH = 2  # our choice: seeds more where there is one, to know the spread

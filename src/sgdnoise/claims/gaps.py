@@ -11,7 +11,7 @@ import pandas as pd
 from sgdnoise.analysis.estimate import LEVEL, interval
 from sgdnoise.analysis.gap import share_recovered
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.claims.conjectures import arms, at_of, base_of, best_at, coefficients
+from sgdnoise.claims.arms import arms, at_of, base_of, best_at, coefficients
 from sgdnoise.claims.measurements import measure
 from sgdnoise.study.config import Config
 

@@ -29,8 +29,9 @@ from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNKNOWN, Decided, con
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid, looks
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import lr_string, whole_cells
+from sgdnoise.study.grid import whole_cells
 from sgdnoise.study.looks import Override
 
 FUTILE = 0.1  # our choice

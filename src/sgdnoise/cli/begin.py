@@ -13,8 +13,8 @@ from sgdnoise.cli.templates import STUDY, TASKS
 from sgdnoise.cli.verbs import THREADS, option, to_path, verb
 from sgdnoise.machine.files import check_writable, publish
 from sgdnoise.study import grid
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import load_config
-from sgdnoise.study.grid import lr_string
 from sgdnoise.study.reader import with_windows
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
 from sgdnoise.machine.imports import install
 from sgdnoise.study import grid, progress
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import load_config
 
 PACKAGE = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in asked.config)}
     config = load_config(options.config, changes=changes)
     cells = grid.trained(config)
-    print(f"{options.config}: {len(cells)} cells, {sum(len(grid.seed_range(one.seeds)) for one in cells)} runs", file=sys.stderr)
+    print(f"{options.config}: {len(cells)} cells, {sum(len(seed_range(one.seeds)) for one in cells)} runs", file=sys.stderr)
     study = options.config if asked.directory == Path() else options.config.absolute()
     command = [sys.executable, "-P", "-m", "snakemake", "figures/all", *["report"] * (config["shard"] == "1/1")]
     command += [f"--snakefile={HOME / 'workflow/Snakefile'}", f"--configfile={study}", f"--cores={options.cores}"]

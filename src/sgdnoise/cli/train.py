@@ -32,7 +32,8 @@ from sgdnoise.cli.verbs import (
     write_csv,
 )
 from sgdnoise.machine.files import publish
-from sgdnoise.study import grid, progress
+from sgdnoise.study import progress
+from sgdnoise.study.cell import seed_range
 from sgdnoise.study.optimizers import optimizer
 
 
@@ -115,7 +116,7 @@ def train(options: argparse.Namespace) -> None:
         from sgdnoise.machine.parallel import launch
 
         raise SystemExit(launch(options.processes, sys.argv[1:]))
-    total = cell.num_steps * len(grid.seed_range(cell.seeds))
+    total = cell.num_steps * len(seed_range(cell.seeds))
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from sgdnoise.machine import parallel
     from sgdnoise.results import run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgdnoise import benchmarks
 from sgdnoise.machine.files import check_writable, expanded, publish
-from sgdnoise.study import grid
+from sgdnoise.study.cell import CELL_OPTIONS, Cell, make_cell
 from sgdnoise.study.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ CELL = (
 )
 
 
-def cell_of(options: argparse.Namespace) -> grid.Cell:
+def cell_of(options: argparse.Namespace) -> Cell:
     """Make the cell that the options CELL name."""
-    return grid.cell(**{name: getattr(options, name) for name in grid.CELL_OPTIONS})
+    return make_cell(**{name: getattr(options, name) for name in CELL_OPTIONS})
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -14,7 +14,7 @@ from sgdnoise.analysis.estimate import POINT
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.results.run import COMPLETED, DIVERGED
-from sgdnoise.study.grid import lr_string
+from sgdnoise.study.cell import lr_string
 
 MODE_TITLES = {
     "constant_epoch": "Constant epoch budget",

@@ -14,8 +14,9 @@ import pandas as pd
 from sgdnoise import benchmarks
 from sgdnoise.results.run import MISSING, Run, read_run
 from sgdnoise.study import budgets
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell, cells, seed_range
+from sgdnoise.study.grid import cells
 from sgdnoise.study.optimizers import optimizer
 
 FIRST = "the first or unknown"  # version, where a result does not say

@@ -15,8 +15,8 @@ import pandas as pd
 from sgdnoise.results.exports import METRIC
 from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study import budgets
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import grid_part, validate
-from sgdnoise.study.grid import lr_string
 from sgdnoise.study.optimizers import PAPERS
 
 AGAIN = "_again"  # a test metric in the place of a train metric that is not there

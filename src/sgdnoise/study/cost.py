@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell, seed_range, trained
+from sgdnoise.study.grid import trained
 from sgdnoise.study.optimizers import optimizer
 
 # Of a result file: its fixed part, and per seed and evaluation (six metrics, the usual number, of 8 bytes, and a little more).

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell
 
 PATH = "looks/{number}.json"
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid, looks, windows
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell
 
 INTERVAL, SOON = 2.0, 0.3  # seconds between two notes of a running cell, and until the first
 SILENT = 600.0  # seconds without a note after which a cell on another machine counts as ended
@@ -123,7 +123,7 @@ def look(config: Config, logs: Path, seen: dict[str, float] | None = None, at_on
     spent: dict[tuple[str, int], list[float]] = {}  # by benchmark and batch size: seconds, and the updates that they took
     left: list[tuple[Cell, float]] = []
     for cell in found.cells:
-        out, updates = results / cell.path, cell.num_steps * len(grid.seed_range(cell.seeds))
+        out, updates = results / cell.path, cell.num_steps * len(seed_range(cell.seeds))
         if out.exists():
             found.done.append(cell)
             if cell.path not in seen:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
+from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
-from sgdnoise.study.grid import Cell
 
 PATH = "windows/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{low}to{high}_{stage}.json"
 

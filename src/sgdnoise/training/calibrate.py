@@ -12,9 +12,10 @@ import torch
 
 from sgdnoise import benchmarks
 from sgdnoise.machine.provenance import device_name
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
 from sgdnoise.study.cost import Throughput
-from sgdnoise.study.grid import Cell, seed_range, trained
+from sgdnoise.study.grid import trained
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
 from sgdnoise.training.state import State
 

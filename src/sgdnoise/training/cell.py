@@ -17,7 +17,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, gpus, parallel, provenance
 from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import budgets, optimizers
-from sgdnoise.study.grid import Cell, seed_range
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.study.schedule import SHAPES, gamma_of, shaped, warmup
 from sgdnoise.training import checkpoint, graph, packed

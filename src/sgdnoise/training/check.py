@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
-from sgdnoise.study import grid
+from sgdnoise.study.cell import Cell, make_cell
 from sgdnoise.study.optimizers import definition
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
@@ -68,9 +68,9 @@ def subject_of(
     protocol = benchmarks.protocol(name, file)
     lr = protocol["lr_grid"]["anchor"] / 100
 
-    def plan_with(optimizer: str) -> tuple[grid.Cell, Plan]:
+    def plan_with(optimizer: str) -> tuple[Cell, Plan]:
         words = (f"steps{STEPS}", batch_size, lr, "0-0", settings, STEPS, file, None, definition(optimizer, optimizers))
-        cell = grid.cell(name, optimizer, *words)
+        cell = make_cell(name, optimizer, *words)
         plan = plan_of(cell)
         return cell, replace(plan, settings=plan.settings | {"precision": "float32"})
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sgdnoise import benchmarks
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import budgets
-from sgdnoise.study.grid import Cell, seed_range
+from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.gradients import twice_differentiable
