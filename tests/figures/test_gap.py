@@ -65,8 +65,21 @@ def test_verb_and_figure_say_what_is_recovered(folder, capsys):
     protocol = benchmarks.protocol("lstm_synthetic") | {"title": "a network"}
     drawn = figures.draw("gap", {"gap": table}, "lstm_synthetic", protocol, {})
     assert [text.get_text().split("\n")[0] for text in drawn.axes[0].get_yticklabels()] == ["penalty"]
-    assert drawn.axes[1].get_legend_handles_labels()[1] == ["momentum at batch size 4", "momentum at batch size 16", "penalty"]
+    assert drawn.axes[0].get_legend_handles_labels()[1] == ["momentum at batch size 4", "momentum at batch size 16"]
+    assert [axes.get_title() for axes in drawn.axes] == ["at the best coefficient", "penalty"]
     assert "equal updates: 64, batch sizes 4 and 16" in drawn._suptitle.get_text()
+
+
+def test_only_what_is_not_enclosed_is_hollow(folder):
+    main(["gap", "--config=config.yaml", "--benchmark=lstm_synthetic", "--cells=cells.csv", "--out=gap.csv"])
+    protocol = benchmarks.protocol("lstm_synthetic") | {"title": "a network"}
+    for edge, face in (("", "#3f3f3f"), ("high lr", "white")):
+        table = pd.read_csv("gap.csv").assign(edge=edge)
+        table.to_csv("other.csv", index=False)
+        drawn = figures.draw("gap", {"gap": pd.read_csv("other.csv")}, "lstm_synthetic", protocol, {})
+        marks = [line for axes in drawn.axes for line in axes.get_lines() if line.get_marker() == "o"]
+        assert len(marks) > 2
+        assert {line.get_markerfacecolor() for line in marks} == {face}
 
 
 def test_a_study_has_the_figure_where_regularisers_are_swept_at_equal_updates(folder):

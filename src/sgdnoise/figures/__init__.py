@@ -201,13 +201,8 @@ def selection(protocol: dict[str, Any]) -> str:
 
 def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return colour, marker and line of the optimizers of a figure, in the order in which they are drawn."""
-    others = cycle_looks()
+    others = itertools.cycle(OTHER_LOOKS)
     return {name: LOOKS.get(name) or next(others) for name in optimizers.ordered(set(names))}
-
-
-def cycle_looks() -> Iterator[dict[str, Any]]:
-    """Yield looks for what has none of its own, again and again."""
-    return itertools.cycle(OTHER_LOOKS)
 
 
 def rate_words(names: Iterable[str]) -> str:
