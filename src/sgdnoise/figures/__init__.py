@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 import textwrap
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
