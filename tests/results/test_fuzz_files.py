@@ -23,7 +23,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.config import validate
 from sgdnoise.training import checkpoint
 
-SHIPPED = sorted((ROOT / "results/reference").rglob("*.h5"))[0]  # written before there were seals
+SHIPPED = sorted((ROOT / "results/reference/cpu_mnist").rglob("*.h5"))[0]  # written before there were seals
 FUZZ = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100
 )
