@@ -28,9 +28,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     table = tables["gap"].assign(edge=tables["gap"]["edge"].astype(object).fillna(""))
     best = table[table["kind"] == "best"]
     metric = figures.metric_label(next(iter(protocol["metrics"])), protocol).replace("accuracy", "error")
-    num_rows = math.ceil(len(best) / COLUMNS)
-    figure = Figure(figsize=(11, max(3.4, 1.5 * num_rows) + 1), layout="constrained")
-    places = figure.add_gridspec(num_rows, 1 + COLUMNS, width_ratios=[1.7] + [1] * COLUMNS)
+    num_columns = min(COLUMNS, len(best))
+    num_rows = math.ceil(len(best) / num_columns)
+    figure = Figure(figsize=(12, max(3.4, 1.5 * num_rows) + 1), layout="constrained")
+    places = figure.add_gridspec(num_rows, 1 + num_columns, width_ratios=[1.7] + [1] * num_columns)
     values = figure.add_subplot(places[:, 0])
     for place, row in enumerate(best.iloc[::-1].to_dict("records")):
         mark(values, "h", place, row)
@@ -38,17 +39,17 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     values.set(xlabel=metric, title="at the best coefficient", ylim=(-0.7, len(best) - 0.3))
     lines(values, "v", table)
     values.margins(x=0.1)
-    values.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    figure.legend(*values.get_legend_handles_labels(), fontsize="small", loc="outside right center")
     first: Axes | None = None
     for place, arm in enumerate(best["arm"]):
-        axes = figure.add_subplot(places[place // COLUMNS, 1 + place % COLUMNS], sharey=first)
+        axes = figure.add_subplot(places[place // num_columns, 1 + place % num_columns], sharey=first)
         first = first or axes
         sweep(axes, arm, table)
-        if place % COLUMNS:
+        if place % num_columns:
             axes.tick_params(labelleft=False)
         else:
             axes.set_ylabel(metric, fontsize="small")
-        if place >= len(best) - COLUMNS:
+        if place >= len(best) - num_columns:
             axes.set_xlabel("coefficient", fontsize="small")
     title = (
         f"equal updates: {table['num_steps'].iloc[0]:,}, batch sizes {table['batch_size'].min()} and {table['batch_size'].max()}"
