@@ -185,7 +185,7 @@ def run(step: Step, seconds: float) -> tuple[str, list[str]]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-    lines = output.splitlines()[-8:]
+    lines = output.splitlines()[-(60 if code else 8) :]
     if code is None:
         own = step.makes is None and time.monotonic() - started >= step.limit
         return LIMIT if own else STOPPED, lines
@@ -246,7 +246,7 @@ def main(options: argparse.Namespace) -> int:
         engine = "graph" if ended.get("engine") == DONE else "plain"
         step = plans[engine][number]
         left = options.minutes * 60 - GRACE - (time.monotonic() - started)
-        if is_done(step, ended) or left < (LEAST if step.makes else step.seconds):
+        if not step.name.startswith(options.only) or is_done(step, ended) or left < (LEAST if step.makes else step.seconds):
             continue
         if step.data and not step.data.exists():
             print(f"{step.name}: not tried, {step.data} is missing", flush=True)
@@ -263,7 +263,7 @@ def main(options: argparse.Namespace) -> int:
             log.write(json.dumps(record) + "\n")
         said = (json.dumps(record["anchor"]) if "anchor" in record else "") if status == DONE else "".join(lines[-1:])
         print(f"{step.name}: {status} in {seconds} s (estimated {step.seconds:.0f}) {said}", flush=True)
-    left_over = [step.name for step in plans["graph"] if not is_done(step, ended)]
+    left_over = [step.name for step in plans["graph"] if step.name.startswith(options.only) and not is_done(step, ended)]
     print(f"{len(left_over)} steps are left" + "".join(f", the first is {name}: run it again" for name in left_over[:1]))
     return int(failed)
 
@@ -274,6 +274,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the data files (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="log, rates, calibration (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the steps, their cost and what to carry; run nothing")
+    parser.add_argument("--only", default="", metavar="NAME", help="only the steps whose names begin so: rates, anchors/lstm")
     parser.add_argument("--again", action="store_true", help="try steps again that failed or reached their own limit")
     parser.add_argument("--dry-run", action="store_true", help="every kind of step, tiny, on a CPU")
     sys.exit(main(parser.parse_args()))
