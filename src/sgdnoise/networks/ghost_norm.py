@@ -89,7 +89,7 @@ def normalize(images: Tensor, weight: Tensor, bias: Tensor, size: int, eps: floa
     Returns the images (B, C, H, W) in their own number format, and the means over the ghost batches of the ghost mean (C,)
     and of the unbiased within-ghost variance (C,), without gradients.
     """
-    ghosts = images.float().unflatten(0, (-1, size))
+    ghosts = images.float().view(-1, size, *images.shape[1:])  # torch 2.11's compiler cannot trace unflatten
     var, mean = torch.var_mean(ghosts, dim=(1, 3, 4), correction=0, keepdim=True)
     normalized = (ghosts - mean) * (torch.rsqrt(var + eps) * weight[:, None, None]) + bias[:, None, None]
     normalized = normalized.flatten(0, 1).to(images.dtype)
