@@ -80,6 +80,8 @@ def steps(options: argparse.Namespace, engine: str) -> list[Step]:
         "-q",
         "-p",
         "no:cacheprovider",
+        "-W",
+        "default",  # a warning of another torch is no difference
         str(ROOT / "tests/training/test_graph.py"),
         f"--rootdir={ROOT}",
     ]

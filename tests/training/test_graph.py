@@ -19,7 +19,8 @@ from sgdnoise.training.cell import choose_engine, load_data, plan_of, train_cell
 DEVICE = use_device(os.environ.get("SGDNOISE_DEVICE", "cpu"), threads=1)  # cuda: make bench-gpu
 TOLERANCE = 0 if DEVICE.type == "cpu" else 1e-4  # bitwise; a GPU may sum in another order where it does other things besides
 SEEDS = [3, 4, 5]
-# Each at a learning rate at which 100 updates do not amplify rounding, but with clipping at work in the LSTM.
+# Each with clipping at work in the LSTM, and at a learning rate at which 100 updates amplify rounding little, but for the Wide-ResNet's
+# ReLUs: 1e-6 of its first weights is 0.7 % of its last on a CPU, and the graph of an H200 ended 0.6 % from the plain loop.
 CASES = {
     "autoencoder_digits": {"lr": 0.08, "batch_size": 48, "optimizer": "momentum_warmup"},
     "wrn_digits": {"lr": 0.1, "batch_size": 64, "micro_batch": 32},
@@ -70,11 +71,30 @@ def assert_same_rows(curves, expected, tolerance=TOLERANCE):
 
 
 def test_together_equals_alone_in_the_plain_loop_after_100_updates(case, tolerance):
-    last = []
     for seed, (curves, found) in zip(SEEDS[1:], together(*case, SEEDS[1:]), strict=True):
-        expected = loop.train(*case, seed, DEVICE, last.append)
-        assert_same((curves, found), (expected, weights(last[-1].model)), tolerance)
+        expected, last = alone(case, seed)
+        if TOLERANCE:
+            amplified = torch.linalg.norm(alone(case, seed, 1e-6)[1] - last) / torch.linalg.norm(last)
+            tolerance = max(tolerance, min(3 * amplified.item(), 0.03))
+        assert_same((curves, found), (expected, last), tolerance)
         assert (curves.steps_done, curves.diverged) == (100, False)
+
+
+def alone(case, seed, off=0.0):
+    """Return the curves and the last weights of the plain loop, begun with weights that are off by so much of themselves."""
+    benchmark, data, plan = case
+
+    def build(*words, **named):
+        model = benchmark.build(*words, **named)
+        signs = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters() if off else ():
+                parameter *= 1 + off * (2 * torch.randint(2, parameter.shape, generator=signs) - 1)
+        return model
+
+    states = []
+    curves = loop.train(replace(benchmark, build=build), data, plan, seed, DEVICE, states.append)
+    return curves, weights(states[-1].model)
 
 
 def test_clipping_is_at_work(data_folder):
