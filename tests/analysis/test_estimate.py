@@ -75,6 +75,22 @@ def test_divergence_encloses_an_optimum():
     assert 0.5 < np.median(found.log_lr) <= 2
 
 
+def test_rates_that_are_surely_worse_enclose_the_optimum_of_a_plateau():
+    def plateau(x):
+        return 0.65 - 0.02 * np.exp(-((x - 2) ** 2)) + 0.15 * (x > 3.5)  # level below; at 16 and beyond little is learnt
+
+    lrs = [2.0**k for k in range(-4, 7)]
+    low, high = interval(known(runs_of(plateau, lrs, num=6, keep=5, noise=0.005)).log_lr, 0.99)
+    assert 0 <= low < 2 < high <= 4
+    for few in (lrs[:9], lrs[:10], lrs):  # the first of them bounds it: no higher one is asked for
+        assert known(runs_of(plateau, few, num=6, keep=5, noise=0.005)).edge == ""
+
+
+def test_rates_that_may_be_as_good_bound_nothing():
+    shares = [known(runs_of(lambda x: 0.65, LRS, num=4, keep=3, noise=0.01, seed=seed)).edge for seed in range(20)]
+    assert all(shares)
+
+
 def test_a_sweep_that_is_all_noise_is_not_enclosed():
     assert known(runs_of(lambda x: 0.1, LRS, noise=0.01)).edge
 

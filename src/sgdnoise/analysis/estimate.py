@@ -37,6 +37,7 @@ LEANS = tuple(np.linspace(-0.6, 0.6, 7))  # 0.6: two octaves away one side is 3.
 MISFIT = 0.12
 REACH = 2  # octaves, and steps of the grid, on either side of the best learning rate
 CLEARLY = 2  # standard errors of a difference that a learning rate is worse by
+SURELY = 0.001  # our choice: so rarely is a learning rate as good as the best held to be surely worse
 FINE = 8  # places for the optimum in a step of the grid
 NUM_SCALES = 7  # of the variance of a run
 WIDER = 1.15  # the value's deviations, by as much as simulation shows them too small where noise chooses the learning rates used
@@ -100,7 +101,8 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     count = count * np.where(near, 1 + more / swept["num"].to_numpy(float), 1)
     df = float((count[near] - 1).sum())
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
-    low, high = max(ends[0], x[near][0] - REACH), min(ends[1], x[near][-1] + REACH)
+    bounds = _bounds(x, mean, swept["count"].to_numpy(float), swept["squares"].to_numpy(float))
+    low, high = max(ends[0], bounds[0], x[near][0] - REACH), min(ends[1], bounds[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
     log_lr, value = draw_optimum(x[near], mean[near], known / count[near], df, places, random)
@@ -166,6 +168,17 @@ def _near(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarra
     as_good = near | (mean - mean[best] < CLEARLY * np.sqrt(variance * (1 / count + 1 / count[best])))
     first, last = as_good.nonzero()[0][[0, -1]]
     return (np.arange(len(x)) >= first) & (np.arange(len(x)) <= last)
+
+
+def _bounds(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarray) -> tuple[float, float]:
+    """Return the learning rates next to the best, on either side, that are surely worse: a curve with one minimum has it between them."""
+    best = int(mean.argmin())
+    df = count + count[best] - 2  # of these two alone: runs near divergence spread more than others
+    error = np.sqrt((squares + squares[best]) / np.maximum(df, 1) * (1 / count + 1 / count[best]))
+    worse = (df > 0) & (mean - mean[best] > stats.t.isf(SURELY, np.maximum(df, 1)) * error)
+    worse[best] = False
+    below, above = x[:best][worse[:best]], x[best:][worse[best:]]
+    return float(below[-1]) if len(below) else -np.inf, float(above[0]) if len(above) else np.inf
 
 
 def draw_optimum(
