@@ -77,13 +77,14 @@ def test_divergence_encloses_an_optimum():
 
 def test_rates_that_are_surely_worse_enclose_the_optimum_of_a_plateau():
     def plateau(x):
-        return 0.65 - 0.02 * np.exp(-((x - 2) ** 2)) + 0.15 * (x > 3.5)  # level below; at 16 and beyond little is learnt
+        return 0.68 - 0.02 * np.exp(-((x - 2) ** 2) / 2) + 0.2 * (x > 3.5)  # nearly level; at 16 and beyond little is learnt
 
     lrs = [2.0**k for k in range(-4, 7)]
-    low, high = interval(known(runs_of(plateau, lrs, num=6, keep=5, noise=0.005)).log_lr, 0.99)
-    assert 0 <= low < 2 < high <= 4
-    for few in (lrs[:9], lrs[:10], lrs):  # the first of them bounds it: no higher one is asked for
-        assert known(runs_of(plateau, few, num=6, keep=5, noise=0.005)).edge == ""
+    for few in (lrs[:9], lrs[:10], lrs):  # 16, the first of them, bounds it: no higher one is asked for
+        found = known(runs_of(plateau, few, num=4, keep=3, noise=0.012))
+        low, high = interval(found.log_lr, 0.99)
+        assert low < 2 < high < 4.01
+        assert found.edge == ""
 
 
 def test_rates_that_may_be_as_good_bound_nothing():
