@@ -35,6 +35,8 @@ SHAPES = {  # of the mean metric, `u` octaves from its optimum: rise 1 at one oc
     "cliff": lambda u: linex(u, 2.0),
     "flat bottom": lambda u: (np.cosh(1.2 * u) - 1) / (np.cosh(1.2) - 1),
     "wedge": lambda u: (np.sqrt(1 + 4 * u**2) - 1) / (np.sqrt(5) - 1),
+    "kink": lambda u: np.where(u < 0, u**2 / 10, u**2) / 0.55,
+    "plateau": lambda u: np.where(u < 0, 0.8 * (1 - np.exp(-(u**2) / 4)), np.minimum(3 * u**2, 12)) / 1.59,
     "saturates": lambda u: np.where(u < 0, 3 * (1 - np.exp(-(u**2) / 3)), np.minimum(1.2 * u**2, 8)) / 1.02,
 }
 KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it

@@ -153,7 +153,7 @@ def test_a_level_sweep_is_above_its_break():
 
 
 @pytest.mark.parametrize(
-    ("num_points", "noise", "text"), [(3, 0.5, "level, a break is not excluded"), (4, 0.01, "level, no break above 14")]
+    ("num_points", "noise", "text"), [(3, 0.5, "level, a break is not excluded"), (4, 0.01, "level, no break above 19")]
 )
 def test_a_level_sweep_says_what_it_excludes(num_points, noise, text):
     assert summary(fitted(made_up(BATCH_SIZES[:num_points], np.zeros(num_points), noise=noise))) == text

@@ -41,7 +41,7 @@ def test_nothing_is_added_for_a_claim_that_is_decided_or_not_asked_for():
 def test_nothing_is_added_where_it_would_hardly_decide(monkeypatch):
     """A difference of one octave is at the end of the band: it may be decided either way, but seldom."""
     inside, at_the_end = (ask(["5"], noise=0.006, best=best) for best in ((1, 1), (1, 2)))
-    monkeypatch.setattr(looks, "FUTILE", 0.6)
+    monkeypatch.setattr(looks, "FUTILE", 0.4)
     assert looks.next_look(*inside)
     assert looks.next_look(*at_the_end) == []
 

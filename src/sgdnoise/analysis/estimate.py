@@ -10,7 +10,7 @@ with any power p of `POWERS` and any lopsidedness a of `LEANS`: smooth at the op
 the right, as sweeps often are, or a parabola. A posterior over the optimum, the shape, the value, the size (positive) and the
 variance of a run (one for the learning rates used, scaled inverse chi-square by its degrees of freedom) is computed on a grid, in
 closed form in value and size, and drawn from. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
-taken to be known to MISFIT * d * h only.
+taken to be known to MISFIT * d * h only; and where the mean has a kink, its optimum lies beside the curve's, by KINK steps of the grid or so.
 
 What is estimated is the mean over runs that complete, where at least `keep` of them do: trimming favours the noisier of two arms,
 so the paper's mean over the best `keep` runs is not used. docs/statistics.md has how often the intervals hold.
@@ -39,6 +39,7 @@ REACH = 2  # octaves, and steps of the grid, on either side of the best learning
 CLEARLY = 2  # standard errors of a difference that a learning rate is worse by
 SURELY = 0.001  # our choice: so rarely is a learning rate as good as the best held to be surely worse
 FINE = 8  # places for the optimum in a step of the grid
+KINK = 0.2  # s.d., in steps of the grid, of where the optimum of a curve with a kink there may lie besides
 NUM_SCALES = 7  # of the variance of a run
 WIDER = 1.15  # the value's deviations, by as much as simulation shows them too small where noise chooses the learning rates used
 BEYOND = 0.05  # more of the posterior than this beyond the learning rates trained makes an optimum that the grid does not enclose
@@ -106,6 +107,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
     log_lr, value = draw_optimum(x[near], mean[near], known / count[near], df, places, random)
+    log_lr = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
     middle = np.median(value)
     error = np.sqrt(train_variance / count * df / random.chisquare(df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
