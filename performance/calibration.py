@@ -41,7 +41,8 @@ SHAPES = {  # of the mean metric, `u` octaves from its optimum: rise 1 at one oc
 }
 KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it
 NOISE = (0.3, 1.0, 2.0)
-VARIANTS = ("plain", "unequal", "skewed", "diverged")  # unequal: one arm has four times the noise
+# unequal: one arm has four times the noise; unlike: one arm's curve has a kink, so that errors of the two do not cancel.
+VARIANTS = ("plain", "unequal", "unlike", "skewed", "diverged")
 OFFSETS = (0.0, 1.5)  # steps between the middle of the window and the optimum
 NUM_LRS = 7
 MORE_NOISE = 0.3  # octaves of noise per octave of learning rate
@@ -96,7 +97,8 @@ def study(scenario: dict[str, Any], random: np.random.Generator) -> dict[str, li
     points = [{"batch_size": FIRST, "lr": 0.0}, {"batch_size": LAST, "lr": 2.0}]
     noisier = 4 if scenario["variant"] == "unequal" else 1
     made = [runs_of(scenario | point, random) for point in points[:1]]
-    made.append(runs_of(scenario | points[1] | {"noise": scenario["noise"] * noisier}, random))
+    other = {"shape": "kink"} if scenario["variant"] == "unlike" else {}
+    made.append(runs_of(scenario | points[1] | other | {"noise": scenario["noise"] * noisier}, random))
     cells = pd.concat([runs for runs, _ in made])
     found = measure(optimum_table(cells, STUDY), cells)
     unit = scenario["noise"] * np.sqrt((1 + noisier**2) / 2) / np.sqrt(scenario["seeds"])
