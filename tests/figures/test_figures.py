@@ -81,6 +81,20 @@ def test_constant_epoch_shows_the_optimum_table(tables):
     assert "handwritten digits" in figure._suptitle.get_text()
 
 
+def test_names_of_many_optimizers_stand_beside_the_panels(tables):
+    sgd = tables["optimum"].query("optimizer == 'sgd'")
+    others = [sgd.assign(optimizer=name) for name in ("adam", "muon", "kfac")]
+    few = figures.draw("constant_epoch", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    many = tables | {"optimum": pd.concat([tables["optimum"], *others])}
+    figure = figures.draw("constant_epoch", many, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    assert few.axes[0].get_legend()
+    assert not few.legends
+    assert not figure.axes[0].get_legend()
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x0 > figure.axes[1].get_window_extent().x1
+    assert figure.legends[0].get_window_extent().y1 < figure._suptitle.get_window_extent().y0
+
+
 def test_a_sweep_in_which_every_run_diverged_is_drawn_empty(tables):
     lost = tables["cells"]["batch_size"] == 128
     tables["cells"].loc[lost, ["test_accuracy", "train_objective"]] = np.nan

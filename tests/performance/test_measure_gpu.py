@@ -20,7 +20,7 @@ SCRIPT = ROOT / "performance/measure_gpu.py"
 
 
 def options(out, **more):
-    chosen = {"out": out, "data": out / "data", "minutes": 10, "dry_run": True, "list": False, "again": False}
+    chosen = {"out": out, "data": out / "data", "minutes": 10, "dry_run": True, "list": False, "again": False, "only": ""}
     return Namespace(**chosen | more)
 
 
@@ -82,6 +82,13 @@ def test_a_second_call_goes_on_where_the_first_ended(tmp_path, monkeypatch, caps
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
     assert measure_gpu.main(options(tmp_path, again=True)) == 1
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == "bad"
+
+
+def test_some_steps_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure_gpu, "steps", listed)
+    assert measure_gpu.main(options(tmp_path, only="ma")) == 0
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == ["make"]
+    assert "0 steps are left" in capsys.readouterr().out
 
 
 def test_cells_are_trained_by_the_plain_loop_where_the_engine_fails_and_none_begins_too_late(tmp_path, monkeypatch):

@@ -145,6 +145,16 @@ def label(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
 
 
+def legend(figure: Figure, axes: Axes) -> None:
+    """Name the lines of a panel in it, or beside all panels if they are so many that their names would hide them."""
+    names = axes.get_legend_handles_labels()
+    if len(names[1]) > 4:
+        figure.set_figwidth(figure.get_figwidth() + 2)
+        figure.legend(*names, fontsize="small", loc="outside right center")
+    else:
+        axes.legend(fontsize="small")
+
+
 def log2_axis(axes: Axes, which: str) -> None:
     """Scale an axis by powers of two and write plain numbers on it."""
     getattr(axes, f"set_{which}scale")("log", base=2)

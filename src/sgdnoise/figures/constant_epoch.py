@@ -72,7 +72,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
         figures.log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])
-    test.legend(fontsize="small")
+    figures.legend(figure, test)
     guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
     test_lr.legend(handles=guide, fontsize="small")
     caption = scale_note(points, mode) + unlike_epochs(points)

@@ -34,7 +34,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             limit_panel(axes, direction)
             axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
         row[0].set_ylabel(figures.metric_label(metric, protocol))
-    grid[0][0].legend(fontsize="small")
+    figures.legend(figure, grid[0][0])
     epochs = int(cells["num_epochs"].round().iloc[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
