@@ -107,16 +107,16 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
     log_lr, value = draw_optimum(x[near], mean[near], known / count[near], df, places, random)
-    log_lr = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
+    kinked = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
     middle = np.median(value)
     error = np.sqrt(train_variance / count * df / random.chisquare(df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
     return Estimate(
-        log_lr,
+        kinked,
         sign * (middle + WIDER * (value - middle)),
         _interpolated(x, train, log_lr),
-        0.0 if diverged_below else float((log_lr < x[0]).mean()),
-        0.0 if diverged_above else float((log_lr > x[-1]).mean()),
+        0.0 if diverged_below else float((kinked < x[0]).mean()),
+        0.0 if diverged_above else float((kinked > x[-1]).mean()),
         float(np.sqrt(variance)),
         (float(swept.index[near][0]), float(swept.index[near][-1])),
     )

@@ -204,7 +204,12 @@ def decide_conjectures(
                 outcome if outcome.state == UNREAD or fair(outcome, treated) else outcome._replace(state=UNFAIR)
                 for outcome in outcomes
             ]
-            decided.append(Decided(one, "conjecture", str(benchmark), scale(rows, str(mode)), unlike))
+            own = rows[
+                rows["optimizer"]
+                .map(defined_name)
+                .isin({cell.optimizer for contrast in one.contrasts for cell in contrast.terms})
+            ]
+            decided.append(Decided(one, "conjecture", str(benchmark), scale(own, str(mode)), unlike))
     return sorted(decided, key=lambda one: one.claim.name)
 
 

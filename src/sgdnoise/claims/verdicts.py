@@ -109,8 +109,10 @@ def decide_claims(
             if role and len(swept) > 1:
                 assert claim.scale_free
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept), looks.get(benchmark, ONLY), read)
-                evidence.append(Decided(claim, role, benchmark, scale(here, claim.mode), outcomes))
+                contrasts = claim.scale_free(swept)
+                own = here["optimizer"].isin({cell.optimizer for contrast in contrasts for cell in contrast.terms})
+                outcomes = judge_all(claim, benchmark, found, contrasts, looks.get(benchmark, ONLY), read)
+                evidence.append(Decided(claim, role, benchmark, scale(here[own], claim.mode), outcomes))
     return verdicts + evidence
 
 
