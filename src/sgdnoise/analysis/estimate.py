@@ -93,8 +93,9 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     step = float(np.diff(x).min())
     ends = x[first - 1] if diverged_below else x[first] - step, x[last + 1] if diverged_above else x[last] + step
     x, swept = x[usable], swept[usable]
-    count, mean = swept["count"].to_numpy(float), sign * swept["mean"].to_numpy(float)
-    near = _near(x, mean, count, swept["squares"].to_numpy(float))
+    count, mean, squares = (swept[name].to_numpy(float) for name in ("count", "mean", "squares"))
+    mean = sign * mean
+    near, bounds = _near(x, mean, count, squares), _bounds(x, mean, count, squares)
     df = float((count[near] - 1).sum())
     if df == 0:
         return None
@@ -102,7 +103,6 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     count = count * np.where(near, 1 + more / swept["num"].to_numpy(float), 1)
     df = float((count[near] - 1).sum())
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
-    bounds = _bounds(x, mean, swept["count"].to_numpy(float), swept["squares"].to_numpy(float))
     low, high = max(ends[0], bounds[0], x[near][0] - REACH), min(ends[1], bounds[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by

@@ -19,7 +19,7 @@ import pandas as pd
 from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
-from sgdnoise.claims.contrasts import Cell, Claim, Contrast
+from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
 from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, examples_read, judge_all
@@ -204,11 +204,7 @@ def decide_conjectures(
                 outcome if outcome.state == UNREAD or fair(outcome, treated) else outcome._replace(state=UNFAIR)
                 for outcome in outcomes
             ]
-            own = rows[
-                rows["optimizer"]
-                .map(defined_name)
-                .isin({cell.optimizer for contrast in one.contrasts for cell in contrast.terms})
-            ]
+            own = rows[rows["optimizer"].map(defined_name).isin(optimizers_of(one.contrasts))]
             decided.append(Decided(one, "conjecture", str(benchmark), scale(own, str(mode)), unlike))
     return sorted(decided, key=lambda one: one.claim.name)
 

@@ -6,7 +6,7 @@ one difference is large, a power law that a least-squares slope (which is a cont
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import inf, log2
@@ -50,6 +50,11 @@ class Contrast:
     terms: dict[Cell, float]
     low: float = -inf
     high: float = inf
+
+
+def optimizers_of(contrasts: Iterable[Contrast]) -> set[str]:
+    """Name the optimizers that contrasts compare."""
+    return {cell.optimizer for contrast in contrasts for cell in contrast.terms}
 
 
 @dataclass(frozen=True)

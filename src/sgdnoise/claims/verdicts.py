@@ -18,7 +18,7 @@ import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.analysis.looks import ONLY, Look
-from sgdnoise.claims.contrasts import Cell, Claim, Contrast
+from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
 from sgdnoise.claims.paper import FIXED, epoch_sizes, paper_budget, paper_table, same_budget, scale
 from sgdnoise.claims.power import power
@@ -110,7 +110,7 @@ def decide_claims(
                 assert claim.scale_free
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
                 contrasts = claim.scale_free(swept)
-                own = here["optimizer"].isin({cell.optimizer for contrast in contrasts for cell in contrast.terms})
+                own = here["optimizer"].isin(optimizers_of(contrasts))
                 outcomes = judge_all(claim, benchmark, found, contrasts, looks.get(benchmark, ONLY), read)
                 evidence.append(Decided(claim, role, benchmark, scale(here[own], claim.mode), outcomes))
     return verdicts + evidence
@@ -126,7 +126,7 @@ def _role(claim: Claim, benchmark: str, sibling_of: dict[str, str], at_budget: p
 
 def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[int]:
     """List the batch sizes (or epochs) that a benchmark has for all optimizers of a claim."""
-    optimizers = {cell.optimizer for contrast in claim.contrasts for cell in contrast.terms}
+    optimizers = optimizers_of(claim.contrasts)
     swept = [{key[3] for key in found if key[:3] == (benchmark, claim.mode, name)} for name in optimizers]
     return sorted(set.intersection(*swept))
 

@@ -51,7 +51,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     figures.plain_log_axis(train)
     lr.legend(fontsize="small")
     if points["bound"].notna().any() or len(optimizers) > 1 or len(paper):
-        test.legend(fontsize="small")
+        figures.legend(figure, test)
     batch_size = points["batch_size"].iloc[0]
     budget = f"unlimited budget: batch size {batch_size}, {', '.join(map(figures.optimizer_label, optimizers))}"
     caption = scale_note(points, "unlimited")

@@ -37,7 +37,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     for axes, title in zip((test, train, lr), titles, strict=True):
         figures.log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
-    test.legend(fontsize="small")
+    figures.legend(figure, test)
     lr.legend(handles=[line for line in lr.get_lines() if line.get_linestyle() == ":"], fontsize="small")
     runs = figures.cells_of(tables, "constant_epoch")
     runs = runs[runs["benchmark"].isin(found) & (runs["optimizer"] == optimizer)]
