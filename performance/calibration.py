@@ -40,9 +40,11 @@ SHAPES = {  # of the mean metric, `u` octaves from its optimum: rise 1 at one oc
     "saturates": lambda u: np.where(u < 0, 3 * (1 - np.exp(-(u**2) / 3)), np.minimum(1.2 * u**2, 8)) / 1.02,
 }
 KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it
-NOISE = (0.3, 1.0, 2.0)
-# unequal: one arm has four times the noise; unlike: one arm's curve has a kink, so that errors of the two do not cancel.
-VARIANTS = ("plain", "unequal", "unlike", "skewed", "diverged")
+NOISE = (0.1, 0.3, 1.0, 2.0)
+# unequal: one arm has four times the noise; unlike: one arm's curve has a kink, so that errors of the two do not cancel; wild: runs
+# spread eight times as much at learning rates of WILD octaves and more above the optimum.
+VARIANTS = ("plain", "unequal", "unlike", "wild", "skewed", "diverged")
+WILD = 0.75
 OFFSETS = (0.0, 1.5)  # steps between the middle of the window and the optimum
 NUM_LRS = 7
 MORE_NOISE = 0.3  # octaves of noise per octave of learning rate
@@ -65,7 +67,7 @@ def runs_of(point: dict[str, Any], random: np.random.Generator) -> tuple[pd.Data
     lrs = np.arange(NUM_LRS) - NUM_LRS // 2 + point["lr"]
     best = point["lr"] + random.uniform(-0.5, 0.5) + point["offset"]
     u = np.repeat(lrs - best, seeds)
-    sd = noise * 2 ** (MORE_NOISE * u)
+    sd = noise * 2 ** (MORE_NOISE * u) * np.where((point["variant"] == "wild") & (u > WILD), 8, 1)
     normal = random.standard_normal((2, len(u)))
     if point["variant"] == "skewed":
         normal = (random.gamma(2, 1, (2, len(u))) - 2) / np.sqrt(2)

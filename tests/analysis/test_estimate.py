@@ -87,6 +87,26 @@ def test_rates_that_are_surely_worse_enclose_the_optimum_of_a_plateau():
         assert found.edge == ""
 
 
+def test_runs_near_divergence_make_nothing_else_less_certain():
+    calm = runs_of(lambda x: 0.1 + 0.03 * x**2, LRS, num=6, noise=0.005)
+    wild = calm["lr"] == LRS[-2]
+    stuck = calm.assign(test_accuracy=calm["test_accuracy"].where(~wild | (calm["seed"] > 1), 0.1))
+    for metric in ("log_lr", "value"):
+        lengths = [np.diff(interval(getattr(known(runs), metric)))[0] for runs in (calm, stuck)]
+        assert lengths[1] < 1.3 * lengths[0]
+    assert known(stuck).sd < 0.008
+    assert known(stuck).edge == ""
+
+
+@pytest.mark.parametrize("stuck", [2, 6])
+def test_a_rate_at_which_all_runs_are_worse_encloses_the_optimum_however_they_spread(stuck):
+    runs = runs_of(lambda x: 0.1 + 0.002 * (x - 2.5) ** 2, LRS, num=6, noise=0.001)
+    last = runs["lr"] == LRS[-1]
+    worse = runs["test_accuracy"] - np.where(runs["seed"] < stuck, 0.5, 0.02)
+    assert known(runs).edge == "high"
+    assert known(runs.assign(test_accuracy=worse.where(last, runs["test_accuracy"]))).edge == ""
+
+
 def test_rates_that_may_be_as_good_bound_nothing():
     shares = [known(runs_of(lambda x: 0.65, LRS, num=4, keep=3, noise=0.01, seed=seed)).edge for seed in range(20)]
     assert all(shares)

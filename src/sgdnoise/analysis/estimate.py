@@ -8,8 +8,9 @@ octaves of the best (or the two next to it on a coarser grid) say where it is:
 
 with any power p of `POWERS` and any lopsidedness a of `LEANS`: smooth at the optimum, and away from it flat to the left and steep to
 the right, as sweeps often are, or a parabola. A posterior over the optimum, the shape, the value, the size (positive) and the
-variance of a run (one for the learning rates used, scaled inverse chi-square by its degrees of freedom) is computed on a grid, in
-closed form in value and size, and drawn from. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
+variance of a run (one for the learning rates used whose runs spread alike, scaled inverse chi-square by its degrees of freedom) is
+computed on a grid, in closed form in value and size, and drawn from. Where runs surely spread more than at the best learning rate, as
+near divergence, the variance is their own. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
 taken to be known to MISFIT * d * h only; and where the mean has a kink, its optimum lies beside the curve's, by KINK steps of the grid or so.
 
 What is estimated is the mean over runs that complete, where at least `keep` of them do: trimming favours the noisier of two arms,
@@ -37,9 +38,9 @@ LEANS = tuple(np.linspace(-0.6, 0.6, 7))  # 0.6: two octaves away one side is 3.
 MISFIT = 0.12
 REACH = 2  # octaves, and steps of the grid, on either side of the best learning rate
 CLEARLY = 2  # standard errors of a difference that a learning rate is worse by
-SURELY = 0.001  # our choice: so rarely is a learning rate as good as the best held to be surely worse
+SURELY = 0.005  # our choice: so rarely is a learning rate as good as the best held to be surely worse, or one that spreads as much to spread more
 FINE = 8  # places for the optimum in a step of the grid
-KINK = 0.2  # s.d., in steps of the grid, of where the optimum of a curve with a kink there may lie besides
+KINK = 0.2  # s.d., in steps of the grid, of where the optimum of a curve with a kink there may lie besides; half of it for the train metric
 NUM_SCALES = 7  # of the variance of a run
 WIDER = 1.15  # the value's deviations, by as much as simulation shows them too small where noise chooses the learning rates used
 BEYOND = 0.05  # more of the posterior than this beyond the learning rates trained makes an optimum that the grid does not enclose
@@ -95,29 +96,32 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     x, swept = x[usable], swept[usable]
     count, mean, squares = (swept[name].to_numpy(float) for name in ("count", "mean", "squares"))
     mean = sign * mean
-    near, bounds = _near(x, mean, count, squares), _bounds(x, mean, count, squares)
-    df = float((count[near] - 1).sum())
-    if df == 0:
+    completed = dict(iter((sign * runs[metric].dropna()).groupby(runs["lr"])))
+    near, bounds = _near(x, mean, count, squares), _bounds(x, [completed[lr].to_numpy() for lr in swept.index])
+    if (count[near] < 2).all():
         return None
-    variance, train_variance = (float(swept[name].to_numpy(float)[near].sum() / df) for name in ("squares", "train_squares"))
+    outwards = sorted(near.nonzero()[0], key=lambda index: abs(x[index] - x[mean.argmin()]))
+    (alike, variance), (train_alike, train_variance) = (
+        _spread(outwards, count, swept[name].to_numpy(float)) for name in ("squares", "train_squares")
+    )
     count = count * np.where(near, 1 + more / swept["num"].to_numpy(float), 1)
-    df = float((count[near] - 1).sum())
+    df, train_df = (float((count[some] - 1).sum()) for some in (alike, train_alike))
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
     low, high = max(ends[0], bounds[0], x[near][0] - REACH), min(ends[1], bounds[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
-    known = max(variance, (1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
-    log_lr, value = draw_optimum(x[near], mean[near], known / count[near], df, places, random)
+    known = np.maximum(variance, max((1e-6 * np.abs(mean).max()) ** 2, 1e-300))  # runs that are all equal leave no noise to divide by
+    log_lr, value = draw_optimum(x[near], mean[near], (known / count)[near], df, places, random)
     kinked = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
     middle = np.median(value)
-    error = np.sqrt(train_variance / count * df / random.chisquare(df, (NUM_DRAWS, 1)))
+    error = np.sqrt(train_variance / count * train_df / random.chisquare(train_df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
     return Estimate(
         kinked,
         sign * (middle + WIDER * (value - middle)),
-        _interpolated(x, train, log_lr),
+        _interpolated(x, train, (log_lr + kinked) / 2),
         0.0 if diverged_below else float((kinked < x[0]).mean()),
         0.0 if diverged_above else float((kinked > x[-1]).mean()),
-        float(np.sqrt(variance)),
+        float(np.sqrt(variance[mean.argmin()])),
         (float(swept.index[near][0]), float(swept.index[near][-1])),
     )
 
@@ -162,6 +166,24 @@ def _swept(runs: pd.DataFrame, metric: str, train_metric: str) -> pd.DataFrame:
     )
 
 
+def _spread(outwards: list[int], count: np.ndarray, squares: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Return the learning rates whose runs spread alike, and the variance of a run at every one: theirs, or its own if that is larger.
+
+    From the best `outwards`: a rate is alike unless its runs surely spread more than those of all alike rates before it, as
+    near divergence.
+    """
+    alike: list[int] = []
+    pooled = 0.0
+    for index in outwards:
+        df, own = (count[alike] - 1).sum(), count[index] - 1
+        if df == 0 or own < 1 or squares[index] / own <= stats.f.isf(SURELY, own, df) * pooled:
+            alike.append(index)
+            pooled = squares[alike].sum() / max((count[alike] - 1).sum(), 1)
+    variance = np.maximum(pooled, squares / np.maximum(count - 1, 1))
+    variance[alike] = pooled
+    return alike, variance
+
+
 def _near(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarray) -> np.ndarray:
     """Say which learning rates are used: those within REACH of the best, and from there to the last that is not clearly worse."""
     best = int(mean.argmin())
@@ -172,13 +194,20 @@ def _near(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarra
     return (np.arange(len(x)) >= first) & (np.arange(len(x)) <= last)
 
 
-def _bounds(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarray) -> tuple[float, float]:
-    """Return the learning rates next to the best, on either side, that are surely worse: a curve with one minimum has it between them."""
-    best = int(mean.argmin())
-    df = count + count[best] - 2  # of these two alone: runs near divergence spread more than others
-    error = np.sqrt((squares + squares[best]) / np.maximum(df, 1) * (1 / count + 1 / count[best]))
-    worse = (df > 0) & (mean - mean[best] > stats.t.isf(SURELY, np.maximum(df, 1)) * error)
-    worse[best] = False
+def _bounds(x: np.ndarray, values: list[np.ndarray]) -> tuple[float, float]:
+    """Return the learning rates next to the best, on either side, that are surely worse: a curve with one minimum has it between them.
+
+    values: at each, of the runs that completed. Surely by Welch's test or, as runs near divergence are far from normal, by ranks.
+    """
+    best = int(np.argmin([some.mean() for some in values]))
+
+    def surely_worse(some: np.ndarray) -> bool:
+        tests = [stats.mannwhitneyu(some, values[best], alternative="greater")]
+        if min(len(some), len(values[best])) > 1 and some.std() + values[best].std() > 0:
+            tests.append(stats.ttest_ind(some, values[best], equal_var=False, alternative="greater"))
+        return any(test.pvalue < SURELY for test in tests)
+
+    worse = np.array([index != best and surely_worse(some) for index, some in enumerate(values)])
     below, above = x[:best][worse[:best]], x[best:][worse[best:]]
     return float(below[-1]) if len(below) else -np.inf, float(above[0]) if len(above) else np.inf
 
