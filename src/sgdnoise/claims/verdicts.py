@@ -106,8 +106,7 @@ def decide_claims(
         for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
             role = _role(claim, benchmark, sibling_of, at_budget)
             swept = _swept(claim, benchmark, found)
-            if role and len(swept) > 1:
-                assert claim.scale_free
+            if role and claim.scale_free and len(swept) > 1:
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
                 contrasts = claim.scale_free(swept)
                 own = here["optimizer"].isin(optimizers_of(contrasts))
@@ -126,7 +125,8 @@ def _role(claim: Claim, benchmark: str, sibling_of: dict[str, str], at_budget: p
 
 def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[int]:
     """List the batch sizes (or epochs) that a benchmark has for all optimizers of a claim."""
-    optimizers = optimizers_of(claim.contrasts)
+    assert claim.scale_free
+    optimizers = optimizers_of(claim.scale_free([1, 2]))  # the same whatever is swept
     swept = [{key[3] for key in found if key[:3] == (benchmark, claim.mode, name)} for name in optimizers]
     return sorted(set.intersection(*swept))
 
