@@ -100,7 +100,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     near, bounds = _near(x, mean, count, squares), _bounds(x, [completed[lr].to_numpy() for lr in swept.index])
     if (count[near] < 2).all():
         return None
-    outwards = sorted(near.nonzero()[0], key=lambda index: abs(x[index] - x[mean.argmin()]))
+    outwards = sorted(near.nonzero()[0].tolist(), key=lambda index: abs(x[index] - x[mean.argmin()]))
     (alike, variance), (train_alike, train_variance) = (
         _spread(outwards, count, swept[name].to_numpy(float)) for name in ("squares", "train_squares")
     )
@@ -109,8 +109,8 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
     low, high = max(ends[0], bounds[0], x[near][0] - REACH), min(ends[1], bounds[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
-    known = np.maximum(variance, max((1e-6 * np.abs(mean).max()) ** 2, 1e-300))  # runs that are all equal leave no noise to divide by
-    log_lr, value = draw_optimum(x[near], mean[near], (known / count)[near], df, places, random)
+    least = max((1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
+    log_lr, value = draw_optimum(x[near], mean[near], (np.maximum(variance, least) / count)[near], df, places, random)
     kinked = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
     middle = np.median(value)
     error = np.sqrt(train_variance / count * train_df / random.chisquare(train_df, (NUM_DRAWS, 1)))
@@ -203,7 +203,7 @@ def _bounds(x: np.ndarray, values: list[np.ndarray]) -> tuple[float, float]:
 
     def surely_worse(some: np.ndarray) -> bool:
         tests = [stats.mannwhitneyu(some, values[best], alternative="greater")]
-        if min(len(some), len(values[best])) > 1 and some.std() + values[best].std() > 0:
+        if min(np.ptp(some), np.ptp(values[best])) > 1e-9 * np.abs(some).max():  # else no noise to compare with
             tests.append(stats.ttest_ind(some, values[best], equal_var=False, alternative="greater"))
         return any(test.pvalue < SURELY for test in tests)
 
