@@ -297,6 +297,12 @@ def test_siblings_agree_and_disagree_and_are_labelled():
     assert lstm["14a"] == "disagrees"  # the autoencoder's epoch sweep is the reverse
 
 
+def test_a_sibling_needs_only_the_optimizers_of_its_own_contrasts():
+    table = paper_table().query("benchmark == @LSTM and optimizer == 'momentum'").assign(benchmark="small")
+    found = claims_table(table, {"small": LSTM}).query("role == 'sibling'").set_index("claim")["verdict"]
+    assert "15" in found.index  # the paper's own claim is of SGD, too
+
+
 # From runs
 
 
