@@ -212,7 +212,7 @@ def test_default_study_is_as_large_as_promised(monkeypatch):
     monkeypatch.chdir(ROOT)
     found = grid.cells(load_config("config.yaml"))
     assert len(found) >= 70
-    assert all(len(seed_range(cell.seeds)) >= 3 for cell in found)
+    assert all(len(seed_range(cell.seeds)) >= 4 for cell in found)
 
 
 @pytest.mark.parametrize("name", benchmarks.names())

@@ -96,11 +96,12 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     x, swept = x[usable], swept[usable]
     count, mean, squares = (swept[name].to_numpy(float) for name in ("count", "mean", "squares"))
     mean = sign * mean
+    best = int(mean.argmin())
     completed = dict(iter((sign * runs[metric].dropna()).groupby(runs["lr"])))
-    near, bounds = _near(x, mean, count, squares), _bounds(x, [completed[lr].to_numpy() for lr in swept.index])
+    near, bounds = _near(x, mean, count, squares), _bounds(x, best, [completed[lr].to_numpy() for lr in swept.index])
     if (count[near] < 2).all():
         return None
-    outwards = sorted(near.nonzero()[0].tolist(), key=lambda index: abs(x[index] - x[mean.argmin()]))
+    outwards = sorted(near.nonzero()[0].tolist(), key=lambda index: abs(x[index] - x[best]))
     (alike, variance), (train_alike, train_variance) = (
         _spread(outwards, count, swept[name].to_numpy(float)) for name in ("squares", "train_squares")
     )
@@ -121,7 +122,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
         _interpolated(x, train, (log_lr + kinked) / 2),
         0.0 if diverged_below else float((kinked < x[0]).mean()),
         0.0 if diverged_above else float((kinked > x[-1]).mean()),
-        float(np.sqrt(variance[mean.argmin()])),
+        float(np.sqrt(variance[best])),
         (float(swept.index[near][0]), float(swept.index[near][-1])),
     )
 
@@ -194,22 +195,21 @@ def _near(x: np.ndarray, mean: np.ndarray, count: np.ndarray, squares: np.ndarra
     return (np.arange(len(x)) >= first) & (np.arange(len(x)) <= last)
 
 
-def _bounds(x: np.ndarray, values: list[np.ndarray]) -> tuple[float, float]:
+def _bounds(x: np.ndarray, best: int, values: list[np.ndarray]) -> tuple[float, float]:
     """Return the learning rates next to the best, on either side, that are surely worse: a curve with one minimum has it between them.
 
     values: at each, of the runs that completed. Surely by Welch's test or, as runs near divergence are far from normal, by ranks.
     """
-    best = int(np.argmin([some.mean() for some in values]))
 
-    def surely_worse(some: np.ndarray) -> bool:
-        tests = [stats.mannwhitneyu(some, values[best], alternative="greater")]
-        if min(np.ptp(some), np.ptp(values[best])) > 1e-9 * np.abs(some).max():  # else no noise to compare with
-            tests.append(stats.ttest_ind(some, values[best], equal_var=False, alternative="greater"))
-        return any(test.pvalue < SURELY for test in tests)
+    def surely_worse(index: int) -> bool:
+        pair = values[index], values[best]
+        noisy = min(map(np.ptp, pair)) > 1e-9 * np.abs(pair[0]).max()  # else there is nothing to compare means with
+        by_mean = noisy and stats.ttest_ind(*pair, equal_var=False, alternative="greater").pvalue < SURELY
+        return bool(by_mean or stats.mannwhitneyu(*pair, alternative="greater").pvalue < SURELY)
 
-    worse = np.array([index != best and surely_worse(some) for index, some in enumerate(values)])
-    below, above = x[:best][worse[:best]], x[best:][worse[best:]]
-    return float(below[-1]) if len(below) else -np.inf, float(above[0]) if len(above) else np.inf
+    below = (x[index] for index in reversed(range(best)) if surely_worse(index))
+    above = (x[index] for index in range(best + 1, len(x)) if surely_worse(index))
+    return next(below, -np.inf), next(above, np.inf)
 
 
 def draw_optimum(

@@ -103,14 +103,16 @@ def decide_claims(
     ]
     evidence = []
     for claim in CLAIMS:
-        for benchmark in optimum["benchmark"].unique() if claim.scale_free else ():
+        if not claim.scale_free:
+            continue
+        optimizers = optimizers_of(claim.scale_free([1, 2]))  # the same whatever is swept
+        for benchmark in optimum["benchmark"].unique():
             role = _role(claim, benchmark, sibling_of, at_budget)
-            swept = _swept(claim, benchmark, found)
-            if role and claim.scale_free and len(swept) > 1:
+            swept = _swept(claim.mode, benchmark, optimizers, found)
+            if role and len(swept) > 1:
                 here = optimum[(optimum["benchmark"] == benchmark) & (optimum["mode"] == claim.mode)]
-                contrasts = claim.scale_free(swept)
-                own = here["optimizer"].isin(optimizers_of(contrasts))
-                outcomes = judge_all(claim, benchmark, found, contrasts, looks.get(benchmark, ONLY), read)
+                own = here["optimizer"].isin(optimizers)
+                outcomes = judge_all(claim, benchmark, found, claim.scale_free(swept), looks.get(benchmark, ONLY), read)
                 evidence.append(Decided(claim, role, benchmark, scale(here[own], claim.mode), outcomes))
     return verdicts + evidence
 
@@ -123,11 +125,9 @@ def _role(claim: Claim, benchmark: str, sibling_of: dict[str, str], at_budget: p
     return "other budget" if benchmark == claim.benchmark and not decided else ""
 
 
-def _swept(claim: Claim, benchmark: str, found: dict[Key, Measurement]) -> list[int]:
-    """List the batch sizes (or epochs) that a benchmark has for all optimizers of a claim."""
-    assert claim.scale_free
-    optimizers = optimizers_of(claim.scale_free([1, 2]))  # the same whatever is swept
-    swept = [{key[3] for key in found if key[:3] == (benchmark, claim.mode, name)} for name in optimizers]
+def _swept(mode: str, benchmark: str, optimizers: set[str], found: dict[Key, Measurement]) -> list[int]:
+    """List the batch sizes (or epochs) that a benchmark has in a budget mode for all of some optimizers."""
+    swept = [{key[3] for key in found if key[:3] == (benchmark, mode, name)} for name in optimizers]
     return sorted(set.intersection(*swept))
 
 
