@@ -1,6 +1,7 @@
 """What a Python file says, and what it imports."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,18 @@ def test_a_declared_encoding_is_read(tmp_path):
 
 def test_a_very_long_sum_has_a_digest():
     assert digest("a = " + "+".join(["1"] * 900)) != digest("a = " + "+".join(["1"] * 901))
+
+
+def test_a_package_has_the_digest_of_its_files_wherever_it_lies(tmp_path, monkeypatch):
+    package = tmp_path / "sgdnoise"
+    shutil.copytree(
+        Path(sources.__file__).parents[1] / "claims", package / "claims", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    here = sources.package_digest("claims")
+    monkeypatch.setattr(sources, "__file__", str(package / "machine/sources.py"))
+    assert sources.package_digest("claims") == here
+    for changed in (package / "claims/paper.csv", package / "claims/arms.py", package / "claims/new.py"):
+        before = sources.package_digest("claims")
+        with open(changed, "a") as file:
+            file.write("\n")
+        assert sources.package_digest("claims") != before

@@ -115,6 +115,13 @@ def test_changing_the_code_of_a_figure_draws_that_figure(study):
     assert jobs(study) == ({"figure": 1, "figures/all": 1}, [])
 
 
+@pytest.mark.parametrize("file", ["analysis/estimate.py", "claims/arms.py", "results/collect.py"])
+def test_changing_the_code_of_the_analysis_derives_the_tables_again_and_does_not_train(study, file):
+    with open(study / "src/sgdnoise" / file, "a") as code:
+        code.write("# changed\n")
+    assert jobs(study) == (AFTER_CELLS, [])
+
+
 def test_changing_settings_runs_that_benchmarks_cells(study):
     write_config(study, **{"benchmarks.autoencoder_digits.settings": {"l2_scope": "weights"}})
     counts, trained = jobs(study)

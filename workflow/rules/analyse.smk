@@ -10,6 +10,8 @@ rule collect:
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 8
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise collect --config={input.grid:q} --workers={threads} --out={output:q} 2>&1 | tee {log:q}"
 
@@ -24,6 +26,8 @@ rule optimum:
         f"{LOGS}/optimum.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise optimum --config={input.grid:q} --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"
 
@@ -39,6 +43,8 @@ rule claims:
         f"{LOGS}/claims.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise claims --config={input.grid:q} --cells={input.cells:q} --optimum={input.optimum:q}"
         " --out={output:q} 2>&1 | tee {log:q}"
@@ -54,5 +60,7 @@ rule regimes:
         f"{LOGS}/regimes.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise regimes --config={input.grid:q} --cells={input.cells:q} --out={output:q} 2>&1 | tee {log:q}"

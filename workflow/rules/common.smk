@@ -8,7 +8,7 @@ import sgdnoise
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
-from sgdnoise.machine import datasets
+from sgdnoise.machine import datasets, sources
 from sgdnoise.study.cell import PATH
 from sgdnoise.study import grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
@@ -67,6 +67,9 @@ PLACE = str(workflow.modifier.modify_path(RESULTS))
 PLACED = config | {"results": PLACE}
 # What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
 CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
+# What derives the tables, a param of their rules: by another version of it they are derived again. Windows and looks are not, since
+# what they decided is trained.
+DERIVED_BY = sources.package_digest("analysis", "claims", "results")
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
 progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))

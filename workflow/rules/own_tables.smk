@@ -10,6 +10,8 @@ rule two_rates:
         f"{LOGS}/two_rates/{{benchmark}}.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise two-rates --config={input.grid:q} --benchmark={wildcards.benchmark} --out={output:q} 2>&1 | tee {log:q}"
 
@@ -25,6 +27,7 @@ rule curves:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DERIVED_BY,
         wanted=curves_wanted,
     shell:
         "python -m sgdnoise curves --config={input.grid:q} {params.wanted:q} --out={output:q} 2>&1 | tee {log:q}"
@@ -41,6 +44,7 @@ rule time_to_target:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DERIVED_BY,
         target=target_of,
     shell:
         "python -m sgdnoise time-to-target --config={input.grid:q} --benchmark={wildcards.benchmark} --target={params.target}"
@@ -57,6 +61,8 @@ rule gap:
         f"{LOGS}/gap/{{benchmark}}.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DERIVED_BY,
     shell:
         "python -m sgdnoise gap --config={input.grid:q} --benchmark={wildcards.benchmark} --cells={input.cells:q} --out={output:q}"
         " 2>&1 | tee {log:q}"

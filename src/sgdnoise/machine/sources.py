@@ -125,3 +125,10 @@ def content_digest(path: Path) -> str:
         return hashlib.sha256(listed.encode()).hexdigest()[:12]
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def package_digest(*packages: str) -> str:
+    """Return a digest of the Python files and tables of some packages of sgdnoise, as "analysis"; the same wherever it is installed."""
+    folders = [Path(__file__).parents[1] / package for package in packages]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".csv"))
+    return hashlib.sha256("".join(map(content_digest, files)).encode()).hexdigest()[:12]
