@@ -82,11 +82,12 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	python performance/bench.py
 
-# The training engines on this CPU against each other and against what else one could do, and the parts of a cell's time (about
-# five minutes).
+# The training engines on this CPU against each other and against what else one could do, the parts of a cell's time, and what the
+# engines make of the default study (about fifteen minutes).
 bench-cpu: $(VENV)/.ready
 	python performance/cpu.py
 	python performance/parts.py
+	python performance/engines.py
 
 # The default study by this workflow, Optuna, Ray Tune and Hydra (13 minutes on two idle cores).
 bench-sweeps: $(VENV)-sweeps/.ready

@@ -84,9 +84,9 @@ def clocked(module: ModuleType, name: str, clock: Callable[[], float]) -> list[f
     """Replace a function of a module by itself with a clock; return the list of the seconds of its calls, which grows."""
     original, seconds = getattr(module, name), list[float]()
 
-    def function(*arguments: Any) -> Any:
+    def function(*arguments: Any, **named: Any) -> Any:
         started = clock()
-        result = original(*arguments)
+        result = original(*arguments, **named)
         seconds.append(clock() - started)
         return result
 
@@ -94,12 +94,12 @@ def clocked(module: ModuleType, name: str, clock: Callable[[], float]) -> list[f
     return seconds
 
 
-def parts_of(cell: Cell, folder: Path) -> dict[str, float]:
+def parts_of(cell: Cell, folder: Path, engine: str = "auto") -> dict[str, float]:
     """Train a cell and return the seconds of its parts, and of one update and one evaluation of all seeds; changes this process."""
     device = training_cell.use_device("cpu", 1)
     reading, evaluation = clocked(training_cell, "load_data", spent), clocked(loop, "evaluate", spent)
     training, writing = clocked(training_cell, "train_cell", spent), clocked(run, "write_run", time.perf_counter)
-    result = training_cell.train_cell(cell, folder, device)
+    result = training_cell.train_cell(cell, folder, device, engine=engine)
     run.write_run(folder / "a.h5", result)
     updates = result.provenance["train_cpu_seconds"]
     other = sum(training) - updates - sum(reading) - sum(evaluation)
