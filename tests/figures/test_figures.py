@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.figures.constant_epoch import epochs_of
 from sgdnoise.results.collect import collect_cells
 
 
@@ -146,3 +147,9 @@ def test_estimates_are_drawn_where_the_table_has_them():
     assert "95 % intervals" in figures.plot_estimates(axes, table, "batch_size", look)
     np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 1], [0.8, 1.5])
     assert len(axes.collections[0].get_segments()) == len(axes.lines[0].get_ydata()) == 1
+
+
+def test_a_title_names_the_epochs_of_every_optimizer():
+    rows = pd.DataFrame({"optimizer": ["sgd", "sgd", "svrg_equal"], "num_epochs": [56.0, 55.3, 18.6]})
+    assert epochs_of(rows) == "56 epochs (svrg_equal: 19)"
+    assert epochs_of(rows[:2]) == epochs_of(rows[:2].assign(optimizer=["sgd", "momentum"])) == "56 epochs"

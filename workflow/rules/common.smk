@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 
-import sgdnoise
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
@@ -65,11 +64,10 @@ RESULTS, DATA = config["results"], config["data"]
 # Where the results lie if another workflow uses this one as a module with a prefix: Snakemake puts it before inputs and outputs only.
 PLACE = str(workflow.modifier.modify_path(RESULTS))
 PLACED = config | {"results": PLACE}
-# What draws, as it is seen from here. As an input it is `local`: no prefix goes before it.
-CODE = os.path.relpath(os.path.dirname(sgdnoise.__file__))
-# What derives the tables, a param of their rules: by another version of it they are derived again. Windows and looks are not, since
-# what they decided is trained.
+# What derives the tables and what draws, params of their rules: by another version of the package they are made again. Windows and
+# looks are not, since what they decided is trained.
 DERIVED_BY = sources.package_digest("analysis", "claims", "results")
+DRAWN_BY = sources.package_digest("analysis", "claims", "results", "figures", "report")
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
 progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))

@@ -4,7 +4,6 @@ rule figure:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
         own=own_tables,
-        code=local(f"{CODE}/figures/{{figure}}.py"),
     output:
         figure_files("{benchmark}/{figure}", category="{benchmark}"),
     log:
@@ -12,6 +11,7 @@ rule figure:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DRAWN_BY,
         arguments=arguments_of_figure,
         caption=figure_caption,
     shell:
@@ -20,8 +20,6 @@ rule figure:
 
 
 rule schedule:
-    input:
-        local(f"{CODE}/figures/schedule.py"),
     output:
         figure_files("schedule", category="The study"),
     log:
@@ -29,6 +27,7 @@ rule schedule:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DRAWN_BY,
         arguments=figure_arguments(config, "schedule"),
         caption=caption("schedule"),
     shell:
@@ -39,7 +38,6 @@ rule compare:
     input:
         cells=rules.collect.output[0],
         optimum=rules.optimum.output[0],
-        code=local(f"{CODE}/figures/{{figure}}.py"),
     output:
         figure_files("{figure}", category="The study"),
     log:
@@ -49,6 +47,7 @@ rule compare:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DRAWN_BY,
         arguments=compare_arguments,
         caption=figure_caption,
     shell:
@@ -59,7 +58,6 @@ rule compare:
 rule draw_claims:
     input:
         claims=rules.claims.output[0],
-        code=local(f"{CODE}/figures/claims.py"),
     output:
         figure_files("claims", category="The study"),
     log:
@@ -67,6 +65,7 @@ rule draw_claims:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
+        code=DRAWN_BY,
         arguments=figure_arguments(config, "claims"),
         caption=caption("claims"),
     shell:

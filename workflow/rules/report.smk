@@ -7,16 +7,14 @@ rule report:
         claims=rules.claims.output[0],
         regimes=rules.regimes.output[0],
         figures=SHOWN,
-        code=[
-            local(f"{CODE}/report/{name}")
-            for name in ("advice.py", "render.py", "tables.py", "page/report.html", "page/style.css", "page/sort.js")
-        ],
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
     conda:
         "../../envs/sgdnoise.yaml"
+    params:
+        code=DRAWN_BY,
     shell:
         "python -m sgdnoise report --config={input.grid:q} --cells={input.cells:q} --optimum={input.optimum:q}"
         " --claims={input.claims:q} --regimes={input.regimes:q} --figures {input.figures:q} --out={output:q} 2>&1 | tee {log:q}"

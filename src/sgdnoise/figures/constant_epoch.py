@@ -16,13 +16,20 @@ from sgdnoise.claims.paper import epoch_sizes, paper_table, same_budget, scale_n
 from sgdnoise.study.text import ALIKE
 
 GUIDE = "proportional to batch size"
+FEWER = 0.9  # epochs beyond this share are as many: those of texts differ a little, as ends of streams are not read
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
     """Draw metrics and optimal learning rates against batch size (ICLR v5 fig. 1; the last panel SkipInit v0 fig. 2b)."""
     points = tables["optimum"].query("mode == 'constant_epoch'")
-    epochs = round(points["num_epochs"].iloc[0])
-    return draw_mode(tables, "constant_epoch", protocol, f"constant epoch budget: {epochs} epochs at every batch size")
+    return draw_mode(tables, "constant_epoch", protocol, f"constant epoch budget: {epochs_of(points)} at every batch size")
+
+
+def epochs_of(rows: pd.DataFrame) -> str:
+    """Say of cells or optima at equal epochs how many; fewer of an optimizer that takes several gradients for an update."""
+    epochs = rows.groupby("optimizer")["num_epochs"].max().round().astype(int)
+    fewer = [f"{figures.optimizer_label(str(name))}: {number}" for name, number in epochs[epochs < FEWER * epochs.max()].items()]
+    return f"{epochs.max()} epochs" + (f" ({', '.join(fewer)})" if fewer else "")
 
 
 def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budget: str) -> Figure:

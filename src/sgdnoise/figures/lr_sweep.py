@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures.constant_epoch import epochs_of
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -35,12 +36,11 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
         row[0].set_ylabel(figures.metric_label(metric, protocol))
     figures.legend(figure, grid[0][0])
-    epochs = int(cells["num_epochs"].round().iloc[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )
     caption += figures.rate_note(looks)
-    figures.label(figure, f"{protocol['title']}\nlearning-rate sweeps, {epochs} epochs", caption)
+    figures.label(figure, f"{protocol['title']}\nlearning-rate sweeps, {epochs_of(cells)}", caption)
     return figure
 
 

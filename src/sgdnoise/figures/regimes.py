@@ -15,6 +15,7 @@ from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_s
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures.constant_epoch import epochs_of
 from sgdnoise.study.optimizers import ordered
 
 BESIDE = 1.12  # the paper's optimum is drawn by so much to the right of the batch size
@@ -48,8 +49,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         "them; none where nothing was found. Grey: where the break is (95 %)."
     )
     caption += figures.rate_note(optimizers)
-    epochs = round(cells["num_epochs"].iloc[0])
-    figures.label(figure, f"{protocol['title']}\nregimes, {epochs} epochs at every batch size", caption)
+    figures.label(figure, f"{protocol['title']}\nregimes, {epochs_of(points)} at every batch size", caption)
     return figure
 
 

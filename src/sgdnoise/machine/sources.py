@@ -128,7 +128,7 @@ def content_digest(path: Path) -> str:
 
 
 def package_digest(*packages: str) -> str:
-    """Return a digest of the Python files and tables of some packages of sgdnoise, as "analysis"; the same wherever it is installed."""
+    """Return a digest of the files of some packages of sgdnoise, as "analysis"; the same wherever it is installed."""
     folders = [Path(__file__).parents[1] / package for package in packages]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".csv"))
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return hashlib.sha256("".join(map(content_digest, files)).encode()).hexdigest()[:12]
