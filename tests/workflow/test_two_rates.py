@@ -1,11 +1,12 @@
-"""Both learning rates free, learning curves, variants of a benchmark: what Snakemake trains and draws, and what it leaves alone."""
+"""Both learning rates free, learning curves, targets, variants of a benchmark: what Snakemake trains and draws, and what it leaves alone."""
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import changed
-from workflows import copy_workflow, jobs, snakemake
+from workflows import copy_workflow, jobs, run_stubbed, snakemake, stub_training
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = pytest.mark.workflow
 
 PLAIN = {
     "seeds": {"num": 2, "keep": 1},
@@ -30,6 +31,7 @@ def write_config(folder, **changes):
     (folder / "config.yaml").write_text(yaml.safe_dump(changed(STUDY, changes), sort_keys=False))
 
 
+@pytest.mark.slow
 def test_what_is_added_to_a_finished_study_trains_its_own_cells_alone(tmp_path):
     folder = copy_workflow(tmp_path / "study")
     write_config(folder)
@@ -64,3 +66,19 @@ def test_what_is_added_to_a_finished_study_trains_its_own_cells_alone(tmp_path):
     snakemake(folder, "figures/all", "report")
     assert all((folder / f"figures/{name}.png").exists() for name in ("variants", "ablation"))
     assert jobs(folder, "figures/all", "report") == ({}, [])
+
+
+def test_a_target_has_its_table_and_figure_and_another_one_trains_nothing(workflow_folder):
+    stub_training(workflow_folder)
+    benchmark = {"seeds": {"num": 3, "keep": 2}, "constant_epoch": {"epochs": 4, "sgd": {4: [0.64, 2.56], 8: [0.64, 2.56]}}}
+    study = STUDY | {"evaluations": 2, "benchmarks": {"autoencoder_digits": benchmark}}
+    (workflow_folder / "config.yaml").write_text(yaml.safe_dump(changed(study, {"figures.targets": {"autoencoder_digits": 50}})))
+    assert run_stubbed(workflow_folder).count("rule train:") == 6
+    table = workflow_folder / "results/time_to_target/autoencoder_digits.csv"
+    assert (workflow_folder / "figures/autoencoder_digits/time_to_target.png").exists()
+    first = pd.read_csv(table)
+    assert first["batch_size"].tolist() == [4, 8]
+    assert (first["steps"] > 0).all()
+    (workflow_folder / "config.yaml").write_text(yaml.safe_dump(changed(study, {"figures.targets": {"autoencoder_digits": 20}})))
+    assert run_stubbed(workflow_folder).count("rule train:") == 0
+    assert (pd.read_csv(table)["steps"] > first["steps"]).all()
