@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.claims.paper import paper_table
 from sgdnoise.figures.constant_epoch import epochs_of
 from sgdnoise.results.collect import collect_cells
+from sgdnoise.study.figures import AT_EQUAL_UPDATES, figure_names
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def tables(study):
     return figures.read_tables(folder / "cells.csv", folder / "optimum.csv", "wrn_digits")
 
 
-@pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "unlimited", "lr_sweep", "schedule"])
+@pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "headline", "unlimited", "lr_sweep", "schedule"])
 def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
     drawn = []
     for run in "ab":
@@ -35,6 +37,23 @@ def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
         drawn.append([path.read_bytes() for path in paths])
     assert drawn[0][0] == drawn[1][0]
     assert all(len(some) > 5000 for some in drawn[0])
+
+
+def test_the_headline_has_the_papers_own_numbers_on_the_left_and_the_studys_on_the_right(tables):
+    drawn = figures.draw("headline", tables, "wrn_digits", benchmarks.protocol("wrn_digits") | {"title": "digits"}, {})
+    lines = [axes.containers[0].lines[0].get_ydata() for axes in drawn.axes]
+    optimum = tables["optimum"].query("mode == 'constant_step' and metric == 'test_accuracy' and optimizer == 'momentum'")
+    assert (list(lines[0]), list(lines[2])) == ([0.946, 0.947, 0.925], [0.107, 0.025, 0.019])
+    assert (list(lines[1]), list(lines[3])) == (optimum["mean"].tolist(), optimum["train_mean"].tolist())
+    assert drawn.axes[0].get_title() == "the paper: 9,765 updates on 50,000 examples"
+    assert "Left: ICLR v5 table 1, mean and s.d. of the best 12 runs" in drawn.get_supxlabel().replace("\n", " ")
+
+
+def test_a_study_has_a_headline_of_what_the_paper_has_at_equal_updates(study):
+    assert set(AT_EQUAL_UPDATES) == set(paper_table().query("mode == 'constant_step'")["benchmark"])
+    assert "headline" in figure_names(study, "wrn_digits")
+    study["benchmarks"]["wrn_digits"]["constant_step"].pop("momentum")
+    assert "headline" not in figure_names(study, "wrn_digits")
 
 
 DRAW = """

@@ -84,7 +84,7 @@ def test_only_what_is_not_enclosed_is_hollow(folder):
 
 def test_a_study_has_the_figure_where_regularisers_are_swept_at_equal_updates(folder):
     config = load_config(folder / "config.yaml")
-    assert figure_names(config, "lstm_synthetic") == ["constant_step", "gap"]
+    assert figure_names(config, "lstm_synthetic") == ["constant_step", "headline", "gap"]
     assert "lstm_synthetic/gap" in figure_paths(config)
 
 

@@ -135,7 +135,7 @@ def benchmark(name: str, entry: Config, tables: figures.Tables, pictures: Sequen
                 "name": mode,
                 "title": shown.MODE_TITLES[mode],
                 "note": scale_note(points, mode) + figures.runs_caption(runs),
-                "picture": drawn.pop(mode, None),
+                "pictures": [drawn.pop(one) for one in ("headline" * (mode == "constant_step"), mode) if one in drawn],
                 "optima": shown.optimum_table(points, mode, protocol),
                 "grids": [
                     shown.coverage(runs, points[points["metric"] == metric], mode, protocol)

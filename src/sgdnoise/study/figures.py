@@ -13,12 +13,17 @@ from sgdnoise.study.grid import MODES, curve_sizes
 
 COMPARING = ("variants", "ablation")  # the figures that compare benchmarks
 WHOLE_STUDY = ("schedule", "claims", *COMPARING)  # those that are not of one benchmark
+# The benchmarks of the paper of which it has batch sizes at equal updates (ICLR v5 tables 1, 2, 4, 5).
+AT_EQUAL_UPDATES = ("wrn_cifar10", "wrn_skipinit_cifar10", "autoencoder_mnist", "lstm_ptb")
 
 
 def figure_names(config: Config, benchmark: str) -> list[str]:
     """List the figures of a benchmark that a study asks for."""
     modes = [mode for mode in MODES if mode in config["benchmarks"][benchmark]]
+    protocol = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))
+    of_paper = protocol.get("sibling_of", benchmark) in AT_EQUAL_UPDATES
     optional = {
+        "headline": of_paper and "momentum" in config["benchmarks"][benchmark].get("constant_step", {}),
         "regimes": "constant_epoch" in modes,
         "lr_sweep": benchmark in config["figures"]["lr_sweep"],
         "two_rates": benchmark in config["two_rates"],
