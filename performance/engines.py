@@ -46,11 +46,11 @@ def seconds_of(cells: list[Cell], engine: str, folder: Path) -> float:
 
 def main() -> None:
     """Measure, print the table and write the samples."""
-    samples, total = [], dict.fromkeys(ENGINES, 0.0)
+    samples, total, study = [], dict.fromkeys(ENGINES, 0.0), shapes()
     print("| benchmark | batch size | seeds | optimizer | cells | plain, core-seconds | auto | plain / auto |")
     print("|---" * 8 + "|")
     with tempfile.TemporaryDirectory() as folder:
-        for shape, cells in shapes().items():
+        for shape, cells in study.items():
             seconds: dict[str, list[float]] = {engine: [] for engine in ENGINES}
             for _ in range(SAMPLES):
                 for engine in ENGINES:
@@ -60,7 +60,7 @@ def main() -> None:
             total["plain"] += plain
             total["auto"] += auto
             print(f"| {' | '.join(map(str, [*shape, len(cells)]))} | {plain:.1f} | {auto:.1f} | {plain / auto:.1f} |", flush=True)
-    runs = sum(shape[2] * len(cells) for shape, cells in shapes().items())
+    runs = sum(shape[2] * len(cells) for shape, cells in study.items())
     per_hour = {engine: runs / seconds * 3600 for engine, seconds in total.items()}
     print(f"\n{runs:,} runs: {per_hour['plain']:,.0f} per core-hour with plain, {per_hour['auto']:,.0f} with auto")
     made_by = provenance.collect(use_device("cpu", 1), {}) | {"cores": os.cpu_count(), "load": os.getloadavg()}

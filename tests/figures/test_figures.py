@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.paper import paper_table
-from sgdnoise.figures.constant_epoch import epochs_of
+from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.study.figures import AT_EQUAL_UPDATES, figure_names
 

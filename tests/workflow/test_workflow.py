@@ -109,9 +109,16 @@ def test_changing_the_style_draws_and_does_not_train(study):
     assert jobs(study) == ({"figure": 5, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
 
 
-def test_changing_the_code_of_figures_draws_them_and_derives_no_table_again(study):
-    with open(study / "src/sgdnoise/figures/__init__.py", "a") as file:
+def test_changing_the_code_of_a_figure_draws_that_figure(study):
+    with open(study / "src/sgdnoise/figures/unlimited.py", "a") as file:
         file.write("# changed\n")
+    assert jobs(study) == ({"figure": 1, "figures/all": 1}, [])
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "_sweeps.py"])
+def test_changing_what_figures_share_draws_them_and_derives_no_table_again(study, file):
+    with open(study / "src/sgdnoise/figures" / file, "a") as code:
+        code.write("# changed\n")
     assert jobs(study) == ({"figure": 5, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
 
 

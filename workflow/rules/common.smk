@@ -64,10 +64,9 @@ RESULTS, DATA = config["results"], config["data"]
 # Where the results lie if another workflow uses this one as a module with a prefix: Snakemake puts it before inputs and outputs only.
 PLACE = str(workflow.modifier.modify_path(RESULTS))
 PLACED = config | {"results": PLACE}
-# What derives the tables and what draws, params of their rules: by another version of the package they are made again. Windows and
-# looks are not, since what they decided is trained.
+# What derives the tables, a param of their rules: by another version of the package they are made again. Windows and looks are not,
+# since what they decided is trained.
 DERIVED_BY = sources.package_digest("analysis", "claims", "results")
-DRAWN_BY = sources.package_digest("analysis", "claims", "results", "figures", "report")
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
 progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))
@@ -190,6 +189,15 @@ def curves_wanted(wildcards):
 
 def target_of(wildcards):
     return config["figures"]["targets"][wildcards.benchmark]
+
+
+def drawn_by(figure):
+    # The same of a figure: also by its own file, and what figures share.
+    return DERIVED_BY + sources.package_digest("figures/__init__.py", "figures/_sweeps.py", f"figures/{figure}.py")
+
+
+def figure_code(wildcards):
+    return drawn_by(wildcards.figure)
 
 
 def compare_arguments(wildcards):

@@ -11,7 +11,7 @@ rule figure:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        code=DRAWN_BY,
+        code=figure_code,
         arguments=arguments_of_figure,
         caption=figure_caption,
     shell:
@@ -27,7 +27,7 @@ rule schedule:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        code=DRAWN_BY,
+        code=drawn_by("schedule"),
         arguments=figure_arguments(config, "schedule"),
         caption=caption("schedule"),
     shell:
@@ -47,7 +47,7 @@ rule compare:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        code=DRAWN_BY,
+        code=figure_code,
         arguments=compare_arguments,
         caption=figure_caption,
     shell:
@@ -65,7 +65,7 @@ rule draw_claims:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        code=DRAWN_BY,
+        code=drawn_by("claims"),
         arguments=figure_arguments(config, "claims"),
         caption=caption("claims"),
     shell:

@@ -14,7 +14,7 @@ rule report:
     conda:
         "../../envs/sgdnoise.yaml"
     params:
-        code=DRAWN_BY,
+        code=DERIVED_BY + sources.package_digest("figures/__init__.py", "report"),
     shell:
         "python -m sgdnoise report --config={input.grid:q} --cells={input.cells:q} --optimum={input.optimum:q}"
         " --claims={input.claims:q} --regimes={input.regimes:q} --figures {input.figures:q} --out={output:q} 2>&1 | tee {log:q}"

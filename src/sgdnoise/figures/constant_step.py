@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.figures.constant_epoch import draw_mode
+from sgdnoise.figures._sweeps import draw_mode
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:

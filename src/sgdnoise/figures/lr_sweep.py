@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.claims.paper import scale_note
-from sgdnoise.figures.constant_epoch import epochs_of
+from sgdnoise.figures._sweeps import epochs_of
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:

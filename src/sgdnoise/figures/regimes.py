@@ -15,7 +15,7 @@ from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_s
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
-from sgdnoise.figures.constant_epoch import epochs_of
+from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.study.optimizers import ordered
 
 BESIDE = 1.12  # the paper's optimum is drawn by so much to the right of the batch size

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.figures.constant_epoch import slope_guide
+from sgdnoise.figures._sweeps import slope_guide
 
 LOOKS = figures.LINES
 

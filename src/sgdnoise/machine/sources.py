@@ -127,8 +127,9 @@ def content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def package_digest(*packages: str) -> str:
-    """Return a digest of the files of some packages of sgdnoise, as "analysis"; the same wherever it is installed."""
-    folders = [Path(__file__).parents[1] / package for package in packages]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+def package_digest(*parts: str) -> str:
+    """Return a digest of some files of sgdnoise, or of all in folders, as "analysis"; the same wherever it is installed."""
+    paths = [Path(__file__).parents[1] / part for part in parts]
+    listed = [path for one in paths for path in (one.rglob("*") if one.is_dir() else [one])]
+    files = sorted(path for path in listed if path.is_file() and path.suffix != ".pyc")
     return hashlib.sha256("".join(map(content_digest, files)).encode()).hexdigest()[:12]
