@@ -109,6 +109,17 @@ def test_the_limit_ends_the_extension(extended, limit, high):
     assert all("or raise extend_limit" in warning for warning in warnings)
 
 
+def test_a_window_grows_by_the_steps_of_the_study(extended):
+    """Not by the benchmark's own: in the ladder that it climbs, in the study of its point alone, and in what a warning says."""
+    half = {"benchmarks.autoencoder_digits.lr_ratio": 1.41421356, "extend_limit": 9}
+    config, trained = extended(half)
+    assert lrs(trained, "0-3") == ["0.08", "0.1131", "0.16", "0.2263", "0.32", "0.4525", "0.64", "0.9051", "1.28", "1.81"]
+    assert window(config) == [0.08, 1.81]
+    config, _ = extended(half | {"extend_limit": 1})
+    (warning, *_) = edge_warnings(optimum_table(collect_cells(config), config), config)
+    assert "[0.08, 0.2263] to [0.08, 0.32]" in warning
+
+
 def test_an_end_that_runs_away_stops_at_the_limit(extended):
     """Seeds so noisy that every learning rate is within the bar."""
     config, _ = extended({"extend_limit": 2}, noise=100)

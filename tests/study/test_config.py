@@ -270,6 +270,7 @@ NUMBERS = {  # every number of the schema, and a study that has it
     "checkpoint_seconds": {},
     "extend_limit": {"extend_grid": True},
     "bracket_seeds": {"extend_grid": True},
+    "benchmarks.wrn_digits.lr_ratio": {},
     "benchmarks.wrn_digits.seeds.first": {},
     "benchmarks.wrn_digits.seeds.num": {},
     "benchmarks.wrn_digits.seeds.keep": {},
@@ -327,13 +328,33 @@ def test_every_number_of_the_schema_is_tried():
             return own + sum(map(numbers, part.values()))
         return sum(map(numbers, part)) if isinstance(part, list) else 0
 
-    assert numbers(schema) == 18  # some of them at several places
+    assert numbers(schema) == 19  # some of them at several places
+
+
+def test_a_study_may_have_a_step_between_learning_rates_of_its_own():
+    """Which rates a window has, and no more: those that both grids have are the same cells."""
+    octaves, halves, doubled = (
+        [cell for cell in grid.cells(validate(changed(STUDY, {f"{SGD}.64": [1, 4]} | own))) if cell.batch_size == 64]
+        for own in ({}, {"benchmarks.wrn_digits.lr_ratio": 1.41421356}, {"benchmarks.wrn_digits.lr_ratio": 4})
+    )
+    assert [cell.lr for cell in octaves] == ["1", "2", "4"]
+    assert [cell.lr for cell in halves] == ["1", "1.414", "2", "2.828", "4"]
+    assert halves[::2] == octaves
+    assert doubled == octaves[::2]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({f"{SGD}.64": [-1, 1]}, "sgd.64.0: -1 is less than the minimum"),
+        (
+            {"benchmarks.wrn_digits.lr_ratio": 1},
+            "lr_ratio: 1 is less than the minimum of 1.01; expected a number from 1.01 to 1000",
+        ),
+        (
+            {"benchmarks.wrn_digits.lr_ratio": 4, f"{SGD}.64": [2, 2]},
+            r"no learning rate of the grid 1 \* 4\^k lies in \[2, 2\]; widen the window",
+        ),
         ({f"{SGD}.64": [2, 1]}, r"sgd.64: no learning rate .* lies in \[2, 1\]"),
         ({"evaluations": 4.0}, "evaluations: 4.0 is not of type 'integer'"),
         ({"overrides": [{"benchmark": "wrn_digits", "add_seeds": 0}]}, "overrides.0.add_seeds: 0 is less than the minimum"),

@@ -57,6 +57,8 @@ def a_benchmark(draw, name):
     if draw(OPTIONAL):
         entry["settings"] = draw(some_settings(name))
     used = sorted({int(key) for mode in ("constant_epoch", "constant_step") for key in _keys(entry.get(mode, {}))})
+    if draw(OPTIONAL):
+        entry["lr_ratio"] = 2 ** (1 / draw(st.sampled_from([2, 4, 8])))  # other grids lack the ends of windows
     if used and draw(OPTIONAL):
         entry["processes"] = {written(draw(st.sampled_from(used))): draw(st.integers(1, 1024))}
     return entry

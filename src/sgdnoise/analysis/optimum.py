@@ -144,5 +144,5 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
 def wider_window(key: str, low: float, high: float, edges: Collection[str], config: Config) -> str:
     """Write the window that goes one learning rate of the grid beyond the ends named; `key` is that of a window of the config."""
     benchmark = key.split(".")[1]
-    ratio = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["lr_grid"]["ratio"]
+    ratio = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])["lr_grid"]["ratio"]
     return f"[{lr_string(low / ratio if 'low' in edges else low)}, {lr_string(high * ratio if 'high' in edges else high)}]"

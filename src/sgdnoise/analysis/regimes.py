@@ -167,7 +167,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
     rows = []
     for names, runs in constant_epoch_runs(cells).groupby(["benchmark", "optimizer", "budget"], sort=False):
         benchmark, optimizer, budget = map(str, names)
-        protocol = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))
+        protocol = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])
         for metric, direction in protocol["metrics"].items():
             optima = sweep(runs, metric, direction)
             fit = fit_sweep(optima)

@@ -14,6 +14,7 @@ import json
 import math
 import operator
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,6 +113,12 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     metrics = found["metrics"] if len(found["metrics"]) > 1 else found["metrics"] | {"train_objective": "min"}
     settings = COMMON_SETTINGS | LATER_SETTINGS | found["settings"]
     return found | {"metrics": metrics, "settings": settings, "later": [*LATER_SETTINGS, *found.get("later", [])]}
+
+
+def in_study(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the `PROTOCOL` of a benchmark for a study, whose entry of it may have a step between learning rates of its own (`lr_ratio`)."""
+    found = protocol(name, entry.get("file"))
+    return found | {"lr_grid": found["lr_grid"] | {"ratio": entry.get("lr_ratio", found["lr_grid"]["ratio"])}}
 
 
 def with_defaults(protocol: Any, name: str, path: Path) -> Any:

@@ -96,7 +96,7 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
         where, own = f"two_rates.{name}", config["benchmarks"][name]
         seeds, keep = _seed_block(entry["seeds"], f"{where}.seeds")
         settings, file = json.dumps(own.get("settings", {})), own.get("file")
-        lr_grid = benchmarks.protocol(name, file)["lr_grid"]
+        lr_grid = benchmarks.in_study(name, own)["lr_grid"]
         for epochs, windows in entry["epochs"].items():
             key = f"{where}.epochs.{epochs}"
             initial, final = (lr_window(*windows[end], **lr_grid) for end in ("initial", "final"))
@@ -153,7 +153,7 @@ def processes(config: Config, benchmark: str, batch_size: int) -> int:
 def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) -> Iterator[Cell]:
     where = f"benchmarks.{name}"
     try:
-        protocol = benchmarks.protocol(name, entry.get("file"))
+        protocol = benchmarks.in_study(name, entry)
         benchmarks.depends_on(name, entry.get("file"))  # a file that cannot be read is refused here
     except ValueError as error:
         raise ValueError(f"config: {where}: {error}") from None

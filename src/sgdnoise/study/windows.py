@@ -87,8 +87,8 @@ def widest(config: Config) -> Config:
     """Return the config whose windows are as wide as they may become: `extend_limit` learning rates more at either end."""
     ends = {}
     for window in starts(config):
-        file = config["benchmarks"][window.benchmark].get("file")
-        factor = benchmarks.protocol(window.benchmark, file)["lr_grid"]["ratio"] ** config["extend_limit"]
+        entry = config["benchmarks"][window.benchmark]
+        factor = benchmarks.in_study(window.benchmark, entry)["lr_grid"]["ratio"] ** config["extend_limit"]
         ends[point_of(window)] = (float(window.low) / factor, float(window.high) * factor)
     return moved(config, ends)
 
@@ -99,7 +99,7 @@ def studies(config: Config) -> dict[Point, Config]:
     for point, cells in ladders(config).items():
         benchmark, optimizer, budget, batch_size = point
         whole = config["benchmarks"][benchmark]
-        entry = {name: whole[name] for name in ("seeds", "settings", "file") if name in whole}
+        entry = {name: whole[name] for name in ("seeds", "settings", "lr_ratio", "file") if name in whole}
         for mode in sorted({mode for cell in cells for mode in cell.modes}):
             key, fixed = grid.window_key(mode, budget, batch_size), grid.MODES[mode]
             entry[mode] = {fixed: whole[mode][fixed], optimizer: {key: whole[mode][optimizer][key]}}
