@@ -18,6 +18,7 @@ from made_up import made_up_run
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from sgdnoise import benchmarks
 from sgdnoise.analysis.extend import replayed
 from sgdnoise.cli.main import main, run_verb
 from sgdnoise.report import reference
@@ -42,7 +43,7 @@ benchmarks:
 figures: {dpi: 60, lr_sweep: {autoencoder_digits: [64]}}
 """
 DATA = Path(os.environ.get("SGDNOISE_DATA", "data"))
-RAW_DATA = {"autoencoder_mnist": "MNIST/raw"}
+RAW_DATA = {"mnist": "MNIST/raw", "cifar10": "cifar-10-batches-py", "ptb": "ptb"}  # other data sets need no download
 ROUNDING = 0.1
 
 MADE_BY = {
@@ -276,27 +277,32 @@ def test_the_readmes_command_makes_the_shipped_study_again(folder):
 
 
 def drawn_cells(folder, day):
-    """Draw three cells of a study, with their runs, from the quarter that took the least time; another three every day."""
+    """Draw three cells of a study, with their runs, from the quarter that took the least time; another three every day. None without data."""
     _, cells = replayed(load_config(folder / "config.yaml") | {"results": str(folder)})
-    found = [(cell, read_run(folder / cell.path)) for cell in cells]
+    found = [(cell, read_run(folder / cell.path)) for cell in cells if (DATA / raw_data(cell)).is_dir()]
     found.sort(key=lambda one: one[1].provenance["train_cpu_seconds"])
-    return random.Random(day).sample(found[: max(3, len(found) // 4)], 3)
+    return random.Random(day).sample(found[: max(3, len(found) // 4)], min(3, len(found)))
+
+
+def raw_data(cell):
+    return RAW_DATA.get(benchmarks.protocol(cell.benchmark, cell.file)["dataset"], ".")
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_cells_trained_again_give_the_shipped_curves(folder):
-    """Three on real data; SGDNOISE_DATE=2026-01-31 draws those of a day again.
+    """Three of each study; SGDNOISE_DATE=2026-01-31 draws those of a day again.
 
     Bitwise where the names of the device and the versions are the same. Other processors round otherwise, and near the largest
     stable learning rate training amplifies it: with other vector instructions (AVX2, SSE4) or two threads the errors of eight
-    cells of the autoencoder, of 390 to 12,500 updates, moved by up to 7 %.
+    cells of the autoencoder, of 390 to 12,500 updates, moved by up to 7 %, and the train loss of single Wide-ResNets by 40 %, as
+    another seed's would. So there the means over the seeds are compared.
     """
     day = os.environ.get("SGDNOISE_DATE") or datetime.date.today().isoformat()
-    drawn = drawn_cells(folder, day)
-    raw = DATA / RAW_DATA[drawn[0][0].benchmark]
-    if not raw.is_dir():
-        pytest.skip(f"no {raw}: set SGDNOISE_DATA to a folder that has it")
+    if not (drawn := drawn_cells(folder, day)):
+        pytest.skip(
+            f"{DATA} has none of {', '.join(RAW_DATA.values())}: set SGDNOISE_DATA to a folder that has what the study is on"
+        )
     for cell, kept in drawn:
         made = kept.provenance
         again = train_cell(cell, DATA, use_device("cpu", made["threads"]), engine=made["engine"])
@@ -304,7 +310,14 @@ def test_cells_trained_again_give_the_shipped_curves(folder):
         same = all(again.provenance[name] == made[name] for name in ("device", "python", "torch", "numpy"))
         for metric, curve in kept.curves.items():
             message = f"{metric} of {cell.path}, drawn with SGDNOISE_DATE={day}"
-            np.testing.assert_allclose(again.curves[metric], curve, rtol=0 if same else ROUNDING, err_msg=message)
+            if same:
+                np.testing.assert_array_equal(again.curves[metric], curve, err_msg=message)
+                continue
+            means = [one.mean(axis=0) for one in (again.curves[metric], curve)]
+            error = sum(one.var(axis=0, ddof=1) / len(one) for one in (again.curves[metric], curve)) ** 0.5
+            assert (abs(means[0] - means[1]) <= ROUNDING * abs(means[1]) + 5 * error).all(), (
+                f"{message}: {means[0]}, not {means[1]}"
+            )
 
 
 if __name__ == "__main__":

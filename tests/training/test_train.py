@@ -1,6 +1,7 @@
 """The plain training loop."""
 
 import math
+import re
 from dataclasses import replace
 from itertools import islice
 
@@ -236,7 +237,7 @@ def test_record_of_a_cell(data_folder):
     warmup_steps = budgets.epochs_to_steps(5, 32, benchmarks.protocol("lstm_synthetic"))
     assert run.lr[0] == pytest.approx(0.5 * 5 / warmup_steps)
     assert run.curves["train_perplexity"] == pytest.approx(np.exp(run.curves["train_loss"]))
-    assert run.provenance["device"].startswith("CPU")
+    assert re.fullmatch(r"CPU .+ \([A-Z0-9 ]+\)", run.provenance["device"])  # processors of one name differ
     assert run.provenance["bounds"]["test_perplexity"] == pytest.approx(10.0163, rel=1e-4)
     assert run.provenance["steps_done"] == [20, 20]
 
