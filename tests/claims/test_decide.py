@@ -180,6 +180,20 @@ def test_an_effect_at_the_end_of_its_band_is_called_so():
     assert advice.lines == ()
 
 
+@pytest.mark.usefixtures("few_rungs")
+def test_learning_rates_too_far_apart_are_halved_in_their_steps():
+    config, cells = study_of(lrs=[4.0**k for k in range(-3, 4)], best=(1, 1.5), noise=0.001)
+    config["benchmarks"]["wrn_digits"]["lr_ratio"] = 4
+    advice = advise(*ask(config, cells))
+    assert advice.text.startswith("64 seeds more would decide with a probability of 0.")
+    line = "benchmarks.wrn_digits.lr_ratio: 2"
+    assert advice.text.endswith(
+        f"its learning rates are too far apart, or too few: {line} halves their steps and keeps every run"
+    )
+    added = {cell.lr for cell in new_cells(config, [line])}
+    assert added == {f"{2.0**k:.4g}" for k in range(-5, 6, 2)}
+
+
 def test_windows_that_are_too_narrow_are_widened():
     config, cells = study_of(lrs=[1.0, 2.0, 4.0], best=(4, 1))
     advice = advise(*ask(config, cells))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sgdnoise import benchmarks
 from sgdnoise.analysis.advice import Advice as BatchAdvice
 from sgdnoise.analysis.advice import OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import POINT, Estimate, estimate
@@ -127,7 +128,7 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
     if np.isinf(more):
         labels = "; ".join(one.contrast.label for one in decided.outcomes if one.state == NOISE)
         why = (
-            "learning rates are too far apart, or too few"
+            f"learning rates are {finer(decided.benchmark, study.config)}"
             if coarse
             else "value lies too near the end of what agrees for its noise"
         )
@@ -136,6 +137,14 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
         )
     last = f"over {foresight.LADDER[-1]}" if np.isinf(high) else f"{high:.0f}"
     return seeds_advice(keys, int(more), f" ({low:.0f} to {last}, as the effect is uncertain)", study)
+
+
+def finer(benchmark: str, config: Config) -> str:
+    """Write the line of the config that puts a learning rate between every two, beside those that are trained."""
+    ratio = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])["lr_grid"]["ratio"]
+    return (
+        f"too far apart, or too few: benchmarks.{benchmark}.lr_ratio: {np.sqrt(ratio):.9g} halves their steps and keeps every run"
+    )
 
 
 def chance(decided: Decided, more: int, study: Study) -> float:
