@@ -53,6 +53,21 @@ def optima(folder):
     return pd.read_csv(folder / "results/optimum.csv").set_index(["batch_size", "metric"])
 
 
+def test_the_longest_cells_are_trained_first_and_windows_move_on_at_once(tmp_path):
+    """So that no core is idle beside the longest at the end."""
+    folder = copy_workflow(tmp_path / "study")
+    stub_training(folder)
+    short, long = "sgd/epochs1/batch64_lr", "sgd/epochs4/batch64_lr"
+    write_config(folder, **{"benchmarks.autoencoder_digits.unlimited": {"batch_size": 64, "sgd": {"4": [0.64, 2.56]}}})
+    said = run_stubbed(folder, "results/optimum.csv", "--cores=1")
+    made = [line.split()[-1] for line in said.splitlines() if line.startswith("    output: results/")]
+    order = [path.removeprefix("results/cells/autoencoder_digits/") for path in made if "/cells/" in path]
+    assert [path.startswith(long) for path in order] == [True] * 3 + [False] * (len(order) - 3)
+    assert sum(path.startswith(short) for path in order) == 6
+    last_start = max(index for index, path in enumerate(made) if "/cells/" in path)
+    assert sum("/windows/" in path for path in made[:last_start]) >= 4
+
+
 def test_the_first_plan_has_the_windows_of_the_config(planned):
     counts, trained = jobs(planned)
     assert counts | FIRST_PLAN == counts

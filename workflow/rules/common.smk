@@ -9,7 +9,7 @@ from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, sources
 from sgdnoise.study.cell import PATH
-from sgdnoise.study import grid, looks, progress, windows
+from sgdnoise.study import cost, grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
 from sgdnoise.study.figures import curves_wanted as curves_of
@@ -135,6 +135,11 @@ def cell_versions(wildcards):
     # again: that adds nothing to the set of params that Snakemake compares.
     cell = cell_of(wildcards)
     return listed(cell.depends_on) or cell.arguments
+
+
+def longest_first(wildcards):
+    # Else the longest cells of a study may be trained last, beside idle cores.
+    return cost.rank(cell_of(wildcards))
 
 
 def cell_processes(wildcards):

@@ -25,6 +25,7 @@ checkpoint extend:
         f"{RESULTS}/{windows.PATH}",
     log:
         f"{LOGS}/{windows.PATH}.log",
+    priority: 100  # before cells: it says which come next
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"
@@ -45,6 +46,7 @@ checkpoint look:
         f"{RESULTS}/{looks.PATH}",
     log:
         f"{LOGS}/{looks.PATH}.log",
+    priority: 100  # before cells: it says which come next
     localrule: True
     conda:
         "../../envs/sgdnoise.yaml"

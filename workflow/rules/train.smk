@@ -6,6 +6,7 @@ rule train:
         f"{RESULTS}/{PATH}",
     log:
         f"{LOGS}/{PATH}.log",
+    priority: longest_first
     conda:
         "../../envs/sgdnoise.yaml"
     threads: 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sgdnoise.study.optimizers import optimizer
 
 # Of a result file: its fixed part, and per seed and evaluation (six metrics, the usual number, of 8 bytes, and a little more).
 FILE_BYTES, EVALUATION_BYTES = 9_400, 50
+UNKNOWN_FLOPS = 1e6  # of an example, where a benchmark does not say: between those of the small networks here
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ def read_throughput(path: Path) -> dict[tuple[str, int], Throughput]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table of throughputs ({error!r}); make one with: sgdnoise calibrate") from error
     return {(row.benchmark, row.batch_size): row for row in rows}
+
+
+def rank(cell: Cell) -> float:
+    """Rank a cell, from 0 to 30 or so, by how long it takes: longer ones are higher, roughly, at every batch size alike."""
+    spent = cost(cell, None)
+    return math.log10(1 + (spent.updates * cell.batch_size * UNKNOWN_FLOPS if math.isnan(spent.flops) else spent.flops))
 
 
 def costs(config: Config, throughput: dict[tuple[str, int], Throughput] | None) -> dict[tuple[str, str], Cost]:
