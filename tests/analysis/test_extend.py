@@ -115,6 +115,8 @@ def test_a_window_grows_by_the_steps_of_the_study(extended):
     config, trained = extended(half)
     assert lrs(trained, "0-3") == ["0.08", "0.1131", "0.16", "0.2263", "0.32", "0.4525", "0.64", "0.9051", "1.28", "1.81"]
     assert window(config) == [0.08, 1.81]
+    (alone,) = windows.studies(config).values()
+    assert alone["benchmarks"]["autoencoder_digits"]["lr_ratio"] == 1.41421356
     config, _ = extended(half | {"extend_limit": 1})
     (warning, *_) = edge_warnings(optimum_table(collect_cells(config), config), config)
     assert "[0.08, 0.2263] to [0.08, 0.32]" in warning
