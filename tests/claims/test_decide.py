@@ -188,7 +188,7 @@ def test_learning_rates_too_far_apart_are_halved_in_their_steps():
     assert advice.text.startswith("64 seeds more would decide with a probability of 0.")
     line = "benchmarks.wrn_digits.lr_ratio: 2"
     assert advice.text.endswith(
-        f"its learning rates are too far apart, or too few: {line} halves their steps and keeps every run"
+        f"its learning rates are too far apart, or too few: {line} halves their steps; no run is trained again"
     )
     added = {cell.lr for cell in new_cells(config, [line])}
     assert added == {f"{2.0**k:.4g}" for k in range(-5, 6, 2)}

@@ -142,9 +142,7 @@ def more_seeds(decided: Decided, study: Study) -> Advice:
 def finer(benchmark: str, config: Config) -> str:
     """Write the line of the config that puts a learning rate between every two, beside those that are trained."""
     ratio = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])["lr_grid"]["ratio"]
-    return (
-        f"too far apart, or too few: benchmarks.{benchmark}.lr_ratio: {np.sqrt(ratio):.9g} halves their steps and keeps every run"
-    )
+    return f"too far apart, or too few: benchmarks.{benchmark}.lr_ratio: {np.sqrt(ratio):.9g} halves their steps; no run is trained again"
 
 
 def chance(decided: Decided, more: int, study: Study) -> float:

@@ -51,9 +51,9 @@ def device_name(device: torch.device) -> str:
     """Name the device as its maker does, of a CPU with the vector instructions that torch uses there: they decide the rounding."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    vectors = torch.backends.cpu.get_cpu_capability()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return f"CPU {next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))} ({vectors})"
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return f"CPU {platform.processor() or platform.machine()} ({vectors})"
+        name = platform.processor() or platform.machine()
+    return f"CPU {name} ({torch.backends.cpu.get_cpu_capability()})"
