@@ -29,8 +29,12 @@ def cells(config: Config) -> list[Cell]:
 
 
 def whole_cells(config: Config) -> list[Cell]:
-    """Expand a validated config into its learning rates, each with all of its seeds."""
+    """Expand a validated config into its learning rates, each with all of its seeds.
+
+    Modes that share a point of the grid share its learning rates, whichever window they are from.
+    """
     found: dict[tuple, Cell] = {}
+    modes: dict[tuple, dict[str, None]] = {}  # of each point, in order
     for name in config["optimizers"]:
         try:
             optimizers.of(config, name)
@@ -38,12 +42,11 @@ def whole_cells(config: Config) -> list[Cell]:
             raise ValueError(f"config: optimizers.{name}: {error}") from None
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"], config["optimizers"]):
-            key = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size, cell.lr)
-            if key in found and cell.modes[0] not in found[key].modes:
-                cell = replace(cell, modes=found[key].modes + cell.modes)
-            found[key] = cell
+            point = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size)
+            found[*point, cell.lr] = cell
+            modes.setdefault(point, {}).update(dict.fromkeys(cell.modes))
     check_shared(config)
-    expanded = list(found.values())
+    expanded = [replace(cell, modes=tuple(modes[tuple(point)])) for (*point, _), cell in found.items()]
     for index, override in enumerate(itertools.chain(config["overrides"], *config["looks"])):
         expanded = _override(expanded, override, f"overrides.{index}")
     return expanded
