@@ -122,7 +122,9 @@ def test_changing_what_figures_share_draws_them_and_derives_no_table_again(study
     assert jobs(study) == ({"figure": 5, "schedule": 1, "draw_claims": 1, "figures/all": 1}, [])
 
 
-@pytest.mark.parametrize("file", ["analysis/estimate.py", "claims/arms.py", "results/collect.py"])
+@pytest.mark.parametrize(
+    "file", ["analysis/estimate.py", "benchmarks/__init__.py", "claims/arms.py", "results/collect.py", "study/grid.py"]
+)
 def test_changing_the_code_of_the_analysis_derives_the_tables_again_and_does_not_train(study, file):
     with open(study / "src/sgdnoise" / file, "a") as code:
         code.write("# changed\n")

@@ -66,7 +66,7 @@ PLACE = str(workflow.modifier.modify_path(RESULTS))
 PLACED = config | {"results": PLACE}
 # What derives the tables, a param of their rules: by another version of the package they are made again. Windows and looks are not,
 # since what they decided is trained.
-DERIVED_BY = sources.package_digest("analysis", "claims", "results", "study")
+DERIVED_BY = sources.package_digest("analysis", "benchmarks", "claims", "results", "study")
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
 LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
 progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))
