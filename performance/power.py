@@ -71,7 +71,7 @@ def made_up(config: Config, noise_over_fall: float, seed: int) -> Callable[[Path
         metrics = benchmarks.protocol(cell.benchmark, None)["metrics"]
         test, train = list(metrics)[:2]
         truth = known.get((cell.benchmark, cell.optimizer, cell.num_steps, cell.batch_size), {})
-        here = truth.get(test, pd.Series(UNKNOWN | {"lr": 2 ** middle[windows.point_of(cell)]}))
+        here = truth.get(test, pd.Series(UNKNOWN | {"lr": 2 ** middle[cell.point]}))
         own = truth.get(train)
         octaves = {metric: np.log2(float(cell.lr) / one["lr"]) for metric, one in ((test, here), (train, own)) if one is not None}
         worse = -1 if metrics[test] == "max" else 1

@@ -27,7 +27,7 @@ def extended(tmp_path):
         ladders = windows.ladders(windows.widest(config))
         for window in windows.starts(config):
             for _ in range(2 * config["extend_limit"] + 3):
-                for cell in windows.cells_of(window, ladders[windows.point_of(window)], config["bracket_seeds"]):
+                for cell in windows.cells_of(window, ladders[window.point], config["bracket_seeds"]):
                     if cell.path not in trained:
                         write_run(folder / cell.path, made_up_run(cell, **results))
                         trained.append(cell.path)

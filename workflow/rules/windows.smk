@@ -13,7 +13,7 @@ def window_of(wildcards):
 
 
 def cells_of(window):
-    cells = windows.cells_of(window, LADDER[windows.point_of(window)], config["bracket_seeds"])
+    cells = windows.cells_of(window, LADDER[window.point], config["bracket_seeds"])
     return [f"{RESULTS}/{cell.path}" for cell in cells]
 
 
@@ -22,7 +22,7 @@ def window_cells(wildcards):
 
 
 def window_study(wildcards):
-    return STUDY[windows.point_of(window_of(wildcards))]
+    return STUDY[window_of(wildcards).point]
 
 
 def window_file(window):

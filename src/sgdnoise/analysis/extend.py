@@ -13,7 +13,7 @@ from sgdnoise.results.run import Run, read_run
 from sgdnoise.study import grid, windows
 from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
-from sgdnoise.study.windows import Window, point_of
+from sgdnoise.study.windows import Window
 
 Read = Callable[[Path], Run]  # of a cell's file
 MARGIN = 2  # our choice: few seeds may miss the optimum by a grid step, and one more encloses it
@@ -28,7 +28,7 @@ def next_window(window: Window, config: Config, read: Read = read_run) -> Window
     `edge_warnings` would warn of; with all seeds and `decide`, when its estimate may lie beyond. It stops where the widest window
     ends. A bracket that does not move any more is followed by the learning rates near its optima with all seeds.
     """
-    ladder = windows.ladders(windows.widest(config))[point_of(window)]
+    ladder = windows.ladders(windows.widest(config))[window.point]
     lrs = [cell.lr for cell in ladder]
     cells = windows.cells_of(window, ladder, config["bracket_seeds"])
     runs = read_cells(cells, [Path(config["results"])], allow_missing=False, read=read)
@@ -55,7 +55,7 @@ def settled(config: Config) -> Config:
     results, ends = Path(config["results"]), {}
     for start in windows.starts(config):
         window = windows.last_window(start, lambda window: results / window.path)
-        ends[point_of(window)] = (float(window.low), float(window.high))
+        ends[window.point] = (float(window.low), float(window.high))
     return windows.moved(config, ends)
 
 
@@ -70,7 +70,7 @@ def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[Cell]]
     ends: dict[windows.Point, tuple[float, float]] = {}
     took: dict[str, Cell] = {}
     for window in windows.starts(config):
-        point = point_of(window)
+        point = window.point
         while True:
             took |= {cell.path: cell for cell in windows.cells_of(window, ladders[point], config["bracket_seeds"])}
             after = next_window(window, studies[point], read)

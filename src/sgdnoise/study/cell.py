@@ -17,6 +17,8 @@ from sgdnoise.study.settings import read, resolve
 
 IDENTITY = ("benchmark", "optimizer", "budget", "batch_size", "lr", "seeds")
 CELL_OPTIONS = (*IDENTITY, "settings", "evaluations", "file", "final_lr", "definition")
+Point = tuple[str, str, str, int]  # benchmark, optimizer, budget, batch size
+
 PATH = "cells/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{lr}_seeds{seeds}.h5"
 
 
@@ -46,6 +48,11 @@ class Cell:
     added: tuple[int, ...] = ()
     final_lr: str | None = None
     definition: str | None = None
+
+    @property
+    def point(self) -> Point:
+        """The point of the grid that the cell belongs to, whose learning rates are swept."""
+        return self.benchmark, self.optimizer, self.budget, self.batch_size
 
     @property
     def path(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sgdnoise import benchmarks
 from sgdnoise.study import optimizers
-from sgdnoise.study.cell import Cell, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
+from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
@@ -33,8 +33,8 @@ def whole_cells(config: Config) -> list[Cell]:
 
     Modes that share a point of the grid share its learning rates, whichever window they are from.
     """
-    found: dict[tuple, Cell] = {}
-    modes: dict[tuple, dict[str, None]] = {}  # of each point, in order
+    found: dict[tuple[Point, str], Cell] = {}
+    modes: dict[Point, dict[str, None]] = {}  # of each point, in order
     for name in config["optimizers"]:
         try:
             optimizers.of(config, name)
@@ -42,11 +42,10 @@ def whole_cells(config: Config) -> list[Cell]:
             raise ValueError(f"config: optimizers.{name}: {error}") from None
     for name, entry in config["benchmarks"].items():
         for cell in _benchmark_cells(name, entry, config["evaluations"], config["optimizers"]):
-            point = (cell.benchmark, cell.optimizer, cell.budget, cell.batch_size)
-            found[*point, cell.lr] = cell
-            modes.setdefault(point, {}).update(dict.fromkeys(cell.modes))
+            found[cell.point, cell.lr] = cell
+            modes.setdefault(cell.point, {}).update(dict.fromkeys(cell.modes))
     check_shared(config)
-    expanded = [replace(cell, modes=tuple(modes[tuple(point)])) for (*point, _), cell in found.items()]
+    expanded = [replace(cell, modes=tuple(modes[cell.point])) for cell in found.values()]
     for index, override in enumerate(itertools.chain(config["overrides"], *config["looks"])):
         expanded = _override(expanded, override, f"overrides.{index}")
     return expanded

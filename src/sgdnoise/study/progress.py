@@ -102,7 +102,7 @@ def known_cells(config: Config) -> list[Cell]:
     if config["extend_grid"]:
         ladders, few = windows.ladders(widest), config["bracket_seeds"]
         last = [windows.furthest(start, results) for start in windows.starts(config)]
-        found = [cell for window in last for cell in windows.cells_of(window, ladders[windows.point_of(window)], few)]
+        found = [cell for window in last for cell in windows.cells_of(window, ladders[window.point], few)]
     else:
         found = grid.cells(config)[number - 1 :: shards]
     if config["decide"] is not None:

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.study import grid
-from sgdnoise.study.cell import Cell
+from sgdnoise.study.cell import Cell, Point
 from sgdnoise.study.config import Config
 
 PATH = "windows/{benchmark}/{optimizer}/{budget}/batch{batch_size}_lr{low}to{high}_{stage}.json"
-
-Point = tuple[str, str, str, int]  # benchmark, optimizer, budget, batch size
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,21 @@ class Window:
     stage: str
 
     @property
+    def point(self) -> Point:
+        """The point of the grid."""
+        return self.benchmark, self.optimizer, self.budget, self.batch_size
+
+    @property
     def path(self) -> str:
         """The path, below the results folder, of the file that says which window comes after this one."""
         return PATH.format_map(vars(self))
-
-
-def point_of(one: Cell | Window) -> Point:
-    """Return the point of the grid that a cell or a window belongs to."""
-    return one.benchmark, one.optimizer, one.budget, one.batch_size
 
 
 def ladders(config: Config) -> dict[Point, list[Cell]]:
     """List the whole cells of each point by learning rate."""
     found: dict[Point, list[Cell]] = {}
     for cell in grid.whole_cells(config):
-        found.setdefault(point_of(cell), []).append(cell)
+        found.setdefault(cell.point, []).append(cell)
     return {point: sorted(cells, key=lambda cell: float(cell.lr)) for point, cells in found.items()}
 
 
@@ -89,7 +87,7 @@ def widest(config: Config) -> Config:
     for window in starts(config):
         entry = config["benchmarks"][window.benchmark]
         factor = benchmarks.in_study(window.benchmark, entry)["lr_grid"]["ratio"] ** config["extend_limit"]
-        ends[point_of(window)] = (float(window.low) / factor, float(window.high) * factor)
+        ends[window.point] = (float(window.low) / factor, float(window.high) * factor)
     return moved(config, ends)
 
 
@@ -120,7 +118,7 @@ def moved(config: Config, ends: Mapping[Point, tuple[float, float]]) -> Config:
     for cell in grid.cells(config):
         for mode in cell.modes:
             key = grid.window_key(mode, cell.budget, cell.batch_size)
-            config["benchmarks"][cell.benchmark][mode][cell.optimizer][key] = list(ends[point_of(cell)])
+            config["benchmarks"][cell.benchmark][mode][cell.optimizer][key] = list(ends[cell.point])
     return config | {"overrides": used_overrides(config, grid.cells(config | {"overrides": []}))}
 
 
