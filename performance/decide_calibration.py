@@ -85,9 +85,7 @@ def main() -> None:
     for (quantity, noise, effect), rows in table.groupby(["quantity", "noise", "effect"], sort=False):
         power = rows["agrees"].mean()
         once = rows[list(map(str, ONCE))].astype(float).mean().cummax() if effect else None
-        same = (
-            "" if once is None else f"{np.interp(power, once, ONCE):.1f}" if once.iloc[0] < power < once.iloc[-1] else "at an end"
-        )
+        same = "" if once is None else seeds_once(power, once)
         print(
             f"| {quantity} | {noise:g} | {effect:g} | {power:.3f} | {rows['disagrees'].mean():.3f} | {rows['seeds'].mean():.1f} "
             f"| {same} | {len(rows):,} |"

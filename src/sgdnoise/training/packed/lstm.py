@@ -123,8 +123,7 @@ class Networks:
             Layer(parameters[first : first + 4], gradients[first : first + 4], self.values[index : index + 2], scratch)
             for index, first in enumerate(range(1, len(parameters) - 2, 4))
         ]
-        num_tokens = model.embedding.num_embeddings
-        self.logits, self.log_probabilities = (new(num_seeds, unroll * plan.batch_size, num_tokens) for _ in range(2))
+        self.logits = new(num_seeds, unroll * plan.batch_size, model.embedding.num_embeddings)
 
     def losses(self, inputs: Tensor, targets: Tensor, continues: Tensor) -> Tensor:
         """Compute the loss of each seed, summed over its batch, (K,), and the gradient of its mean at the logits.
