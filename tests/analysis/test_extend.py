@@ -24,14 +24,14 @@ def extended(tmp_path):
     def run(changes=None, **results):
         config = validate(changed(STUDY, changes or {}) | {"results": str(tmp_path / "results")})
         folder, trained = Path(config["results"]), []
-        ladders = windows.ladders(windows.widest(config))
+        ladders, studies = windows.ladders(windows.widest(config)), windows.studies(config)
         for window in windows.starts(config):
             for _ in range(2 * config["extend_limit"] + 3):
                 for cell in windows.cells_of(window, ladders[window.point], config["bracket_seeds"]):
                     if cell.path not in trained:
                         write_run(folder / cell.path, made_up_run(cell, **results))
                         trained.append(cell.path)
-                window, before = next_window(window, config), window
+                window, before = next_window(window, studies[window.point]), window
                 path = folder / before.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(vars(window)))
@@ -186,6 +186,24 @@ def test_overrides_keep_their_seeds_and_go_with_their_learning_rate(extended):
     assert lrs(trained, "10-11") == ["0.01"]
     assert lrs(trained, "2-4") == ["1.28"]
     assert config["overrides"] == [every]
+
+
+@pytest.mark.parametrize("bracket_seeds", [0, 2])
+@pytest.mark.parametrize("rates", [0.64, [0.5, 0.7], [0.3, 0.7]])
+@pytest.mark.parametrize("seeds", [{"seeds": {"num": 5, "keep": 4}}, {"add_seeds": 1}])
+def test_an_override_waits_for_the_window_that_reaches_its_learning_rates(extended, bracket_seeds, rates, seeds):
+    """The study of the point, which moves the window, knows it although no cell of the window as written is meant."""
+    override = {"benchmark": "autoencoder_digits", "lr": rates} | seeds
+    config, _ = extended({"bracket_seeds": bracket_seeds, "overrides": [override]})
+    assert window(config)[1] == 2.56
+    assert config["overrides"] == [override]
+    assert {len(runs) for lr, runs in collect_cells(config).groupby("lr") if lr == 0.64} == {5}
+
+
+def test_an_override_that_no_window_can_reach_is_named():
+    far = {"benchmark": "autoencoder_digits", "lr": 1000, "add_seeds": 1}
+    with pytest.raises(ValueError, match="overrides.0: no window reaches lr 1000"):
+        windows.widest(validate(changed(STUDY, {"overrides": [far]})))
 
 
 @pytest.mark.parametrize("bracket_seeds", [0, 2])

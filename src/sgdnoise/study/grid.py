@@ -47,7 +47,7 @@ def whole_cells(config: Config) -> list[Cell]:
     check_shared(config)
     expanded = [replace(cell, modes=tuple(modes[cell.point])) for cell in found.values()]
     for index, override in enumerate(itertools.chain(config["overrides"], *config["looks"])):
-        expanded = _override(expanded, override, f"overrides.{index}")
+        expanded = _override(expanded, override, f"overrides.{index}", config["extend_grid"])
     return expanded
 
 
@@ -234,12 +234,16 @@ def _lr_range(wanted: float | list[float]) -> tuple[float, float]:
     return float(lr_string(low)), float(lr_string(high))
 
 
-def _override(expanded: list[Cell], override: Config, where: str) -> list[Cell]:
-    """Give the cells that an override names its block of seeds, or so many seeds more."""
+def _override(expanded: list[Cell], override: Config, where: str, extends: bool) -> list[Cell]:
+    """Give the cells that an override names its block of seeds, or so many seeds more.
+
+    Where windows are extended, its learning rates may be such as they have not reached.
+    """
     if ("seeds" in override) == ("add_seeds" in override):
         raise ValueError(f"config: {where}: give either seeds, in place of the benchmark's, or add_seeds, so many more")
     chosen = [matches(cell, override) for cell in expanded]
-    if not any(chosen):
+    at_any_lr = {key: value for key, value in override.items() if key != "lr"}
+    if not any(chosen) and not (extends and any(matches(cell, at_any_lr) for cell in expanded)):
         wanted = {key: value for key, value in override.items() if key not in ("seeds", "add_seeds")}
         raise ValueError(f"config: {where}: no cell of the grid matches {wanted}; `sgdnoise grid` lists them")
     if "seeds" in override:

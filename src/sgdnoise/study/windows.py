@@ -82,19 +82,26 @@ def read(path: Path | str) -> Window:
 
 
 def widest(config: Config) -> Config:
-    """Return the config whose windows are as wide as they may become: `extend_limit` learning rates more at either end."""
+    """Return the config whose windows are as wide as they may become: `extend_limit` learning rates more at either end.
+
+    A ValueError names an override whose learning rates lie beyond.
+    """
     ends = {}
     for window in starts(config):
         entry = config["benchmarks"][window.benchmark]
         factor = benchmarks.in_study(window.benchmark, entry)["lr_grid"]["ratio"] ** config["extend_limit"]
         ends[window.point] = (float(window.low) / factor, float(window.high) * factor)
-    return moved(config, ends)
+    wide = moved(config, ends)
+    for index, one in enumerate(config["overrides"]):
+        if one not in wide["overrides"]:
+            raise ValueError(f"config: overrides.{index}: no window reaches lr {one['lr']}; `sgdnoise grid` lists their cells")
+    return wide
 
 
 def studies(config: Config) -> dict[Point, Config]:
-    """Return a study of each point alone: all that its window depends on."""
+    """Return a study of each point alone: all that its window depends on, however far it moves."""
     found = {}
-    for point, cells in ladders(config).items():
+    for point, cells in ladders(widest(config)).items():
         benchmark, optimizer, budget, batch_size = point
         whole = config["benchmarks"][benchmark]
         entry = {name: whole[name] for name in ("seeds", "settings", "lr_ratio", "file") if name in whole}
