@@ -53,6 +53,7 @@ def optima(folder):
     return pd.read_csv(folder / "results/optimum.csv").set_index(["batch_size", "metric"])
 
 
+@pytest.mark.workflow
 def test_the_longest_cells_are_trained_first_and_windows_move_on_at_once(tmp_path):
     """So that no core is idle beside the longest at the end."""
     folder = copy_workflow(tmp_path / "study")
