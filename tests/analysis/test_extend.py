@@ -202,7 +202,7 @@ def test_an_override_waits_for_the_window_that_reaches_its_learning_rates(extend
 
 def test_an_override_that_no_window_can_reach_is_named():
     far = {"benchmark": "autoencoder_digits", "lr": 1000, "add_seeds": 1}
-    with pytest.raises(ValueError, match="overrides.0: no window reaches lr 1000"):
+    with pytest.raises(ValueError, match="overrides.0: no cell of the grid has lr 1000, however far"):
         windows.widest(validate(changed(STUDY, {"overrides": [far]})))
 
 

@@ -94,7 +94,9 @@ def widest(config: Config) -> Config:
     wide = moved(config, ends)
     for index, one in enumerate(config["overrides"]):
         if one not in wide["overrides"]:
-            raise ValueError(f"config: overrides.{index}: no window reaches lr {one['lr']}; `sgdnoise grid` lists their cells")
+            raise ValueError(
+                f"config: overrides.{index}: no cell of the grid has lr {one['lr']}, however far its windows are extended"
+            )
     return wide
 
 
