@@ -56,6 +56,35 @@ def test_a_study_has_a_headline_of_what_the_paper_has_at_equal_updates(study):
     assert "headline" not in figure_names(study, "wrn_digits")
 
 
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+@pytest.mark.parametrize(
+    ("study", "benchmark", "name"),
+    [
+        ("laptop", "autoencoder_mnist", "unlimited"),
+        ("cpu_mnist", "autoencoder_mnist", "constant_step"),
+        ("laptop_cifar10", "wrn_cifar10_small", "unlimited"),
+    ],
+)
+def test_no_legend_hides_an_interval_that_decides(study, benchmark, name):
+    tables = figures.read_tables(*(REFERENCE / study / f"{table}.csv" for table in ("cells", "optimum")), benchmark)
+    drawn = figures.draw(name, tables, benchmark, benchmarks.protocol(benchmark), {})
+    drawn.draw_without_rendering()
+    optimum = tables["optimum"].query("mode == @name")
+    for axes in drawn.axes:
+        if (legend := axes.get_legend()) and "learning rate" in axes.get_title():
+            hidden = legend.get_window_extent()
+            x = "num_epochs" if axes.get_xlabel() == "epochs" else "batch_size"
+            for at, low, high in optimum[[x, "fit_lr_low", "fit_lr_high"]].dropna().to_numpy():
+                ends = axes.transData.transform([(at, low), (at, high)])
+                assert not (hidden.x0 < ends[0, 0] < hidden.x1 and hidden.y0 < ends[1, 1] and ends[0, 1] < hidden.y1), (
+                    at,
+                    low,
+                    high,
+                )
+
+
 DRAW = """
 import sys
 from pathlib import Path
@@ -161,11 +190,11 @@ def test_estimates_are_drawn_where_the_table_has_them():
     axes, look = Figure().subplots(), figures.LOOKS["sgd"]
     table = pd.DataFrame({"batch_size": [8, 16], "lr": [1.0, 2.0]})
     assert figures.plot_estimates(axes, table, "batch_size", look) == ""
-    assert not axes.collections
+    assert not axes.lines
     table = table.assign(fit_lr=[1.1, np.nan], fit_lr_low=[0.8, np.nan], fit_lr_high=[1.5, np.nan])
     assert "95 % intervals" in figures.plot_estimates(axes, table, "batch_size", look)
-    np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 1], [0.8, 1.5])
-    assert len(axes.collections[0].get_segments()) == len(axes.lines[0].get_ydata()) == 1
+    bar, tick = axes.lines
+    assert (bar.get_ydata().tolist(), tick.get_ydata().tolist()) == ([0.8, 1.5], [1.1])
 
 
 def test_a_title_names_the_epochs_of_every_optimizer():

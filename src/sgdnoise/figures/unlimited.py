@@ -32,7 +32,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )
-            text = f"best {figures.metric_label(metric, {'labels': {metric: metric.replace('_', ' ')}})}{suffix}"
+            text = f"best {figures.metric_label(metric, {})}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates
             papers = paper.query("metric == @metric and optimizer == @name")
@@ -49,7 +49,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
         axes.set(title=title, xlabel="epochs")
     figures.plain_log_axis(train)
-    lr.legend(fontsize="small")
+    lr.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)  # in it they would hide points
     if points["bound"].notna().any() or len(optimizers) > 1 or len(paper):
         figures.legend(figure, test)
     batch_size = points["batch_size"].iloc[0]
