@@ -117,6 +117,19 @@ def test_arms_that_were_treated_unlike_are_not_compared():
         assert conclude(decided["C2 momentum"].outcomes, decided["C2 momentum"].claim, "conjecture")[0] == "agrees"
 
 
+@pytest.mark.parametrize(("below", "why"), [(0.03, "the optimizers compared differ"), (1.0, "missing cells")])
+def test_runs_that_are_missing_do_not_count_as_treatment(below, why):
+    """Of adam's learning rates at the largest batch the lowest is missing, or all are; its other points are as SGD's."""
+    config, cells = study({key: value for key, value in EPOCHS.items() if key[1] in ("sgd", "adam") and key[2] > 16})
+    gone = (cells["optimizer"] == "adam") & (cells["batch_size"] == 256) & (cells["lr"] < below)
+    cells.loc[gone, "status"] = "missing"
+    cells.loc[gone, ["test_squared_error", "train_squared_error", "train_objective"]] = np.nan
+    decided = {one.claim.name: one for one in judge_looks(config, cells)[-1].decided if one.role == "conjecture"}
+    verdict, reason = conclude(decided["C2 adam"].outcomes, decided["C2 adam"].claim, "conjecture")
+    assert (verdict, reason[: len(why)]) == ("undetermined", why)
+    assert conclude(decided["C1 adam"].outcomes, decided["C1 adam"].claim, "conjecture")[0] == "disagrees"
+
+
 def test_an_optimum_at_the_end_of_its_window_decides_nothing():
     config, cells = study(EPOCHS)
     cut = cells[~((cells["optimizer"].isin(["adam", "sgd"])) & (cells["lr"] > 0.1))]

@@ -19,10 +19,11 @@ import pandas as pd
 from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
+from sgdnoise.claims.comparable import fair, treatment
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
-from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, examples_read, judge_all
+from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, Decided, examples_read, judge_all
 from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
 
@@ -30,7 +31,6 @@ CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
 VARIANCE = ("svrg", "alpha_svrg")
 NO_BETTER = 0.05  # our choice: a gain of less than 5 % of SGD's metric is none
 HALF = 0.5  # our choice: of momentum's gain, of the gap
-ENOUGH = 5  # our choice: learning rates; more count no more
 SLACK = 0.02  # our choice: of SGD's metric, where momentum has no gain
 SOURCE = "talk"
 
@@ -201,7 +201,7 @@ def decide_conjectures(
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
             unlike = [
-                outcome if outcome.state == UNREAD or fair(outcome, treated) else outcome._replace(state=UNFAIR)
+                outcome if outcome.state in (MISSING, UNREAD) or fair(outcome, treated) else outcome._replace(state=UNFAIR)
                 for outcome in outcomes
             ]
             own = rows[rows["optimizer"].map(defined_name).isin(optimizers_of(one.contrasts))]
@@ -225,28 +225,3 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             edge = any(one.edge for one in at.values())
             made[benchmark, mode, name, max(at), "critical"] = Measurement(float(np.median(draws)), draws, edge)
     return made
-
-
-def treatment(cells: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return how each point was treated, by optimizer and batch size: the most seeds at a learning rate, and how many rates, up to ENOUGH.
-
-    Windows that were extended until they enclosed an optimum may be longer for one than for another.
-    """
-    treated = {}
-    for row in rows.drop_duplicates(["optimizer", "batch_size"]).to_dict("records"):
-        some = cells[
-            (cells[["optimizer", "budget", "batch_size"]] == [row["optimizer"], row["budget"], row["batch_size"]]).all(axis=1)
-        ]
-        treated[row["optimizer"], swept_of(row)] = (int(some.groupby("lr").size().max()), min(some["lr"].nunique(), ENOUGH))
-    return treated
-
-
-def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
-    """Tell whether all arms of a contrast had as many seeds, and as many learning rates."""
-    ways = {
-        way
-        for cell in outcome.contrast.terms
-        for (name, size), way in treated.items()
-        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity == "critical")
-    }
-    return len(ways) < 2

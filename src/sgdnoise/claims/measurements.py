@@ -11,7 +11,7 @@ import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, POINT, Estimate, estimate
 from sgdnoise.claims.contrasts import LSTM
-from sgdnoise.results.run import COMPLETED
+from sgdnoise.results.run import COMPLETED, MISSING
 
 GRID_STEP = {LSTM: 0.5}  # octaves, of the paper's learning rates; elsewhere 1
 
@@ -81,7 +81,8 @@ def _of_estimate(row: dict, known: Estimate | None) -> tuple[Measurement, ...]:
     """Return learning rate, metric and train metric; without an estimate the values of the paper's rule, their noise unknown."""
     if known is None:
         values = math.log2(row["lr"]), row["mean"], row["train_mean"]
-        return tuple(Measurement(value, None, bool(row["at_edge"])) for value in values)
+        untrained = math.isnan(row["mean"]) and row["num_missing"] > 0  # no optimum, but not as all diverged
+        return tuple(Measurement(value, None, bool(row["at_edge"]) and not untrained) for value in values)
     return tuple(Measurement(float(np.median(some)), some, bool(known.edge)) for some in (known.log_lr, known.value, known.train))
 
 
@@ -99,12 +100,16 @@ def _of_row(row: dict, key: str) -> tuple[Measurement, ...]:
 
 
 def _stable(runs: pd.DataFrame, key: str) -> Measurement | None:
-    """Find the largest learning rate at which enough runs completed: anywhere from there to the next, at the edge if none is."""
-    completed = runs[runs["status"] == COMPLETED].groupby("lr").agg(num=("seed", "size"), keep=("keep", "first"))
-    if not (enough := completed["num"] >= completed["keep"]).any():
+    """Find the largest learning rate at which enough runs completed: anywhere from there to the next at which too few did.
+
+    At the edge if there is none. Runs that are missing may yet complete.
+    """
+    keep = runs["keep"].groupby(runs["lr"]).first()
+    completed, missing = ((runs["status"] == status).groupby(runs["lr"]).sum() for status in (COMPLETED, MISSING))
+    if not (enough := completed >= keep).any():
         return None
-    stable = completed.index[enough].max()
-    following = runs["lr"][runs["lr"] > stable].min()  # NaN if there is none
+    stable = keep.index[enough].max()
+    following = keep.index[(completed + missing < keep) & (keep.index > stable)].min()  # NaN if there is none
     if math.isnan(following):
         return Measurement(math.log2(stable), None, True)
     low, high = math.log2(stable), math.log2(following)

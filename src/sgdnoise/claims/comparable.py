@@ -1,0 +1,39 @@
+"""What must hold before optimizers are compared: that they were treated alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from sgdnoise.claims.measurements import swept_of
+from sgdnoise.claims.verdicts import Outcome
+from sgdnoise.results.run import MISSING
+from sgdnoise.study.optimizers import defined_name
+
+ENOUGH = 5  # our choice: learning rates; more count no more
+
+
+def treatment(cells: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return how each point was treated, by optimizer and batch size: the most seeds at a learning rate, and how many rates, up to ENOUGH.
+
+    Runs that are missing do not count. Windows that were extended until they enclosed an optimum may be longer for one than for another.
+    """
+    treated, cells = {}, cells[cells["status"] != MISSING]
+    for row in rows.drop_duplicates(["optimizer", "batch_size"]).to_dict("records"):
+        some = cells[
+            (cells[["optimizer", "budget", "batch_size"]] == [row["optimizer"], row["budget"], row["batch_size"]]).all(axis=1)
+        ]
+        treated[row["optimizer"], swept_of(row)] = (max(some["lr"].value_counts(), default=0), min(some["lr"].nunique(), ENOUGH))
+    return treated
+
+
+def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
+    """Tell whether all arms of a contrast had as many seeds, and as many learning rates."""
+    ways = {
+        way
+        for cell in outcome.contrast.terms
+        for (name, size), way in treated.items()
+        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity == "critical")
+    }
+    return len(ways) < 2
