@@ -303,6 +303,18 @@ def test_a_sibling_needs_only_the_optimizers_of_its_own_contrasts():
     assert "15" in found.index  # the paper's own claim is of SGD, too
 
 
+def test_a_train_accuracy_counts_as_a_train_loss_does():
+    """The same numbers as losses and as accuracies."""
+    table = paper_table().query("benchmark == @WRN and mode != 'constant_epoch'").assign(benchmark="small")
+    accuracies = table.assign(train_mean=1 - table["train_mean"]).replace({"metric": {"train_objective": "train_accuracy"}})
+    train = accuracies["metric"] == "train_accuracy"
+    accuracies.loc[train, "mean"] = 1 - accuracies.loc[train, "mean"]
+    accuracies.loc[train, "direction"] = "max"
+    for some in (table, accuracies):
+        found = claims_table(some, {"small": WRN}).query("role == 'sibling'").set_index("claim")["verdict"]
+        assert found.reindex(["8", "12a"]).to_dict() == dict.fromkeys(("8", "12a"), "agrees")
+
+
 # From runs
 
 

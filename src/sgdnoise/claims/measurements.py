@@ -38,12 +38,12 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int 
     of the grid. `more` is that of `estimate`.
     """
     found: dict[Key, Measurement] = {}
-    metrics = {benchmark: list(rows["metric"].unique()) for benchmark, rows in optimum.groupby("benchmark")}
+    metrics = {name: dict(zip(rows["metric"], rows["direction"], strict=True)) for name, rows in optimum.groupby("benchmark")}
     points = {} if cells is None else dict(iter(cells.groupby(POINT)))
     estimates: dict[tuple, Estimate | None] = {}
     for row in optimum.to_dict("records"):
         key = (row["benchmark"], row["mode"], row["optimizer"], swept_of(row))
-        names = metrics[row["benchmark"]]
+        names = list(metrics[row["benchmark"]])
         role = names.index(row["metric"])
         point = tuple(row[name] for name in POINT)
         if role > 1:
@@ -57,11 +57,15 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int 
             measured = _of_estimate(row, estimates[*point, role])
         lr, mean, train_mean = measured
         if role == 0:
-            found |= {(*key, "error"): _lower_is_better(mean, row["direction"]), (*key, "train"): train_mean, (*key, "lr"): lr}
+            train_direction = [*metrics[row["benchmark"]].values(), "min"][
+                1
+            ]  # a table alone may not name it: the paper's are losses
+            found[*key, "error"] = _lower_is_better(mean, row["direction"])
+            found |= {(*key, "train"): _lower_is_better(train_mean, train_direction), (*key, "lr"): lr}
             if cells is not None and (stable := _stable(points[point], "/".join(map(str, key)))):
                 found[*key, "stable_lr"] = stable
         else:
-            found |= {(*key, "best_train"): mean, (*key, "train_lr"): lr}
+            found |= {(*key, "best_train"): _lower_is_better(mean, row["direction"]), (*key, "train_lr"): lr}
     return found
 
 
