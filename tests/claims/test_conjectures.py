@@ -6,9 +6,12 @@ import pytest
 
 from sgdnoise.analysis.estimate import NUM_DRAWS
 from sgdnoise.analysis.gap import best_coefficient, critical_batch, share_recovered
+from sgdnoise.analysis.looks import ONLY
+from sgdnoise.claims.conjectures import claims_about, derived
 from sgdnoise.claims.gaps import gap_table, said
 from sgdnoise.claims.looks import judge_looks
-from sgdnoise.claims.verdicts import conclude
+from sgdnoise.claims.measurements import Measurement
+from sgdnoise.claims.verdicts import conclude, judge_all
 from sgdnoise.study.config import validate
 
 PENALTY = {"regulariser": "gradient_norm", "micro_batch": 4}
@@ -196,6 +199,36 @@ def test_a_coefficient_at_the_end_of_its_sweep_is_at_an_edge_unless_it_is_as_goo
     useless = {c: draws(value, 0.005, random) for c, value in ((0.01, 1.2), (0.02, 1.22), (0.04, 1.3), (0.08, 1.5))}
     assert best_coefficient(useless, plain, "a").edge == ""
     assert best_coefficient({0.01: plain}, plain, "a").edge == "low high"
+
+
+def critical_order(at):
+    """Judge C6 of Adam where the metric, of each optimizer, is known at these batch sizes: {optimizer: {batch size: metric}}."""
+    random = np.random.default_rng(0)
+    swept = {name: sorted(values) for name, values in at.items()}
+    found = {
+        ("net", "constant_epoch", name, size, "error"): Measurement(value, draws(value, 0.005, random), False)
+        for name, values in at.items()
+        for size, value in values.items()
+    }
+    config = {"optimizers": {}}
+    found |= derived("net", "constant_epoch", swept, found, config)
+    (one,) = (one for one in claims_about("constant_epoch", swept, config) if one.name == "C6 adam")
+    return conclude(judge_all(one, "net", found, one.contrasts, ONLY, {}), one, "conjecture")[0]
+
+
+def test_critical_batch_sizes_are_compared_at_the_batch_sizes_that_all_have():
+    """Where none leaves its plateau, the one trained at larger batches has no larger critical batch size for that."""
+    sizes = {"sgd": (4, 8, 16), "momentum": (4, 8, 16, 32, 64, 128), "adam": (4, 8, 16, 32, 64, 128, 256, 512, 1024)}
+    flat = {name: dict.fromkeys(own, 1.0) for name, own in sizes.items()}
+    assert critical_order(flat) == "undetermined"
+    assert (
+        critical_order(flat | {"sgd": flat["sgd"] | {4: 1.0, 8: 1.05, 16: 1.4}, "momentum": flat["momentum"] | {16: 1.2}})
+        == "agrees"
+    )
+    lower = {"adam": {1: 0.8, 2: 0.9} | flat["adam"]}  # its own smallest batch is the better, by more than 10 %
+    assert critical_order(flat | lower) == "undetermined"
+    of_kfac = {"kfac": dict.fromkeys((64, 128, 256), 1.0)}  # shares too few with SGD, and takes none away from Adam
+    assert critical_order(flat | of_kfac) == "undetermined"
 
 
 @pytest.mark.slow

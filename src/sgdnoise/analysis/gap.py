@@ -69,7 +69,7 @@ def share_recovered(small: np.ndarray, large: np.ndarray, arm: np.ndarray) -> np
 def critical_batch(values: Mapping[int, np.ndarray], key: str) -> np.ndarray:
     """Return draws of log2 of the critical batch size (`leaves_plateau`), (NUM_DRAWS,).
 
-    Where it is beyond the batch sizes trained, anywhere within BEYOND_OCTAVES of the largest.
+    Where it is beyond the batch sizes trained, anywhere within BEYOND_OCTAVES of the largest: compare those of the same batch sizes.
     """
     sizes = np.array(sorted(values))
     found = leaves_plateau(sizes, np.stack([values[size] for size in sizes]))

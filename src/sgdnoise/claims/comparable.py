@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from sgdnoise.claims.contrasts import CRITICAL
 from sgdnoise.claims.measurements import swept_of
 from sgdnoise.claims.verdicts import Outcome
 from sgdnoise.results.run import MISSING
@@ -34,6 +35,6 @@ def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -
         way
         for cell in outcome.contrast.terms
         for (name, size), way in treated.items()
-        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity == "critical")
+        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity.startswith(CRITICAL))
     }
     return len(ways) < 2

@@ -20,12 +20,12 @@ from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
 from sgdnoise.claims.comparable import fair, treatment
-from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
+from sgdnoise.claims.contrasts import CRITICAL, Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
 from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, Decided, examples_read, judge_all
 from sgdnoise.study.config import Config
-from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
+from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name
 
 CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
 VARIANCE = ("svrg", "alpha_svrg")
@@ -110,14 +110,22 @@ def of_variance(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
         )
 
 
+def compared(mode: str, swept: Swept) -> Iterator[tuple[str, tuple[str, str, str], list[int]]]:
+    """Yield each method whose critical batch size is compared, with the order claimed and the batch sizes that all three have.
+
+    Only at these are they measured, so that none has a larger one for being trained at larger ones.
+    """
+    for one in (name for name in CURVATURE if name in swept and name != "momentum" and {"sgd", "momentum"} <= set(swept)):
+        order = ("sgd", "momentum", one)
+        sizes = sorted(set.intersection(*(set(swept[name]) for name in order)))
+        if mode == "constant_epoch" and len(sizes) > 2:
+            yield one, order, sizes
+
+
 def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
     """Claim of each method that its critical batch size is above momentum's, and momentum's above SGD's."""
-    for one in (name for name in CURVATURE if name in swept and name != "momentum" and "momentum" in swept):
-        order = ("sgd", "momentum", one)
-        if mode != "constant_epoch" or min(len(swept[name]) for name in order) < 3:
-            continue
-        at = {name: Cell("critical", name, max(swept[name])) for name in order}
-        pairs = pairwise(order)
+    for one, order, sizes in compared(mode, swept):
+        at = {name: Cell(f"{CRITICAL} {one}", name, sizes[-1]) for name in order}
         yield claim(
             f"C6 {one}",
             mode,
@@ -125,7 +133,7 @@ def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
             "each is larger than the one before; a critical batch size is where the metric has risen by 10 % over the smallest batch's",
             [
                 Contrast(f"log2 critical batch size, {above} minus {below}", {at[above]: 1, at[below]: -1}, 0)
-                for below, above in pairs
+                for below, above in pairwise(order)
             ],
         )
 
@@ -218,10 +226,12 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             if best is not None:
                 value = Measurement(float(np.median(best.value)), best.value, bool(best.edge))
                 made[benchmark, mode, arm, size, "error"] = value
-    for name in ordered(set(swept)) if mode == "constant_epoch" else ():
-        at = {size: found[benchmark, mode, name, size, "error"] for size in swept[name] if "@" not in name}
-        if len(at) > 2 and all(one.draws is not None for one in at.values()):
-            draws = critical_batch({size: one.draws for size, one in at.items() if one.draws is not None}, name)
-            edge = any(one.edge for one in at.values())
-            made[benchmark, mode, name, max(at), "critical"] = Measurement(float(np.median(draws)), draws, edge)
+    for one, order, sizes in compared(mode, swept):
+        for name in order:
+            at = {size: found[benchmark, mode, name, size, "error"] for size in sizes}
+            if (known := {size: some.draws for size, some in at.items() if some.draws is not None}).keys() == at.keys():
+                draws = critical_batch(known, name)
+                edge = any(some.edge for some in at.values())
+                key = (benchmark, mode, name, sizes[-1], f"{CRITICAL} {one}")
+                made[key] = Measurement(float(np.median(draws)), draws, edge)
     return made
