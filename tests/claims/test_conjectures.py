@@ -7,10 +7,11 @@ import pytest
 from sgdnoise.analysis.estimate import NUM_DRAWS
 from sgdnoise.analysis.gap import best_coefficient, critical_batch, share_recovered
 from sgdnoise.analysis.looks import ONLY
-from sgdnoise.claims.conjectures import claims_about, derived
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.claims.conjectures import claims_about, decide_conjectures, derived
 from sgdnoise.claims.gaps import gap_table, said
 from sgdnoise.claims.looks import judge_looks
-from sgdnoise.claims.measurements import Measurement
+from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.verdicts import conclude, judge_all
 from sgdnoise.study.config import validate
 
@@ -140,6 +141,31 @@ def test_an_optimum_at_the_end_of_its_window_decides_nothing():
     assert conclude(decided["C2 adam"].outcomes, decided["C2 adam"].claim, "conjecture")[1].startswith("optimum at the edge")
 
 
+@pytest.mark.parametrize(
+    ("metric", "shares"),
+    [
+        ((0, 1, "min"), True),
+        ((1, -0.1, "max"), True),  # an accuracy whose errors are a tenth
+        ((-5, 1, "min"), False),  # as a negative log-likelihood
+        ((30, -1, "max"), False),  # as a score in per cent
+        ((-2, -1, "max"), False),  # as a log-likelihood
+    ],
+)
+def test_shares_of_a_metric_that_has_none_decide_nothing(metric, shares):
+    """The same study in another metric, offset + factor * error; SGD and momentum alike at the smallest batch, not at the largest."""
+    offset, factor, direction = metric
+    runs = study({key: value for key, value in EPOCHS.items() if key[1] in ("sgd", "momentum", "adam") and key[2] > 4})
+    config, cells = runs[0], runs[1].assign(test_squared_error=offset + factor * runs[1]["test_squared_error"])
+    optimum = optimum_table(cells, config)
+    optimum.loc[optimum["metric"] == "test_squared_error", "direction"] = direction
+    decided = decide_conjectures(optimum, cells, measure(optimum, cells), config, {})
+    found = {one.claim.name: conclude(one.outcomes, one.claim, one.role) for one in decided}
+    assert found["C2 momentum"][0] == "agrees"
+    for name in ("C1 momentum", "C6 adam"):
+        assert found[name][0] == ("agrees" if shares else "undetermined")
+        assert found[name][1].startswith("" if shares else "a margin is a share of the test metric, which means nothing")
+
+
 STEPS = {
     ("constant_step", name, size): value
     for (name, size), value in {
@@ -198,6 +224,8 @@ def test_a_coefficient_at_the_end_of_its_sweep_is_at_an_edge_unless_it_is_as_goo
     assert best_coefficient(rising, plain, "a").edge == "low"
     useless = {c: draws(value, 0.005, random) for c, value in ((0.01, 1.2), (0.02, 1.22), (0.04, 1.3), (0.08, 1.5))}
     assert best_coefficient(useless, plain, "a").edge == ""
+    below_zero = {c: some - 30 for c, some in useless.items()}  # of which 5 % mean nothing
+    assert best_coefficient(below_zero, plain - 30, "a").edge == "low"
     assert best_coefficient({0.01: plain}, plain, "a").edge == "low high"
 
 

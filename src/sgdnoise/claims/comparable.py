@@ -1,4 +1,4 @@
-"""What must hold before optimizers are compared: that they were treated alike."""
+"""What must hold before optimizers are compared: that they were treated alike, and that a share of the metric means something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from sgdnoise.claims.contrasts import CRITICAL
+from sgdnoise.claims.contrasts import CRITICAL, Contrast
 from sgdnoise.claims.measurements import swept_of
 from sgdnoise.claims.verdicts import Outcome
 from sgdnoise.results.run import MISSING
@@ -38,3 +38,13 @@ def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -
         if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity.startswith(CRITICAL))
     }
     return len(ways) < 2
+
+
+def of_shares(contrast: Contrast) -> bool:
+    """Tell whether a contrast depends on where the metric has its zero, as one with a margin that is a share of it."""
+    return abs(sum(contrast.terms.values())) > 1e-9 or any(cell.quantity.startswith(CRITICAL) for cell in contrast.terms)
+
+
+def has_shares(values: pd.Series, direction: str) -> bool:
+    """Tell by the metric of all runs whether its shares mean something: a loss that is never below 0, or a fraction, whose error counts."""
+    return not ((values < 0) | ((values > 1) & (direction == "max"))).any()

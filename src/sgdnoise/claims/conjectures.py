@@ -4,7 +4,7 @@
 step budgets only, and methods made for noise do not work. (ii) What noise does for the test metric can be had by explicit regularisation.
 
 Metrics are those where lower is better (an accuracy counts as its error). Margins are shares of SGD's metric, written here before the
-studies that they decide. Each claim names what contradicts it: its contrast beyond the band.
+studies that they decide; where a share means nothing, as of a loss below 0, they decide nothing. Each claim names what contradicts it: its contrast beyond the band.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pandas as pd
 from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
-from sgdnoise.claims.comparable import fair, treatment
+from sgdnoise.claims.comparable import fair, has_shares, of_shares, treatment
 from sgdnoise.claims.contrasts import CRITICAL, Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
-from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, Decided, examples_read, judge_all
+from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, UNSCALED, Decided, Outcome, examples_read, judge_all
 from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name
 
@@ -205,16 +205,23 @@ def decide_conjectures(
         named = {name for *_, name, _, _ in here}
         swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
         read = examples_read(rows)
-        treated = treatment(cells[cells["benchmark"] == benchmark], rows)
+        runs, test = cells[cells["benchmark"] == benchmark], rows.iloc[0]
+        treated, shares = treatment(runs, rows), has_shares(runs[test["metric"]], test["direction"])
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
-            unlike = [
-                outcome if outcome.state in (MISSING, UNREAD) or fair(outcome, treated) else outcome._replace(state=UNFAIR)
-                for outcome in outcomes
-            ]
+            unlike = [outcome._replace(state=comparable_state(outcome, treated, shares)) for outcome in outcomes]
             own = rows[rows["optimizer"].map(defined_name).isin(optimizers_of(one.contrasts))]
             decided.append(Decided(one, "conjecture", str(benchmark), scale(own, str(mode)), unlike))
     return sorted(decided, key=lambda one: one.claim.name)
+
+
+def comparable_state(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]], shares: bool) -> str:
+    """Return the state of a contrast as judged, but where its metric has not the `shares` that it is of, or its arms were treated unlike."""
+    if outcome.state in (MISSING, UNREAD):
+        return outcome.state
+    if of_shares(outcome.contrast) and not shares:
+        return UNSCALED
+    return outcome.state if fair(outcome, treated) else UNFAIR
 
 
 def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
