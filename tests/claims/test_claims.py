@@ -303,6 +303,18 @@ def test_a_sibling_needs_only_the_optimizers_of_its_own_contrasts():
     assert "15" in found.index  # the paper's own claim is of SGD, too
 
 
+def test_a_train_accuracy_counts_as_a_train_loss_does():
+    """The same numbers as losses and as accuracies."""
+    table = paper_table().query("benchmark == @WRN and mode != 'constant_epoch'").assign(benchmark="small")
+    accuracies = table.assign(train_mean=1 - table["train_mean"]).replace({"metric": {"train_objective": "train_accuracy"}})
+    train = accuracies["metric"] == "train_accuracy"
+    accuracies.loc[train, "mean"] = 1 - accuracies.loc[train, "mean"]
+    accuracies.loc[train, "direction"] = "max"
+    for some in (table, accuracies):
+        found = claims_table(some, {"small": WRN}).query("role == 'sibling'").set_index("claim")["verdict"]
+        assert found.reindex(["8", "12a"]).to_dict() == dict.fromkeys(("8", "12a"), "agrees")
+
+
 # From runs
 
 
@@ -362,6 +374,46 @@ def test_stable_learning_rates_are_known_to_half_a_grid_step(octaves, verdict):
     ).assign(budget="epochs200", num_steps=9765, num_epochs=200)
     optimum = optimum_table(cells, STUDY).assign(benchmark=WRN)
     assert verdicts(optimum, cells=cells.assign(benchmark=WRN))["18b"] == verdict
+
+
+def not_run(cells, where):
+    """The same runs where those of some cells have no file."""
+    gone = where(cells)
+    return cells.assign(status=cells["status"].mask(gone, "missing"), test_accuracy=cells["test_accuracy"].mask(gone))
+
+
+@pytest.mark.parametrize(("highest", "found"), [(8, (3.5, False)), (16, (4, False)), (32, (3, True))])
+def test_a_learning_rate_that_was_not_run_is_not_one_at_which_runs_diverged(highest, found):
+    """8 completes; 16 and 32 diverge, if they were run: none is missing, one is, both are."""
+    cells = sweep_of_runs([1024], partial(regimes, cap=2), [2.0**k for k in range(6)], 3, 2, np.random.default_rng(0), 0.001)
+    cells = not_run(cells, lambda some: (some["lr"] > 8) & (some["lr"] <= highest))
+    stable = measure(optimum_table(cells, STUDY), cells)["wrn_digits", "constant_epoch", "momentum", 1024, "stable_lr"]
+    assert (stable.value, stable.edge) == found
+
+
+@pytest.mark.parametrize(("status", "found"), [("missing", (3, True)), ("diverged", (3.5, False))])
+def test_a_learning_rate_is_unstable_only_if_its_missing_runs_could_not_help(status, found):
+    """Of three runs two count; at 16 one completed, one diverged, and one decides."""
+    cells = sweep_of_runs([1024], partial(regimes, cap=2), [2.0**k for k in range(5)], 3, 2, np.random.default_rng(0), 0.001)
+    cells.loc[cells["lr"] == 16, "status"] = ["completed", "diverged", status]
+    stable = measure(optimum_table(cells, STUDY), cells)["wrn_digits", "constant_epoch", "momentum", 1024, "stable_lr"]
+    assert (stable.value, stable.edge) == found
+
+
+def test_a_point_that_was_not_run_is_missing_and_not_at_an_edge():
+    rng = np.random.default_rng(0)
+    cells = pd.concat(
+        sweep_of_runs([64, 256], partial(regimes, cap=cap), [2.0**k for k in range(6)], 3, 2, rng, 0.001, name)
+        for name, cap in (("sgd", 2), ("momentum", 8))
+    )
+    for where in (lambda some: some["batch_size"] == 256, lambda some: (some["batch_size"] == 256) & (some["lr"] < 16)):
+        gone = not_run(cells[(cells["optimizer"] == "sgd")], where)
+        some = pd.concat([gone, cells[cells["optimizer"] == "momentum"]])
+        sibling = (
+            claims_table(optimum_table(some, STUDY), {"wrn_digits": WRN}, some).query("role == 'sibling'").set_index("claim")
+        )
+        assert sibling.loc["4", "verdict"] == "undetermined"
+        assert sibling.loc["4", "reason"].startswith("missing cells")
 
 
 # Command line and figures

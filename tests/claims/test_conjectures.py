@@ -6,9 +6,13 @@ import pytest
 
 from sgdnoise.analysis.estimate import NUM_DRAWS
 from sgdnoise.analysis.gap import best_coefficient, critical_batch, share_recovered
+from sgdnoise.analysis.looks import ONLY
+from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.claims.conjectures import claims_about, decide_conjectures, derived
 from sgdnoise.claims.gaps import gap_table, said
 from sgdnoise.claims.looks import judge_looks
-from sgdnoise.claims.verdicts import conclude
+from sgdnoise.claims.measurements import Measurement, measure
+from sgdnoise.claims.verdicts import conclude, judge_all
 from sgdnoise.study.config import validate
 
 PENALTY = {"regulariser": "gradient_norm", "micro_batch": 4}
@@ -117,11 +121,49 @@ def test_arms_that_were_treated_unlike_are_not_compared():
         assert conclude(decided["C2 momentum"].outcomes, decided["C2 momentum"].claim, "conjecture")[0] == "agrees"
 
 
+@pytest.mark.parametrize(("below", "why"), [(0.03, "the optimizers compared differ"), (1.0, "missing cells")])
+def test_runs_that_are_missing_do_not_count_as_treatment(below, why):
+    """Of adam's learning rates at the largest batch the lowest is missing, or all are; its other points are as SGD's."""
+    config, cells = study({key: value for key, value in EPOCHS.items() if key[1] in ("sgd", "adam") and key[2] > 16})
+    gone = (cells["optimizer"] == "adam") & (cells["batch_size"] == 256) & (cells["lr"] < below)
+    cells.loc[gone, "status"] = "missing"
+    cells.loc[gone, ["test_squared_error", "train_squared_error", "train_objective"]] = np.nan
+    decided = {one.claim.name: one for one in judge_looks(config, cells)[-1].decided if one.role == "conjecture"}
+    verdict, reason = conclude(decided["C2 adam"].outcomes, decided["C2 adam"].claim, "conjecture")
+    assert (verdict, reason[: len(why)]) == ("undetermined", why)
+    assert conclude(decided["C1 adam"].outcomes, decided["C1 adam"].claim, "conjecture")[0] == "disagrees"
+
+
 def test_an_optimum_at_the_end_of_its_window_decides_nothing():
     config, cells = study(EPOCHS)
     cut = cells[~((cells["optimizer"].isin(["adam", "sgd"])) & (cells["lr"] > 0.1))]
     decided = {one.claim.name: one for one in judge_looks(config, cut)[-1].decided if one.role == "conjecture"}
     assert conclude(decided["C2 adam"].outcomes, decided["C2 adam"].claim, "conjecture")[1].startswith("optimum at the edge")
+
+
+@pytest.mark.parametrize(
+    ("metric", "shares"),
+    [
+        ((0, 1, "min"), True),
+        ((1, -0.1, "max"), True),  # an accuracy whose errors are a tenth
+        ((-5, 1, "min"), False),  # as a negative log-likelihood
+        ((30, -1, "max"), False),  # as a score in per cent
+        ((-2, -1, "max"), False),  # as a log-likelihood
+    ],
+)
+def test_shares_of_a_metric_that_has_none_decide_nothing(metric, shares):
+    """The same study in another metric, offset + factor * error; SGD and momentum alike at the smallest batch, not at the largest."""
+    offset, factor, direction = metric
+    runs = study({key: value for key, value in EPOCHS.items() if key[1] in ("sgd", "momentum", "adam") and key[2] > 4})
+    config, cells = runs[0], runs[1].assign(test_squared_error=offset + factor * runs[1]["test_squared_error"])
+    optimum = optimum_table(cells, config)
+    optimum.loc[optimum["metric"] == "test_squared_error", "direction"] = direction
+    decided = decide_conjectures(optimum, cells, measure(optimum, cells), config, {})
+    found = {one.claim.name: conclude(one.outcomes, one.claim, one.role) for one in decided}
+    assert found["C2 momentum"][0] == "agrees"
+    for name in ("C1 momentum", "C6 adam"):
+        assert found[name][0] == ("agrees" if shares else "undetermined")
+        assert found[name][1].startswith("" if shares else "a margin is a share of the test metric, which means nothing")
 
 
 STEPS = {
@@ -182,7 +224,39 @@ def test_a_coefficient_at_the_end_of_its_sweep_is_at_an_edge_unless_it_is_as_goo
     assert best_coefficient(rising, plain, "a").edge == "low"
     useless = {c: draws(value, 0.005, random) for c, value in ((0.01, 1.2), (0.02, 1.22), (0.04, 1.3), (0.08, 1.5))}
     assert best_coefficient(useless, plain, "a").edge == ""
+    below_zero = {c: some - 30 for c, some in useless.items()}  # of which 5 % mean nothing
+    assert best_coefficient(below_zero, plain - 30, "a").edge == "low"
     assert best_coefficient({0.01: plain}, plain, "a").edge == "low high"
+
+
+def critical_order(at):
+    """Judge C6 of Adam where the metric, of each optimizer, is known at these batch sizes: {optimizer: {batch size: metric}}."""
+    random = np.random.default_rng(0)
+    swept = {name: sorted(values) for name, values in at.items()}
+    found = {
+        ("net", "constant_epoch", name, size, "error"): Measurement(value, draws(value, 0.005, random), False)
+        for name, values in at.items()
+        for size, value in values.items()
+    }
+    config = {"optimizers": {}}
+    found |= derived("net", "constant_epoch", swept, found, config)
+    (one,) = (one for one in claims_about("constant_epoch", swept, config) if one.name == "C6 adam")
+    return conclude(judge_all(one, "net", found, one.contrasts, ONLY, {}), one, "conjecture")[0]
+
+
+def test_critical_batch_sizes_are_compared_at_the_batch_sizes_that_all_have():
+    """Where none leaves its plateau, the one trained at larger batches has no larger critical batch size for that."""
+    sizes = {"sgd": (4, 8, 16), "momentum": (4, 8, 16, 32, 64, 128), "adam": (4, 8, 16, 32, 64, 128, 256, 512, 1024)}
+    flat = {name: dict.fromkeys(own, 1.0) for name, own in sizes.items()}
+    assert critical_order(flat) == "undetermined"
+    assert (
+        critical_order(flat | {"sgd": flat["sgd"] | {4: 1.0, 8: 1.05, 16: 1.4}, "momentum": flat["momentum"] | {16: 1.2}})
+        == "agrees"
+    )
+    lower = {"adam": {1: 0.8, 2: 0.9} | flat["adam"]}  # its own smallest batch is the better, by more than 10 %
+    assert critical_order(flat | lower) == "undetermined"
+    of_kfac = {"kfac": dict.fromkeys((64, 128, 256), 1.0)}  # shares too few with SGD, and takes none away from Adam
+    assert critical_order(flat | of_kfac) == "undetermined"
 
 
 @pytest.mark.slow

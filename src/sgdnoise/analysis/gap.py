@@ -36,14 +36,14 @@ def best_coefficient(values: Mapping[float, np.ndarray], plain: np.ndarray, key:
     """Select a coefficient as a learning rate is selected, by a curve of its logarithm through the metric at each.
 
     `values` has draws (NUM_DRAWS,) of the metric at each coefficient, `plain` those without. Below the lowest coefficient lies the
-    plain run: where the lowest is as good as that, to 5 %, the best is not searched for further down.
+    plain run: where the lowest is as good as that, to 5 % of a metric above 0, the best is not searched for further down.
     """
     x = np.log2(np.array(sorted(values)))
     draws = np.stack([values[coefficient] for coefficient in sorted(values)])
     if len(x) == 1:
         return Best(np.full(NUM_DRAWS, x[0]), draws[0], "low high")
     difference = interval((draws[0] - plain) / abs(np.median(plain)), 1 - 2 * SURE)
-    as_plain = max(map(abs, difference)) < NONE
+    as_plain = np.median(plain) > 0 and max(map(abs, difference)) < NONE
     step = float(np.diff(x).min())
     low, high = x[0] - (0 if as_plain else step), x[-1] + step
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
@@ -69,7 +69,7 @@ def share_recovered(small: np.ndarray, large: np.ndarray, arm: np.ndarray) -> np
 def critical_batch(values: Mapping[int, np.ndarray], key: str) -> np.ndarray:
     """Return draws of log2 of the critical batch size (`leaves_plateau`), (NUM_DRAWS,).
 
-    Where it is beyond the batch sizes trained, anywhere within BEYOND_OCTAVES of the largest.
+    Where it is beyond the batch sizes trained, anywhere within BEYOND_OCTAVES of the largest: compare those of the same batch sizes.
     """
     sizes = np.array(sorted(values))
     found = leaves_plateau(sizes, np.stack([values[size] for size in sizes]))

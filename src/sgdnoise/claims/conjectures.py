@@ -4,7 +4,7 @@
 step budgets only, and methods made for noise do not work. (ii) What noise does for the test metric can be had by explicit regularisation.
 
 Metrics are those where lower is better (an accuracy counts as its error). Margins are shares of SGD's metric, written here before the
-studies that they decide. Each claim names what contradicts it: its contrast beyond the band.
+studies that they decide; where a share means nothing, as of a loss below 0, they decide nothing. Each claim names what contradicts it: its contrast beyond the band.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import pandas as pd
 from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
-from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
+from sgdnoise.claims.comparable import fair, has_shares, of_shares, treatment
+from sgdnoise.claims.contrasts import CRITICAL, Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
-from sgdnoise.claims.verdicts import UNFAIR, UNREAD, Decided, Outcome, examples_read, judge_all
+from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, UNSCALED, Decided, Outcome, examples_read, judge_all
 from sgdnoise.study.config import Config
-from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name, ordered
+from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name
 
 CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
 VARIANCE = ("svrg", "alpha_svrg")
 NO_BETTER = 0.05  # our choice: a gain of less than 5 % of SGD's metric is none
 HALF = 0.5  # our choice: of momentum's gain, of the gap
-ENOUGH = 5  # our choice: learning rates; more count no more
 SLACK = 0.02  # our choice: of SGD's metric, where momentum has no gain
 SOURCE = "talk"
 
@@ -110,14 +110,22 @@ def of_variance(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
         )
 
 
+def compared(mode: str, swept: Swept) -> Iterator[tuple[str, tuple[str, str, str], list[int]]]:
+    """Yield each method whose critical batch size is compared, with the order claimed and the batch sizes that all three have.
+
+    Only at these are they measured, so that none has a larger one for being trained at larger ones.
+    """
+    for one in (name for name in CURVATURE if name in swept and name != "momentum" and {"sgd", "momentum"} <= set(swept)):
+        order = ("sgd", "momentum", one)
+        sizes = sorted(set.intersection(*(set(swept[name]) for name in order)))
+        if mode == "constant_epoch" and len(sizes) > 2:
+            yield one, order, sizes
+
+
 def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
     """Claim of each method that its critical batch size is above momentum's, and momentum's above SGD's."""
-    for one in (name for name in CURVATURE if name in swept and name != "momentum" and "momentum" in swept):
-        order = ("sgd", "momentum", one)
-        if mode != "constant_epoch" or min(len(swept[name]) for name in order) < 3:
-            continue
-        at = {name: Cell("critical", name, max(swept[name])) for name in order}
-        pairs = pairwise(order)
+    for one, order, sizes in compared(mode, swept):
+        at = {name: Cell(f"{CRITICAL} {one}", name, sizes[-1]) for name in order}
         yield claim(
             f"C6 {one}",
             mode,
@@ -125,7 +133,7 @@ def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
             "each is larger than the one before; a critical batch size is where the metric has risen by 10 % over the smallest batch's",
             [
                 Contrast(f"log2 critical batch size, {above} minus {below}", {at[above]: 1, at[below]: -1}, 0)
-                for below, above in pairs
+                for below, above in pairwise(order)
             ],
         )
 
@@ -197,16 +205,23 @@ def decide_conjectures(
         named = {name for *_, name, _, _ in here}
         swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
         read = examples_read(rows)
-        treated = treatment(cells[cells["benchmark"] == benchmark], rows)
+        runs, test = cells[cells["benchmark"] == benchmark], rows.iloc[0]
+        treated, shares = treatment(runs, rows), has_shares(runs[test["metric"]], test["direction"])
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
-            unlike = [
-                outcome if outcome.state == UNREAD or fair(outcome, treated) else outcome._replace(state=UNFAIR)
-                for outcome in outcomes
-            ]
+            unlike = [outcome._replace(state=comparable_state(outcome, treated, shares)) for outcome in outcomes]
             own = rows[rows["optimizer"].map(defined_name).isin(optimizers_of(one.contrasts))]
             decided.append(Decided(one, "conjecture", str(benchmark), scale(own, str(mode)), unlike))
     return sorted(decided, key=lambda one: one.claim.name)
+
+
+def comparable_state(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]], shares: bool) -> str:
+    """Return the state of a contrast as judged, but where its metric has not the `shares` that it is of, or its arms were treated unlike."""
+    if outcome.state in (MISSING, UNREAD):
+        return outcome.state
+    if of_shares(outcome.contrast) and not shares:
+        return UNSCALED
+    return outcome.state if fair(outcome, treated) else UNFAIR
 
 
 def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
@@ -218,35 +233,12 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             if best is not None:
                 value = Measurement(float(np.median(best.value)), best.value, bool(best.edge))
                 made[benchmark, mode, arm, size, "error"] = value
-    for name in ordered(set(swept)) if mode == "constant_epoch" else ():
-        at = {size: found[benchmark, mode, name, size, "error"] for size in swept[name] if "@" not in name}
-        if len(at) > 2 and all(one.draws is not None for one in at.values()):
-            draws = critical_batch({size: one.draws for size, one in at.items() if one.draws is not None}, name)
-            edge = any(one.edge for one in at.values())
-            made[benchmark, mode, name, max(at), "critical"] = Measurement(float(np.median(draws)), draws, edge)
+    for one, order, sizes in compared(mode, swept):
+        for name in order:
+            at = {size: found[benchmark, mode, name, size, "error"] for size in sizes}
+            if (known := {size: some.draws for size, some in at.items() if some.draws is not None}).keys() == at.keys():
+                draws = critical_batch(known, name)
+                edge = any(some.edge for some in at.values())
+                key = (benchmark, mode, name, sizes[-1], f"{CRITICAL} {one}")
+                made[key] = Measurement(float(np.median(draws)), draws, edge)
     return made
-
-
-def treatment(cells: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return how each point was treated, by optimizer and batch size: the most seeds at a learning rate, and how many rates, up to ENOUGH.
-
-    Windows that were extended until they enclosed an optimum may be longer for one than for another.
-    """
-    treated = {}
-    for row in rows.drop_duplicates(["optimizer", "batch_size"]).to_dict("records"):
-        some = cells[
-            (cells[["optimizer", "budget", "batch_size"]] == [row["optimizer"], row["budget"], row["batch_size"]]).all(axis=1)
-        ]
-        treated[row["optimizer"], swept_of(row)] = (int(some.groupby("lr").size().max()), min(some["lr"].nunique(), ENOUGH))
-    return treated
-
-
-def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
-    """Tell whether all arms of a contrast had as many seeds, and as many learning rates."""
-    ways = {
-        way
-        for cell in outcome.contrast.terms
-        for (name, size), way in treated.items()
-        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity == "critical")
-    }
-    return len(ways) < 2

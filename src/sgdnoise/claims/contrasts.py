@@ -22,14 +22,15 @@ POINT = 0.001  # of accuracy: 94.35 and 94.47 % for the same cell (ICLR v5 fig. 
 OCTAVE = 1.0  # of learning rate: 0.25 and 0.5 for the same cell (ICLR v5 table 2, fig. 5); also the Wide-ResNets' grid step
 HALF_OCTAVE = 0.55  # the LSTM's grid step (ICLR v5 fig. 7), and what the paper rounds: 2.8 for 2.83
 
-QUANTITIES = {
-    "error": "test error",  # of an accuracy: 1 - accuracy, so that lower is better for every benchmark
+CRITICAL = "critical"  # followed by the method that it is compared for, whose batch sizes it is measured at
+QUANTITIES = {  # of an accuracy, test or train, its error: 1 - accuracy, so that lower is better for every benchmark
+    "error": "test error",
     "train": "train loss at the test-optimal lr",
     "best_train": "best train loss",
     "lr": "log2 test-optimal lr",
     "train_lr": "log2 train-optimal lr",
     "stable_lr": "log2 largest lr that completes",
-    "critical": "log2 critical batch size",
+    CRITICAL: "log2 critical batch size",
 }
 
 

@@ -23,7 +23,7 @@ from sgdnoise.analysis.optimum import wider_window
 from sgdnoise.analysis.wording import duration, word
 from sgdnoise.claims import foresight
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
-from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, UNREAD, Decided, conclude, keys_of
+from sgdnoise.claims.verdicts import EDGE, MISSING, NOISE, UNFAIR, UNKNOWN, UNREAD, UNSCALED, Decided, conclude, keys_of
 from sgdnoise.results.run import COMPLETED
 from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
@@ -101,6 +101,7 @@ def conjecture_advice(decided: Decided) -> str:
     """Say in words what would decide a conjecture; the optimizers of one are all given the same, so no line is for one of them alone."""
     remedies = {
         EDGE: "widen the windows, or the coefficients, of all optimizers about",
+        UNSCALED: "put first in the metrics one that is an error, or a fraction, about",
         UNFAIR: "give as many seeds and learning rates to all optimizers about",
         NOISE: "more seeds, as many for each, about",
     }

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, POINT, Estimate, estimate
 from sgdnoise.claims.contrasts import LSTM
-from sgdnoise.results.run import COMPLETED
+from sgdnoise.results.run import COMPLETED, MISSING
 
 GRID_STEP = {LSTM: 0.5}  # octaves, of the paper's learning rates; elsewhere 1
 
@@ -38,12 +38,12 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int 
     of the grid. `more` is that of `estimate`.
     """
     found: dict[Key, Measurement] = {}
-    metrics = {benchmark: list(rows["metric"].unique()) for benchmark, rows in optimum.groupby("benchmark")}
+    metrics = {name: dict(zip(rows["metric"], rows["direction"], strict=True)) for name, rows in optimum.groupby("benchmark")}
     points = {} if cells is None else dict(iter(cells.groupby(POINT)))
     estimates: dict[tuple, Estimate | None] = {}
     for row in optimum.to_dict("records"):
         key = (row["benchmark"], row["mode"], row["optimizer"], swept_of(row))
-        names = metrics[row["benchmark"]]
+        names = list(metrics[row["benchmark"]])
         role = names.index(row["metric"])
         point = tuple(row[name] for name in POINT)
         if role > 1:
@@ -57,11 +57,15 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int 
             measured = _of_estimate(row, estimates[*point, role])
         lr, mean, train_mean = measured
         if role == 0:
-            found |= {(*key, "error"): _lower_is_better(mean, row["direction"]), (*key, "train"): train_mean, (*key, "lr"): lr}
+            train_direction = [*metrics[row["benchmark"]].values(), "min"][
+                1
+            ]  # a table alone may not name it: the paper's are losses
+            found[*key, "error"] = _lower_is_better(mean, row["direction"])
+            found |= {(*key, "train"): _lower_is_better(train_mean, train_direction), (*key, "lr"): lr}
             if cells is not None and (stable := _stable(points[point], "/".join(map(str, key)))):
                 found[*key, "stable_lr"] = stable
         else:
-            found |= {(*key, "best_train"): mean, (*key, "train_lr"): lr}
+            found |= {(*key, "best_train"): _lower_is_better(mean, row["direction"]), (*key, "train_lr"): lr}
     return found
 
 
@@ -81,7 +85,8 @@ def _of_estimate(row: dict, known: Estimate | None) -> tuple[Measurement, ...]:
     """Return learning rate, metric and train metric; without an estimate the values of the paper's rule, their noise unknown."""
     if known is None:
         values = math.log2(row["lr"]), row["mean"], row["train_mean"]
-        return tuple(Measurement(value, None, bool(row["at_edge"])) for value in values)
+        untrained = math.isnan(row["mean"]) and row["num_missing"] > 0  # no optimum, but not as all diverged
+        return tuple(Measurement(value, None, bool(row["at_edge"]) and not untrained) for value in values)
     return tuple(Measurement(float(np.median(some)), some, bool(known.edge)) for some in (known.log_lr, known.value, known.train))
 
 
@@ -99,12 +104,16 @@ def _of_row(row: dict, key: str) -> tuple[Measurement, ...]:
 
 
 def _stable(runs: pd.DataFrame, key: str) -> Measurement | None:
-    """Find the largest learning rate at which enough runs completed: anywhere from there to the next, at the edge if none is."""
-    completed = runs[runs["status"] == COMPLETED].groupby("lr").agg(num=("seed", "size"), keep=("keep", "first"))
-    if not (enough := completed["num"] >= completed["keep"]).any():
+    """Find the largest learning rate at which enough runs completed: anywhere from there to the next at which too few did.
+
+    At the edge if there is none. Runs that are missing may yet complete.
+    """
+    keep = runs["keep"].groupby(runs["lr"]).first()
+    completed, missing = ((runs["status"] == status).groupby(runs["lr"]).sum() for status in (COMPLETED, MISSING))
+    if not (enough := completed >= keep).any():
         return None
-    stable = completed.index[enough].max()
-    following = runs["lr"][runs["lr"] > stable].min()  # NaN if there is none
+    stable = keep.index[enough].max()
+    following = keep.index[(completed + missing < keep) & (keep.index > stable)].min()  # NaN if there is none
     if math.isnan(following):
         return Measurement(math.log2(stable), None, True)
     low, high = math.log2(stable), math.log2(following)

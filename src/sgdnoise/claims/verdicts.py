@@ -28,9 +28,11 @@ from sgdnoise.study import text
 LEVEL = 0.05
 AGREES, DISAGREES, MISSING, EDGE, UNKNOWN, NOISE = "agrees", "disagrees", "missing", "edge", "unknown", "noise"
 UNFAIR, UNREAD = "unfair", "unread"  # of optimizers that are compared; of batch sizes that do not read the same examples
+UNSCALED = "unscaled"  # of a margin that is a share of a metric without a zero
 REASONS = {  # of undetermined, the first that applies
     MISSING: "missing cells",
     UNREAD: "an epoch has more examples at one batch size than at another, as ends of a text are not read",
+    UNSCALED: "a margin is a share of the test metric, which means nothing where that may be below 0, or is a score that is no fraction",
     UNFAIR: "the optimizers compared differ in seeds, or in the number of their learning rates",
     EDGE: "optimum at the edge of the grid",
     UNKNOWN: "one run counts per cell, so the noise is unknown",
@@ -251,7 +253,7 @@ def needs(claim: Claim, cells: Iterable[Cell]) -> str:
 
 def _headline(outcomes: list[Outcome]) -> str:
     """Write the contrast that decides: of those in its state with the same band, the nearest to its end, or furthest beyond."""
-    order = (DISAGREES, MISSING, UNREAD, UNFAIR, EDGE, UNKNOWN, NOISE, AGREES)
+    order = (DISAGREES, MISSING, UNREAD, UNSCALED, UNFAIR, EDGE, UNKNOWN, NOISE, AGREES)
     first = min(outcomes, key=lambda one: order.index(one.state))
     same = [
         one
