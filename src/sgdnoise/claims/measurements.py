@@ -57,9 +57,7 @@ def measure(optimum: pd.DataFrame, cells: pd.DataFrame | None = None, more: int 
             measured = _of_estimate(row, estimates[*point, role])
         lr, mean, train_mean = measured
         if role == 0:
-            train_direction = [*metrics[row["benchmark"]].values(), "min"][
-                1
-            ]  # a table alone may not name it: the paper's are losses
+            _, train_direction, *_ = [*metrics[row["benchmark"]].values(), "min"]  # a table may lack it: the paper's are losses
             found[*key, "error"] = _lower_is_better(mean, row["direction"])
             found |= {(*key, "train"): _lower_is_better(train_mean, train_direction), (*key, "lr"): lr}
             if cells is not None and (stable := _stable(points[point], "/".join(map(str, key)))):
