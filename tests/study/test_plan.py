@@ -14,7 +14,7 @@ from conftest import ROOT, changed
 from sgdnoise import benchmarks
 from sgdnoise.cli.main import parser
 from sgdnoise.cli.verbs import cell_of
-from sgdnoise.study import budgets, cost, grid, schedule
+from sgdnoise.study import budgets, cost, grid, schedule, windows
 from sgdnoise.study.cell import lr_window, make_cell, seed_range
 from sgdnoise.study.config import grid_part, load_config, validate
 
@@ -206,7 +206,17 @@ print([name for name in ("torch", "numpy", "pandas", "h5py", "matplotlib") if na
 )
 def test_shipped_studies_are_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert grid.cells(load_config(path))
+    config = load_config(path)
+    assert grid.cells(config)
+    # Each point alone, as the workflow hands it to `extend`: with all cells that its window may reach.
+    config |= {"extend_grid": True}
+    starts, ladders = windows.starts(config), windows.ladders(windows.widest(config))
+    studies = windows.studies(config)
+    assert list(studies) == [start.point for start in starts]
+    for start in starts:
+        study = validate(json.loads(grid_part(studies[start.point])))
+        assert windows.starts(study) == [start]
+        assert windows.ladders(windows.widest(study)) == {start.point: ladders[start.point]}
 
 
 def test_default_study_is_as_large_as_promised(monkeypatch):
