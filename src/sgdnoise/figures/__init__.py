@@ -252,7 +252,8 @@ def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any
     if points.empty:
         return ""
     moved = points[x] * sideways(look)
-    axes.vlines(moved, points["fit_lr_low"], points["fit_lr_high"], color=look["color"], alpha=0.25, linewidth=4, zorder=1)
+    ends = [points["fit_lr_low"], points["fit_lr_high"]]  # as lines, which a legend keeps clear of
+    axes.plot([moved, moved], ends, color=look["color"], alpha=0.25, linewidth=4, solid_capstyle="butt", zorder=1)
     axes.plot(moved, points["fit_lr"], color=look["color"], marker="_", markersize=9, alpha=0.6, linestyle="none", zorder=1)
     return f" {ESTIMATES}"
 

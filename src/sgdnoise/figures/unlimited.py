@@ -32,14 +32,14 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )
-            text = f"best {figures.metric_label(metric, {'labels': {metric: metric.replace('_', ' ')}})}{suffix}"
+            text = f"best {figures.metric_label(metric, {})}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates
             papers = paper.query("metric == @metric and optimizer == @name")
             figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
-    lr.margins(y=0.15)
+    lr.margins(y=0.3)  # room for the names
     figures.lr_axis(lr, "y", protocol["lr_grid"])
     titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + [
         f"optimal {figures.rate_words(optimizers)}"
