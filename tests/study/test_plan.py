@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT, changed
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.main import parser
+from sgdnoise.cli.main import main, parser
 from sgdnoise.cli.verbs import cell_of
 from sgdnoise.study import budgets, cost, grid, schedule, windows
 from sgdnoise.study.cell import lr_window, make_cell, seed_range
@@ -172,6 +172,17 @@ def test_train_arguments_name_the_cell():
         options = parser().parse_args(["train", *shlex.split(cell.arguments), "--out=x.h5"])
         again = cell_of(options)
         assert (again.path, again.spec) == (cell.path, cell.spec)
+
+
+def test_commands_of_a_grid_are_ready_for_a_shell_whatever_its_folders_are_called(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    study = config(results="my results", data="it's; data")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    assert main(["grid", "--commands"]) == 0
+    for line, cell in zip(capsys.readouterr().out.splitlines(), grid.cells(validate(study)), strict=True):
+        options = parser().parse_args(shlex.split(line)[4:])
+        assert (options.run.__name__, cell_of(options).spec) == ("train", cell.spec)
+        assert (str(options.data), str(options.out)) == ("it's; data", f"my results/{cell.path}")
 
 
 def test_frozen_grid_gives_the_same_cells():

@@ -7,6 +7,7 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from shlex import quote
 
 from sgdnoise.benchmarks import NAME, names, protocol
 from sgdnoise.cli.templates import STUDY, TASKS
@@ -42,10 +43,9 @@ def new(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_windows(study, windows_of(study, Path(folder), 1, "cpu"))
     print(f"{file}: put in your network and your data; it says where\n{study}: what is trained. Then")
-    print(f"  sgdnoise check {file.stem} --file {file}   says in seconds whether it can be trained")
-    print(
-        f"  sgdnoise range {study} --write   finds the learning rates to begin with\n  sgdnoise run {study}   trains, and advises"
-    )
+    print(f"  sgdnoise check {file.stem} --file {quote(str(file))}   says in seconds whether it can be trained")
+    print(f"  sgdnoise range {quote(str(study))} --write   finds the learning rates to begin with")
+    print(f"  sgdnoise run {quote(str(study))}   trains, and advises")
 
 
 @verb(
