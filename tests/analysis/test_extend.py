@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import changed, lrs
 from made_up import EXTENDED as STUDY
@@ -11,6 +12,7 @@ from made_up import KEY, made_up_run
 
 from sgdnoise.analysis.extend import next_window, settled
 from sgdnoise.analysis.optimum import edge_warnings, optimum_table
+from sgdnoise.cli.main import main
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import write_run
 from sgdnoise.study import grid, windows
@@ -167,6 +169,29 @@ def test_all_seeds_may_move_the_window_on(extended):
     assert lrs(trained, "0-1") == ["0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
     assert lrs(trained, "2-3") == ["0.08", "0.16", "0.32", "0.64", "1.28", "2.56"]
     assert window(config) == [0.08, 2.56]
+
+
+def test_curves_are_drawn_of_the_learning_rates_that_the_windows_have_ended_with(extended, tmp_path, capsys):
+    """The others are named; if none is left it is an error. Elsewhere every one has to be there."""
+    config, _ = extended()
+    frozen, out = tmp_path / "grid.json", tmp_path / "curves.csv"
+    frozen.write_text(grid_part(config))
+    words = ["--benchmark=autoencoder_digits", "--optimizer=sgd", "--budget=epochs1", f"--config={frozen}", f"--out={out}"]
+
+    def draw(*lr):
+        code = main(["curves", *words, "--batch-size", "64", "--lr", *lr])
+        return code, capsys.readouterr().err
+
+    assert draw("0.08", "2.56") == (0, "")
+    code, said = draw("0.04", "0.16", "5.12")
+    assert code == 0
+    assert "have ended (extend_grid) without lr 0.04 at batch size 64, lr 5.12 at batch size 64" in said
+    assert set(pd.read_csv(out)["lr"]) == {0.16}
+    code, said = draw("0.04")
+    assert code == 1
+    assert f"sgdnoise grid --config={config['results']}/grid.json` lists what there is" in said
+    frozen.write_text(grid_part(config | {"extend_grid": False}))
+    assert draw("0.04", "0.16")[0] == 1
 
 
 def test_of_a_brackets_runs_the_same_share_counts():

@@ -15,7 +15,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import load_config
 from sgdnoise.study.optimizers import OPTIMIZERS
-from sgdnoise.study.reader import with_windows
+from sgdnoise.study.reader import read_file, with_windows
 from sgdnoise.training import loop, lr_range, svrg
 from sgdnoise.training.lr_range import Tried, try_rates, window
 from sgdnoise.training.state import Plan
@@ -90,6 +90,54 @@ def test_windows_that_cannot_be_written_are_named(tmp_path):
             ValueError, match=rf"study.yaml: a\.{place[1]}: only a window that is written there as \[lowest, highest\]"
         ):
             with_windows(path, {place: ("1", "2")})
+
+
+ONE = ("1e-05", "0.5")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{sgd: {64: &w [1, 2]}, momentum: {64: *w}}",  # a window
+        "{sgd: {64: &w [1, 2]}, adam: {64: *w}, momentum: {64: [1, 2]}}",  # whose anchor goes with it
+        "{sgd: &same {64: [1, 2]}, momentum: *same}",  # a mapping of windows
+        "{sgd: &same {64: [1, 2]}, momentum: {64: [1, 2]}, adam: *same}",  # for one that is not asked for
+        "{sgd: &same {64: [1, 2]}, momentum: {64: [1, 2]}, adam: {<<: *same, 32: [1, 2]}}",
+    ],
+)
+def test_a_window_that_stands_there_once_for_several_is_not_written(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"study.yaml: a window stands there once for several, .* write out the window of each"):
+        with_windows(path, {("sgd", "64"): ONE, ("momentum", "64"): ("0.00025", "16")})
+    assert path.read_text() == text
+
+
+def test_that_is_said_before_any_rate_is_tried(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sgdnoise.cli.begin.windows_of", lambda *words: pytest.fail("tried"))
+    text = STUDY.format(data=tmp_path).replace(
+        "sgd: {64: [1, 2]}, momentum: {", "sgd: &same {64: [1, 2]}, adam: *same, momentum: {"
+    )
+    (tmp_path / "study.yaml").write_text(text)
+    assert main(["range", str(tmp_path / "study.yaml"), "--write"]) == 1
+    assert "a window stands there once for several" in capsys.readouterr().err
+    assert (tmp_path / "study.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("other: &w [1, 2]\nagain: *w\nsgd: {64: [1, 2]}\nmomentum:\n  64: [1, 2] # seen\n", [1, 2]),
+        ("other: &same {8: [1, 2]}\nsgd: {<<: *same, 64: [1, 2]}\nmomentum: {<<: *same, 64: &unused [1, 2]}", {"8": [1, 2]}),
+        ('{\n\t"other": 1e-05, "sgd": {"64": [1, 2]},\n\t"momentum": {"64":\t[1, 2]}}', 1e-05),
+    ],
+)
+def test_other_aliases_are_in_nobodys_way_and_small_rates_are_numbers(tmp_path, text, other):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    path.write_text(with_windows(path, {("sgd", "64"): ONE, ("momentum", "64"): ("1e+05", "2.5e+05")}))
+    found = read_file(path)
+    assert (found["sgd"]["64"], found["momentum"]["64"], found["other"]) == ([1e-05, 0.5], [1e5, 2.5e5], other)
 
 
 class Point(nn.Module):

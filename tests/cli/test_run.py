@@ -2,12 +2,13 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from sgdnoise.cli import run
-from sgdnoise.cli.main import main
+from sgdnoise.cli.main import main, parser
 from sgdnoise.machine import imports
 
 STUDY = {
@@ -46,6 +47,56 @@ def test_another_folder_and_all_that_snakemake_says(commands, tmp_path):
     assert main(["run", "study.yaml", "--verbose", "--", "--directory", "there"]) == 0
     assert f"--configfile={tmp_path / 'study.yaml'}" in commands[0]
     assert "--logger-sgdnoise-screen=all" in commands[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "dry_run", "results"),
+    [
+        (["-np"], True, "mine"),
+        (["-pn", "-kc4"], True, "mine"),
+        (["-Fpc", "2", "-d", "there", "-q", "rules"], False, "mine"),
+        (["-C", "results=a", "-np", "--config", "results=b", "-R", "train", "-n"], True, "b"),
+    ],
+)
+def test_snakemakes_short_options_may_be_written_together(commands, words, dry_run, results):
+    asked = run.asked_of_snakemake(words)
+    assert (asked.dry_run, dict(map(run.change, asked.config)).get("results", "mine")) == (dry_run, results)
+    assert main(["run", "study.yaml", "--", *words]) == 0
+    assert commands[0][-len(words) :] == words
+
+
+def test_every_option_of_one_letter_that_snakemake_has_is_known():
+    import snakemake.cli
+
+    theirs = {letter for action in snakemake.cli.get_argument_parser()._actions for letter in action.option_strings}
+    known = {letter for action in run.SNAKEMAKE._actions for letter in action.option_strings}
+    assert {letter for letter in theirs if len(letter) == 2} <= known
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--directory"], "after --, for Snakemake: argument --directory/-d: expected one argument"),
+        (["--config", "figures={dpi: 300"], "--config figures={dpi: 300: while parsing a flow mapping"),
+    ],
+)
+def test_what_snakemake_could_not_read_is_one_line(commands, capsys, words, message):
+    assert main(["run", "study.yaml", "--", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"sgdnoise: error: {message}")
+    assert said.count("\n") == 1
+    assert commands == []
+
+
+def test_the_advice_is_given_where_the_study_ran(commands, tmp_path, monkeypatch):
+    """There lies its grid.json, whose paths are relative to that folder."""
+    asked = []
+    monkeypatch.setitem(parser()._defaults, "run_verb", lambda words: asked.append((Path.cwd(), words)))
+    (tmp_path / "there/mine").mkdir(parents=True)
+    (tmp_path / "there/mine/cells.csv").touch()
+    assert main(["run", "study.yaml", "--", "--directory", "there"]) == 0
+    assert asked == [(tmp_path / "there", ["recommend", "--cells=mine/cells.csv"])]
+    assert Path.cwd() == tmp_path
 
 
 def test_a_study_that_is_none_starts_nothing(commands, tmp_path, capsys):

@@ -12,9 +12,9 @@ import yaml
 from conftest import ROOT, changed
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.main import parser
+from sgdnoise.cli.main import main, parser
 from sgdnoise.cli.verbs import cell_of
-from sgdnoise.study import budgets, cost, grid, schedule
+from sgdnoise.study import budgets, cost, grid, schedule, windows
 from sgdnoise.study.cell import lr_window, make_cell, seed_range
 from sgdnoise.study.config import grid_part, load_config, validate
 
@@ -174,6 +174,17 @@ def test_train_arguments_name_the_cell():
         assert (again.path, again.spec) == (cell.path, cell.spec)
 
 
+def test_commands_of_a_grid_are_ready_for_a_shell_whatever_its_folders_are_called(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    study = config(results="my results", data="it's; data")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    assert main(["grid", "--commands"]) == 0
+    for line, cell in zip(capsys.readouterr().out.splitlines(), grid.cells(validate(study)), strict=True):
+        options = parser().parse_args(shlex.split(line)[4:])
+        assert (options.run.__name__, cell_of(options).spec) == ("train", cell.spec)
+        assert (str(options.data), str(options.out)) == ("it's; data", f"my results/{cell.path}")
+
+
 def test_frozen_grid_gives_the_same_cells():
     study = validate(TINY)
     again = validate(json.loads(grid_part(study)))
@@ -206,7 +217,17 @@ print([name for name in ("torch", "numpy", "pandas", "h5py", "matplotlib") if na
 )
 def test_shipped_studies_are_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert grid.cells(load_config(path))
+    config = load_config(path)
+    assert grid.cells(config)
+    # Each point alone, as the workflow hands it to `extend`: with all cells that its window may reach.
+    config |= {"extend_grid": True}
+    starts, ladders = windows.starts(config), windows.ladders(windows.widest(config))
+    studies = windows.studies(config)
+    assert list(studies) == [start.point for start in starts]
+    for start in starts:
+        study = validate(json.loads(grid_part(studies[start.point])))
+        assert windows.starts(study) == [start]
+        assert windows.ladders(windows.widest(study)) == {start.point: ladders[start.point]}
 
 
 def test_default_study_is_as_large_as_promised(monkeypatch):

@@ -11,7 +11,7 @@ from sgdnoise import benchmarks
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training.cell import load_data, plan_of
-from sgdnoise.training.check import problems
+from sgdnoise.training.check import problems, subject_of
 
 CPU = torch.device("cpu")
 
@@ -151,6 +151,21 @@ def test_optimizers_of_the_study_are_tried(tmp_path):
     found = list(problems("own", str(file), "{}", tmp_path / "data", CPU, 8, False, tried))
     (line,) = found
     assert line.startswith("optimizers: an interrupted run with mine ends elsewhere")
+
+
+def test_regularisers_are_tried_at_a_batch_size_that_their_micro_batch_divides(tmp_path):
+    """And with as many updates as others, however many gradients one takes; all is valid at their cells' batch size 192."""
+    own_benchmark(tmp_path)
+    tried = {
+        "sharp@0.05": {"optimizer": "momentum", "regulariser": "sam", "micro_batch": 64},
+        "penalty@0.01": {"regulariser": "gradient_norm", "micro_batch": 3},
+        "both@0.05": {"optimizer": "svrg", "regulariser": "sam", "micro_batch": 4, "gradient_evaluations": "equal"},
+        "whole@0.05": {"regulariser": "sam", "micro_batch": "all", "gradient_evaluations": "equal"},
+    }
+    where = ("own", str(tmp_path / "own.py"), "{}", tmp_path / "data", CPU)
+    assert list(problems(*where, 32, False, tried)) == []
+    own = subject_of(*where, 32, False, tried).optimizers
+    assert [(plan.batch_size, plan.num_steps) for plan in own.values()] == [(64, 3), (33, 3), (32, 3), (32, 3)]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from shlex import quote
 
 from sgdnoise.benchmarks import NAME, names, protocol
 from sgdnoise.cli.templates import STUDY, TASKS
 from sgdnoise.cli.verbs import THREADS, option, to_path, verb
 from sgdnoise.machine.files import check_writable, publish
 from sgdnoise.study import grid
-from sgdnoise.study.cell import lr_string
+from sgdnoise.study.cell import Cell, lr_string
 from sgdnoise.study.config import load_config
 from sgdnoise.study.reader import with_windows
 
@@ -42,10 +43,9 @@ def new(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_windows(study, windows_of(study, Path(folder), 1, "cpu"))
     print(f"{file}: put in your network and your data; it says where\n{study}: what is trained. Then")
-    print(f"  sgdnoise check {file.stem} --file {file}   says in seconds whether it can be trained")
-    print(
-        f"  sgdnoise range {study} --write   finds the learning rates to begin with\n  sgdnoise run {study}   trains, and advises"
-    )
+    print(f"  sgdnoise check {file.stem} --file {quote(str(file))}   says in seconds whether it can be trained")
+    print(f"  sgdnoise range {quote(str(study))} --write   finds the learning rates to begin with")
+    print(f"  sgdnoise run {quote(str(study))}   trains, and advises")
 
 
 @verb(
@@ -60,6 +60,10 @@ def lr_range(options: argparse.Namespace) -> None:
     """Print a window for every optimizer and batch size, as lines of the config."""
     started = time.perf_counter()
     config = load_config(options.config)
+    if options.write:  # or it is refused before it takes time: no window is below 0
+        with_windows(
+            options.config, {place: (f"-{number}", f"-{number}") for number, place in enumerate(swept(options.config), 1)}
+        )
     found = windows_of(options.config, Path(config["data"]), options.threads, options.device)
     above: tuple[str, ...] = ()
     for (*where, size), (low, high), said in found:
@@ -88,19 +92,23 @@ def windows_of(study: Path, data_folder: Path, threads: int, device_name: str) -
 
     device, loaded = use_device(device_name, threads), {}
     found: list[Found] = []
-    some = [cell for cell in grid.whole_cells(load_config(study)) if "constant_epoch" in cell.modes]
-    cells = {(cell.benchmark, cell.optimizer, cell.batch_size): cell for cell in some}
-    for (benchmark, optimizer, size), cell in cells.items():
-        if benchmark not in loaded:
-            loaded[benchmark] = load_data(cell, data_folder, device)
-        anchor = protocol(benchmark, cell.file)["lr_grid"]["anchor"]
-        tried = lr_range.try_rates(*loaded[benchmark], plan_of(cell), anchor, device)
+    for place, cell in swept(study).items():
+        if cell.benchmark not in loaded:
+            loaded[cell.benchmark] = load_data(cell, data_folder, device)
+        anchor = protocol(cell.benchmark, cell.file)["lr_grid"]["anchor"]
+        tried = lr_range.try_rates(*loaded[cell.benchmark], plan_of(cell), anchor, device)
         low, high = map(lr_string, lr_range.window(tried))
         best = min(tried, key=lambda one: one.loss)
         said = f"loss {', '.join(f'{one.loss:.3g} at {lr_string(one.lr)}' for one in sorted({tried[0], best, tried[-1]}))}"
-        found.append((("benchmarks", benchmark, "constant_epoch", optimizer, str(size)), (low, high), said))
-    if not found:
+        found.append((place, (low, high), said))
+    return found
+
+
+def swept(study: Path) -> dict[tuple[str, ...], Cell]:
+    """Return a cell of each window of a study under constant_epoch, by its place in the config."""
+    cells = [cell for cell in grid.whole_cells(load_config(study)) if "constant_epoch" in cell.modes]
+    if not cells:
         raise ValueError(
             f"{study}: no benchmark has constant_epoch; add it, with any window [lowest, highest] for each batch size"
         )
-    return found
+    return {("benchmarks", cell.benchmark, "constant_epoch", cell.optimizer, str(cell.batch_size)): cell for cell in cells}

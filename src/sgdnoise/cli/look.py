@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import sys
 
@@ -11,7 +12,8 @@ from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
-from sgdnoise.study.config import load_config
+from sgdnoise.study.cell import Cell
+from sgdnoise.study.config import Config, load_config
 from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
 
 
@@ -76,9 +78,26 @@ def curves(options: argparse.Namespace) -> None:
 
     config = load_config(options.config)
     wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
-    table = collect_curves(config, grid.curve_cells(config, options.benchmark, wanted), options.roots)
+    table = collect_curves(config, curves_left(config, options.benchmark, wanted), options.roots)
     write_csv(table, options.out)
     print(f"{options.out}: {table.groupby(['batch_size', 'lr', 'seed']).ngroups} runs")
+
+
+def curves_left(config: Config, benchmark: str, wanted: Config) -> list[Cell]:
+    """List the cells whose curves are drawn; where windows are extended, without those that none has, of which it warns."""
+    if not config["extend_grid"] or not wanted["lr"]:
+        return grid.curve_cells(config, benchmark, wanted)
+    swept, found, left_out = grid.curve_cells(config, benchmark, wanted | {"lr": None}), [], []
+    for size, lr in itertools.product(grid.curve_sizes(wanted), wanted["lr"]):
+        some = [cell for cell in swept if grid.matches(cell, {"batch_size": size, "lr": lr})]
+        found += some
+        left_out += [f"lr {lr:g} at batch size {size}"] * (not some)
+    said = f"figures.curves.{benchmark}: the windows have ended (extend_grid) without {', '.join(left_out)}"
+    if not found:
+        raise ValueError(f"config: {said}; `sgdnoise grid --config={config['results']}/grid.json` lists what there is")
+    if left_out:
+        print(f"sgdnoise: warning: {said}", file=sys.stderr)
+    return found
 
 
 @verb(

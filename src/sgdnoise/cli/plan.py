@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,11 +27,10 @@ def list_grid(options: argparse.Namespace) -> None:
     config = load_config(options.config)
     cells = grid.trained(config)
     for cell in cells:
-        out = f"--out={Path(config['results']) / cell.path}"
+        where = [f"--{name}={config[name]}" for name in ("data", "device", "engine")]
         shared = grid.processes(config, cell.benchmark, cell.batch_size)
-        where = f"--data={config['data']} --device={config['device']} --engine={config['engine']}"
-        where += f" --processes={shared}" * (shared > 1)
-        command = f"python -P -m sgdnoise train {cell.arguments} {where} {out}"
+        where += [f"--processes={shared}"] * (shared > 1) + [f"--out={Path(config['results']) / cell.path}"]
+        command = f"python -P -m sgdnoise train {cell.arguments} {shlex.join(where)}"
         print(
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )

@@ -7,8 +7,9 @@ import importlib.util
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
+from typing import Any
 
 from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
 from sgdnoise.machine.imports import install
@@ -20,11 +21,17 @@ PACKAGE = Path(__file__).parents[1]
 HOME = PACKAGE if (PACKAGE / "workflow").exists() else PACKAGE.parents[1]  # where the workflow is: in a wheel, in the repository
 PROFILES = HOME / "workflow/profiles"
 
-# What of Snakemake's options decides whether and where there are results afterwards.
-SNAKEMAKE = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+# What of Snakemake's options decides whether and where there are results afterwards; and all others of one letter, which may be
+# written together: -np, -nc4.
+SNAKEMAKE = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
 SNAKEMAKE.add_argument("--directory", "-d", type=Path, default=Path())
 SNAKEMAKE.add_argument("--dry-run", "--dryrun", "-n", action="store_true")
-SNAKEMAKE.add_argument("--config", "-C", nargs="+", default=[], action="extend")
+SNAKEMAKE.add_argument("--config", "-C", nargs="*", default=[])
+FLAGS, ONE_VALUE, VALUES = "tkfFlSDpahv", "scjewT", "RPUOq"
+for letter in FLAGS:
+    SNAKEMAKE.add_argument(f"-{letter}", action="store_true")
+for letter in ONE_VALUE + VALUES:
+    SNAKEMAKE.add_argument(f"-{letter}", nargs="*" if letter in VALUES else None)
 
 
 @verb(
@@ -40,11 +47,8 @@ def run(options: argparse.Namespace) -> None:
 
     Snakemake is a process of its own, since its command line is what its documentation promises, and the whole of it.
     """
-    import yaml
-
-    asked, _ = SNAKEMAKE.parse_known_args(options.snakemake)
-    changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in asked.config)}
-    config = load_config(options.config, changes=changes)
+    asked = asked_of_snakemake(options.snakemake)
+    config = load_config(options.config, changes=dict(map(change, asked.config)))
     cells = grid.trained(config)
     print(f"{options.config}: {len(cells)} cells, {sum(len(seed_range(one.seeds)) for one in cells)} runs", file=sys.stderr)
     study = options.config if asked.directory == Path() else options.config.absolute()
@@ -57,10 +61,30 @@ def run(options: argparse.Namespace) -> None:
     if asked.dry_run or not (results / "cells.csv").exists():
         return
     if any("constant_epoch" in entry for entry in config["benchmarks"].values()):
-        options.run_verb(["recommend", f"--cells={results / 'cells.csv'}"])
+        with chdir(asked.directory):  # to which the `file` of a benchmark is relative in grid.json
+            options.run_verb(["recommend", f"--cells={Path(config['results']) / 'cells.csv'}"])
     else:
         print("No advice on batch sizes: no benchmark of the study has constant_epoch.")
     print(f"\nThe page: {results / 'report.html'}. The figures: {asked.directory / config['figures']['folder']}")
+
+
+def asked_of_snakemake(words: list[str]) -> argparse.Namespace:
+    """Read what is handed on to Snakemake, as far as `run` needs to know."""
+    try:
+        return SNAKEMAKE.parse_known_args(words)[0]
+    except argparse.ArgumentError as error:
+        raise ValueError(f"after --, for Snakemake: {error}") from None
+
+
+def change(text: str) -> tuple[str, Any]:
+    """Read one KEY=VALUE of `--config`, whose value is YAML."""
+    import yaml
+
+    key, _, value = text.partition("=")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config {text}: {' '.join(str(error).split())}; write KEY=VALUE, the value as in a config") from None
 
 
 def with_profiles(words: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -140,6 +141,11 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
             raise ValueError("give either class, the name of one of torch.optim, or factory, a function of your own")
         if "factory" in said and (more := sorted(set(said) - {"factory", *PLANNED})):
             raise ValueError(f"{', '.join(more)}: a factory sets by itself what torch is told; leave it out here")
+        for group in said.get("groups", []):
+            try:
+                re.compile(group["match"])
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"groups: match: {group['match']!r} is not a regular expression ({error})") from None
         return Optimizer(name, rule="torch", **own)
     if unknown := sorted(set(said) - {"momentum", *PLANNED}):
         raise ValueError(

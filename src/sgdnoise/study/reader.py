@@ -6,7 +6,9 @@ text or a number, `no` is false or text. Both are refused here. A key is text: `
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,17 +146,38 @@ def merge(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_windows(path: str | Path, windows: Mapping[tuple[str, ...], tuple[str, str]]) -> str:
-    """Return the text of a config in which the windows at some places, as ("benchmarks", ..., "64"), are others."""
+    """Return the text of a config in which the windows at some places, as ("benchmarks", ..., "64"), are others, and nothing else is.
+
+    A ValueError names what cannot be changed alone: by an alias or a merge key (<<), one window may stand there for several.
+    """
     import yaml
 
     text, places = Path(path).read_bytes().decode("utf-8-sig"), []
-    for keys, (low, high) in windows.items():
-        node = yaml.compose(text)
+    root, wanted = yaml.compose(text.replace("\t", " ")), _unshared(_read(text))  # where JSON may have a tab
+    for keys, ends in windows.items():
+        node = root
         for key in keys:
             node = next((value for name, value in node.value if name.value == key), None) if node else None
         if not isinstance(node, yaml.SequenceNode) or not node.flow_style:
             raise ValueError(f"{path}: {'.'.join(keys)}: only a window that is written there as [lowest, highest] can be changed")
-        places.append((node.start_mark.index, node.end_mark.index, f"[{low}, {high}]"))
-    for start, end, ends in sorted(set(places), reverse=True):
-        text = text[:start] + ends + text[end:]
+        written = f"[{', '.join(end if '.' in end else end.replace('e', '.0e') for end in ends)}]"  # 1e-05 is text in YAML
+        places.append((node.start_mark.index, node.end_mark.index, written))
+        functools.reduce(operator.getitem, keys[:-1], wanted)[keys[-1]] = _read(written)
+    for start, end, written in sorted(set(places), reverse=True):
+        text = text[:start] + written + text[end:]
+    try:
+        alone = _read(text) == wanted
+    except (ValueError, yaml.YAMLError):  # an anchor was cut out, or two were put into one place
+        alone = False
+    if not alone:
+        raise ValueError(
+            f"{path}: a window stands there once for several, by an alias (*) or a merge key (<<); write out the window of each"
+        )
     return text
+
+
+def _unshared(value: Any) -> Any:
+    """Copy a document in which what an alias has stands at each of its places by itself."""
+    if isinstance(value, dict):
+        return {key: _unshared(one) for key, one in value.items()}
+    return [_unshared(one) for one in value] if isinstance(value, list) else value

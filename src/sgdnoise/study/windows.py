@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid
+from sgdnoise.study import grid, optimizers
 from sgdnoise.study.cell import Cell, Point
 from sgdnoise.study.config import Config
 
@@ -110,7 +110,7 @@ def studies(config: Config) -> dict[Point, Config]:
         for mode in sorted({mode for cell in cells for mode in cell.modes}):
             key, fixed = grid.window_key(mode, budget, batch_size), grid.MODES[mode]
             entry[mode] = {fixed: whole[mode][fixed], optimizer: {key: whole[mode][optimizer][key]}}
-        own = {name: one for name, one in config["optimizers"].items() if name == optimizer}
+        own = {name: one for name, one in config["optimizers"].items() if name == optimizers.defined_name(optimizer)}
         alone = {"benchmarks": {benchmark: entry}, "optimizers": own, "two_rates": {}}
         found[point] = config | alone | {"overrides": used_overrides(config, cells)}
     return found

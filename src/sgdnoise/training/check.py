@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -17,6 +18,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.study.cell import Cell, make_cell
 from sgdnoise.study.optimizers import definition
+from sgdnoise.study.optimizers import optimizer as optimizer_of
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
 from sgdnoise.training.state import Plan
@@ -69,8 +71,11 @@ def subject_of(
     lr = protocol["lr_grid"]["anchor"] / 100
 
     def plan_with(optimizer: str) -> tuple[Cell, Plan]:
-        words = (f"steps{STEPS}", batch_size, lr, "0-0", settings, STEPS, file, None, definition(optimizer, optimizers))
-        cell = make_cell(name, optimizer, *words)
+        said = definition(optimizer, optimizers)
+        one = optimizer_of(optimizer, said)
+        size = math.ceil(batch_size / one.micro_batch) * one.micro_batch if one.micro_batch else batch_size  # which it divides
+        budget = f"steps{STEPS * (one.evaluations if one.equal else 1)}"
+        cell = make_cell(name, optimizer, budget, size, lr, "0-0", settings, STEPS, file, definition=said)
         plan = plan_of(cell)
         return cell, replace(plan, settings=plan.settings | {"precision": "float32"})
 
