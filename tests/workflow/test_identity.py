@@ -142,19 +142,6 @@ def test_a_change_of_an_own_file_trains_its_cells_again(study, name, old, new):
     assert jobs(study, TABLE) == ({}, [])
 
 
-def test_where_an_own_file_lies_is_no_part_of_it(study):
-    """Its content is: moved with all that it reads, or named by another path, it trains nothing again, and can be trained."""
-    (study / "my nets").mkdir()
-    for name in ("my_net.py", "shape.py", "scale.csv"):
-        (study / name).rename(study / "my nets" / name)
-    write_config(study, **{"benchmarks.my_net.file": "my nets/my_net.py"})
-    (study / MINE[0]).unlink()
-    assert jobs(study, TABLE)[1] == [MINE[0]]
-    assert run(study) == [MINE[0]]
-    write_config(study, **{"benchmarks.my_net.file": str(study / "my nets/my_net.py")})
-    assert jobs(study, TABLE)[1] == []
-
-
 @pytest.mark.slow
 def test_comments_docstrings_and_layout_train_nothing(study):
     edit(study / "my_net.py", '"""My network."""', "# Mine")

@@ -1,10 +1,8 @@
 # The study: its config, its cells, and what the rules ask of them.
 import gc
 import os
-import shlex
 import signal
 import threading
-from dataclasses import replace
 
 from snakemake.exceptions import WorkflowError
 from pathlib import Path
@@ -79,23 +77,6 @@ def file_of(benchmark):
     return config["benchmarks"][benchmark].get("file")
 
 
-def identity_of(cell):
-    """All that says which cell it is: of the user's own file the name, as its content is among `versions`, wherever it lies."""
-    return replace(cell, file=cell.file and os.path.basename(cell.file)).arguments
-
-
-def with_file(value):
-    """The value of a resource, and after it where the user's own file lies: there it re-runs nothing, and the shell command stays."""
-    if not any("file" in entry for entry in config["benchmarks"].values()):
-        return value
-
-    def beside(wildcards):
-        file = file_of(wildcards.benchmark)
-        return value + (f" --file={shlex.quote(file)}" if file else "")
-
-    return beside
-
-
 def dataset_of(benchmark):
     return benchmarks.protocol(benchmark, file_of(benchmark))["dataset"]
 
@@ -146,14 +127,14 @@ def cell_of(wildcards):
 
 def cell_arguments(wildcards):
     # From the wildcards: Snakemake does not record a param that is computed from the output, so its change would go unnoticed.
-    return identity_of(cell_of(wildcards))
+    return cell_of(wildcards).arguments
 
 
 def cell_versions(wildcards):
     # Apart from the arguments, so that Snakemake's reason for a job names what has changed. If there is nothing, the arguments
     # again: that adds nothing to the set of params that Snakemake compares.
     cell = cell_of(wildcards)
-    return listed(cell.depends_on) or identity_of(cell)
+    return listed(cell.depends_on) or cell.arguments
 
 
 def longest_first(wildcards):
@@ -180,7 +161,7 @@ def cell_data(wildcards):
 def noise_arguments(wildcards):
     entry = config["noise_scale"][wildcards.benchmark]
     at = " ".join(map(str, entry["at"]))
-    return f"{identity_of(NOISE_CELLS[wildcards.benchmark])} --at {at} --num-batches={entry['num_batches']}"
+    return f"{NOISE_CELLS[wildcards.benchmark].arguments} --at {at} --num-batches={entry['num_batches']}"
 
 
 def noise_versions(wildcards):

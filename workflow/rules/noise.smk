@@ -11,7 +11,7 @@ rule noise_scale:
     threads: 1
     resources:
         mem_mb=2000,
-        device=with_file(config["device"]),
+        device=config["device"],
         gpu=int(config["device"] == "cuda"),
     params:
         run=noise_arguments,

@@ -17,7 +17,7 @@ rule train:
         processes=PROCESSES,
         gpu=GPUS,
         checkpoint_seconds=config["checkpoint_seconds"],
-        engine=with_file(config["engine"]),
+        engine=config["engine"],
         # Cells that follow one another here share a process that has imported torch; a job of a cluster is alone.
         module="sgdnoise" if workflow.remote_exec or config["device"] != "cpu" or PROCESSES != 1 else "sgdnoise.cli.warm",
     params:
