@@ -43,6 +43,18 @@ def test_what_snakemake_is_told(commands, capsys):
     assert capsys.readouterr().err == "study.yaml: 2 cells, 4 runs\n"
 
 
+def test_further_targets_come_before_options(commands):
+    assert main(["run", "study.yaml", "--", "results/one.csv", "two", "-n"]) == 0
+    assert commands[0][4:9] == [
+        "figures/all",
+        "report",
+        "results/one.csv",
+        "two",
+        f"--snakefile={run.HOME / 'workflow/Snakefile'}",
+    ]
+    assert commands[0][-1] == "-n"
+
+
 def test_another_folder_and_all_that_snakemake_says(commands, tmp_path):
     assert main(["run", "study.yaml", "--verbose", "--", "--directory", "there"]) == 0
     assert f"--configfile={tmp_path / 'study.yaml'}" in commands[0]

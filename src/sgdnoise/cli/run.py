@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ for letter in ONE_VALUE + VALUES:
 
 @verb(
     "run",
-    "run a study from any folder: train it, draw it, say what follows. It is Snakemake, whose options and further targets can"
+    "run a study from any folder: train it, draw it, say what follows. It is Snakemake, whose further targets and then options can"
     " follow --, as in: sgdnoise run study.yaml -- -n",
     option("config", type=to_path, help="the study, a YAML file"),
     option("--cores", default="all", help="so many cells at once (default: %(default)s)"),
@@ -52,9 +53,13 @@ def run(options: argparse.Namespace) -> None:
     cells = grid.trained(config)
     print(f"{options.config}: {len(cells)} cells, {sum(len(seed_range(one.seeds)) for one in cells)} runs", file=sys.stderr)
     study = options.config if asked.directory == Path() else options.config.absolute()
-    command = [sys.executable, "-P", "-m", "snakemake", "figures/all", *["report"] * (config["shard"] == "1/1")]
+    targets = list(
+        itertools.takewhile(lambda word: not word.startswith("-"), options.snakemake)
+    )  # Snakemake reads them in one place
+    words = with_profiles(options.snakemake[len(targets) :])
+    command = [sys.executable, "-P", "-m", "snakemake", "figures/all", *["report"] * (config["shard"] == "1/1"), *targets]
     command += [f"--snakefile={HOME / 'workflow/Snakefile'}", f"--configfile={study}", f"--cores={options.cores}"]
-    command += [f"--logger-sgdnoise-screen={'all' if options.verbose else 'progress'}", *with_profiles(options.snakemake)]
+    command += [f"--logger-sgdnoise-screen={'all' if options.verbose else 'progress'}", *words]
     if code := wait_for(command):
         raise SystemExit(code)
     results = asked.directory / config["results"]
