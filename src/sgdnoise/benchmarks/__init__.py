@@ -101,7 +101,7 @@ def with_defaults(protocol: Any, name: str, path: Path) -> Any:
     """Fill in what a PROTOCOL leaves to the benchmark's name and to its task."""
     if not isinstance(protocol, dict):
         return protocol
-    if (task := protocol.get("task")) is not None and task not in READY:
+    if (task := protocol.get("task")) is not None and task not in list(READY):  # of whatever type
         raise ValueError(f"{path}: PROTOCOL['task']: {task!r} is none of the ready tasks {', '.join(READY)}; leave it out")
     of_task = {"metrics": READY[task]["metrics"]} if task else {}
     return {"title": name, "dataset": name} | DEFAULTS | of_task | protocol

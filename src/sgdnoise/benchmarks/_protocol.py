@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import re
+from collections.abc import Callable
 from typing import Any
 
 PROTOCOL_KEYS = {
@@ -17,12 +19,20 @@ PROTOCOL_KEYS = {
     " second the train metric that the figures show (by default train_objective)",
     "settings": "what the paper leaves open, besides these below: {name: OFFER}",
 }
-# Of these a file need not say `title` and `dataset`, by default the benchmark's name, nor what is in DEFAULTS; with `task`, one of the
-# READY ones, nor `metrics`. Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
-# training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
-# `version`, of the package's own benchmarks (see docs/architecture.md); `reads`, of a user's own, the files beside it that it
-# reads: [paths relative to its folder]; and `later`, the names of settings that are offered since results were first shipped: at their
-# defaults they are no part of a cell's identity, so those stay valid.
+# Of these a file need not say `title` and `dataset`, by default the benchmark's name, nor `lr_grid` and `settings`; with `task` nor `metrics`.
+OPTIONAL_KEYS = {
+    "task": "one of the READY ones",
+    "context": "tokens of a sequence, of the task language_model",
+    "unroll": "tokens of a sequence, which makes the data a text",
+    "train_flops": "floating-point operations of training on one example or token (forward and backward), for `sgdnoise plan`",
+    "labels": "{metric: words for the figures}",
+    "reads": "[paths relative to its folder], of a user's own: the files beside it that it reads",
+    "sibling_of": "the benchmark of the paper that it stands for",
+    "version": "of the package's own benchmarks (see docs/architecture.md)",
+    "later": "[names of settings] that are offered since results were first shipped: at their defaults they are no part of a cell's"
+    " identity, so those stay valid",
+}
+PAPERS = ("autoencoder_mnist", "lstm_ptb", "resnet50_imagenet", "wrn_cifar10", "wrn_skipinit_cifar10")  # as in claims/paper.csv
 
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
@@ -35,12 +45,17 @@ def protocol_problem(protocol: Any) -> str:
     """Say what is wrong with a PROTOCOL; nothing if it is one."""
     if not isinstance(protocol, dict):
         return " is not a dictionary"
+    known = [*PROTOCOL_KEYS, *OPTIONAL_KEYS]
+    if unknown := [key for key in protocol if key not in known]:
+        close = difflib.get_close_matches(str(unknown[0]), known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f" has the unknown key {unknown[0]!r}; {hint}known: {', '.join(known)}"
     if missing := [key for key in PROTOCOL_KEYS if key not in protocol]:
         return f" lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})"
-    for key in ("num_train", "num_test", "unroll"):
-        if not is_whole(protocol.get(key, 1)) or not 1 <= protocol.get(key, 1) <= 10**12:
-            return f"[{key!r}]: {protocol[key]!r} is not a whole number from 1 to 10^12"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(protocol["dataset"])):
+    for key, (is_well, right) in VALUES.items():
+        if key in protocol and not is_well(protocol[key]):
+            return f"[{key!r}]: {protocol[key]!r} is not {right}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", protocol["dataset"]):
         return f"['dataset']: {protocol['dataset']!r} is no name for a file; use letters, digits, _ and -"
     lrs = protocol["lr_grid"]
     if not isinstance(lrs, dict) or set(lrs) != {"anchor", "ratio"} or not all(map(is_number, lrs.values())):
@@ -50,18 +65,17 @@ def protocol_problem(protocol: Any) -> str:
     if problem := metrics_problem(protocol["metrics"], protocol.get("labels", {})):
         return problem
     try:
-        str(protocol["title"]).format(num_train=protocol["num_train"])
-    except (ValueError, LookupError, AttributeError) as error:
+        protocol["title"].format(num_train=protocol["num_train"])
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         return f"['title']: only {{num_train}} may stand in braces ({error!r}); write {{{{ for a brace"
-    if not isinstance(settings := protocol["settings"], dict):
-        return f"['settings']: {settings!r} is not {PROTOCOL_KEYS['settings']}"
-    if not isinstance(later := protocol.get("later", []), list) or not all(name in settings for name in map(str, later)):
+    settings, later = protocol["settings"], protocol.get("later", [])
+    if any(name not in list(settings) for name in later):
         return f"['later']: {later!r} is not a list of names of its settings"
     problems = {name: offer_problem(offer) for name, offer in settings.items()}
     return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
 
 
-def metrics_problem(metrics: Any, labels: Any) -> str:
+def metrics_problem(metrics: Any, labels: dict[str, Any]) -> str:
     """Say what is wrong with the metrics of a PROTOCOL, so that figures and tables could not show them; nothing if they are well."""
     if not isinstance(metrics, dict) or not str(next(iter(metrics), "")).startswith("test_"):
         return f"['metrics']: {metrics!r}: the first has to be a test metric, such as test_loss"
@@ -70,8 +84,11 @@ def metrics_problem(metrics: Any, labels: Any) -> str:
             return f"['metrics']: {metric}: {direction!r} is neither 'max' nor 'min'"
         if not re.fullmatch(METRIC, str(metric)):
             return f"['metrics']: {metric!r}: write test_ or train_ and the name that `evaluate` returns"
-    if not isinstance(labels, dict) or (unknown := set(labels) - {*metrics, "train_objective"}):
-        return f"['labels']: {labels if not isinstance(labels, dict) else min(unknown)!r} is none of its metrics {', '.join(metrics)}"
+    for metric, words in labels.items():
+        if metric not in {*metrics, "train_objective"}:
+            return f"['labels']: {metric!r} is none of its metrics {', '.join(metrics)}"
+        if not isinstance(words, str):
+            return f"['labels'][{metric!r}]: {words!r} is not text"
     return ""
 
 
@@ -99,3 +116,35 @@ def is_number(value: Any) -> bool:
 def is_value(value: Any) -> bool:
     """Say whether something can be the value of a setting."""
     return isinstance(value, bool | str | None) or is_number(value)
+
+
+def is_count(value: Any) -> bool:
+    """Say whether a value can be a number of examples or tokens."""
+    return is_whole(value) and 1 <= value <= 10**12
+
+
+def is_text(value: Any) -> bool:
+    """Say whether a value is text."""
+    return isinstance(value, str)
+
+
+def is_named(value: Any) -> bool:
+    """Say whether a value is a dictionary whose keys are text."""
+    return isinstance(value, dict) and all(map(is_text, value))
+
+
+# What the values of keys are, and in words.
+COUNT = (is_count, "a whole number from 1 to 10^12")
+VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("num_train", "num_test", "unroll", "context", "version"), COUNT),
+    **dict.fromkeys(("title", "dataset"), (is_text, "text")),
+    "settings": (is_named, PROTOCOL_KEYS["settings"]),
+    "labels": (is_named, OPTIONAL_KEYS["labels"]),
+    "train_flops": (lambda value: is_number(value) and value > 0, "a number above 0"),
+    "reads": (
+        lambda value: isinstance(value, list | tuple) and all(map(is_text, value)),
+        "a list of paths, such as ['table.csv']",
+    ),
+    "sibling_of": (lambda value: value in PAPERS, f"a benchmark of the paper: {', '.join(PAPERS)}"),
+    "later": (lambda value: isinstance(value, list), "a list of names of its settings"),
+}
