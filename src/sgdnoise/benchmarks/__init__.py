@@ -66,6 +66,8 @@ def source(name: str, file: str | None = None) -> Path:
                 f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config)"
             )
         raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(names())} (or name your own with file:)")
+    if file and name in names():  # its results would count as the package's, and so as evidence about the paper
+        raise ValueError(f"{name!r} is a benchmark of the package; give the network of {file} a name of its own")
     return path
 
 
