@@ -140,6 +140,14 @@ def test_what_cannot_be_read_is_named(own, name, old, new, message):
     asked_anew()
 
 
+@pytest.mark.parametrize("name", ["autoencoder_mnist", "wrn_digits"])  # the paper's; a sibling
+def test_a_name_of_the_package_is_not_given_to_another_network(own, name):
+    """Its results would be evidence about the paper."""
+    message = f"'{name}' is a benchmark of the package; give the network of .*my_net.py a name of its own"
+    with pytest.raises(ValueError, match=message):
+        cell(own, name=name)
+
+
 def test_a_module_that_is_not_there_is_named(own):
     edit(own, "my_net.py", "import shape", "import nowhere")
     with pytest.raises(ValueError, match=r"my_net.py: No module named 'nowhere'; a module of your own belongs into the folder"):

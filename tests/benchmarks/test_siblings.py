@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from sgdnoise import benchmarks
+from sgdnoise.benchmarks._protocol import PAPERS
+from sgdnoise.claims.paper import paper_table
 from sgdnoise.study.cell import make_cell
 
 
@@ -117,3 +119,8 @@ def test_small_penn_treebank_keeps_frequent_words(tmp_path):
     data = small.load(tmp_path / "ptb.npz", torch.device("cpu"))
     assert data["test_tokens"].tolist() == [0, 1, 2, 999]
     assert len(data["train_tokens"]) == 100
+
+
+def test_siblings_are_of_benchmarks_of_the_paper():
+    siblings = {name for name in benchmarks.names() if "sibling_of" in benchmarks.protocol(name)}
+    assert set(PAPERS) == set(benchmarks.names()) - siblings == set(paper_table()["benchmark"])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.cli.main import main
 from sgdnoise.results.exports import read_export
 from sgdnoise.results.imported import as_study
@@ -125,6 +126,116 @@ def test_runs_that_did_not_end_are_left_out(runs, tmp_path):
     study = as_study(read_export(tmp_path / "runs.csv", {"test_accuracy": "val/acc"}, "wandb"), "mine", "out", 1000, 5, [])
     assert len(study.cells) == len(runs) - 3
     assert study.notes[:2] == ["2 runs are left out, which are crashed", "1 runs are left out, which are running"]
+
+
+def study_of(runs, metric="test_loss", num_epochs=5, minimize=(), **columns):
+    """The runs as a study by their loss, with columns besides."""
+    some = runs.rename(columns={"loss": metric}).drop(columns="accuracy").assign(**columns)
+    return as_study(some, "mine", "out", 1000, num_epochs, [], minimize=minimize)
+
+
+@pytest.mark.parametrize(
+    ("word", "loss", "said"),
+    [
+        (" Diverged", 0.1, None),
+        ("finished", np.inf, "an infinite metric"),
+        ("finished", -np.inf, "an infinite metric"),
+        ("finished", np.nan, "no test_loss"),
+    ],
+)
+def test_a_run_that_diverged_has_no_metrics_however_it_is_said(runs, word, loss, said):
+    top = runs["lr"] == LRS[-1]
+    study = study_of(runs.assign(loss=runs["loss"].mask(top, loss)), status=np.where(top, word, "FINISHED"), train_loss=1)
+    top = study.cells["lr"] == LRS[-1]
+    assert ((study.cells["status"] == "diverged") == top).all()
+    assert (study.cells[["test_loss", "train_loss"]].isna().all(axis=1) == top).all()
+    notes = [note for note in study.notes if "diverged" in note]
+    assert notes == ([f"6 runs that ended have {said}: they count as diverged"] if said else [])
+
+
+def test_an_infinite_train_metric_is_of_a_run_that_diverged(runs):
+    study = study_of(runs, train_loss=np.where(runs.index == 0, np.inf, 0.1))
+    assert study.cells["status"].value_counts().to_dict() == {"completed": len(runs) - 1, "diverged": 1}
+
+
+@pytest.mark.parametrize("num", [6, 7])
+def test_one_run_that_fails_takes_no_learning_rate_away(runs, num):
+    """Of 6 or 7 runs 5 count, as in the paper."""
+    many = pd.concat([runs[runs["seed"] == 0].assign(seed=seed) for seed in range(num)], ignore_index=True)
+    best = (many["lr"] == BEST[256]) & (many["batch_size"] == 256)
+    study = study_of(many.assign(loss=many["loss"].mask(best & (many["seed"] == 1))))
+    assert json.loads(study.grid)["benchmarks"]["mine"]["seeds"] == {"num": num, "keep": 5}
+    table = lr_statistics(study.cells, "test_loss", "min", "test_loss").query("batch_size == 256").set_index("lr")
+    assert table.loc[BEST[256], "num_diverged"] == 1
+    assert table["mean"].idxmin() == BEST[256]
+
+
+def test_epochs_are_those_of_the_column_where_it_has_them(runs):
+    some = np.where(runs["batch_size"] == 16, 10, np.nan)
+    for said, epochs in ((10, None), (10, 10), (some, 10)):
+        assert set(study_of(runs, num_epochs=epochs, epochs=said).cells["budget"]) == {"epochs10"}
+
+
+def test_a_name_of_an_optimizer_may_have_any_characters(runs):
+    study = study_of(runs, optimizer=np.where(runs["seed"] == 0, "AdamW (b2=0.95)", "sgd_1"))
+    assert study.cells["optimizer"].value_counts().to_dict() == {"adamw_b": 12, "sgd": 24}
+    assert json.loads(study.grid)["optimizers"] == {"adamw_b": {"class": "AdamW_b"}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "way"),
+    [
+        ("test_acc", "max"),
+        ("test_roc_auc", "max"),
+        ("test_F1", "max"),
+        ("test_bleu", "max"),
+        ("test_top1accuracy", "max"),
+        ("test_r2", "max"),
+        ("test_loss", "min"),
+        ("test_top1_error", "min"),
+        ("test_mape", "min"),
+        ("test_accent", "min"),
+    ],
+)
+def test_well_known_metrics_are_better_where_larger_and_it_is_said_of_each(runs, metric, way):
+    study = study_of(runs, metric, train_loss=1)
+    assert f"'metrics': {{'{metric}': '{way}', 'train_loss': 'min'}}" in study.file
+    larger = "larger" if way == "max" else "smaller"
+    assert any(f"{metric} is better where {larger}, train_loss is better where smaller; or say" in note for note in study.notes)
+    assert f"'{metric}': 'min'" in study_of(runs, metric, minimize=[metric]).file
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        ({"epochs": 30}, [], "--epochs 10: the column of epochs says 30; leave --epochs out, or the column"),
+        ({"epochs": [10] * 18 + [30] * 18}, [], "runs of 10, 30 epochs: batch sizes compare under one"),
+        ({"epochs": [30] * 18 + [np.nan] * 18}, [], "runs of 10, 30 epochs: batch sizes compare under one"),
+        (
+            {"optimizer": ["sgd-0", "sgd-0.9"] * 18},
+            [],
+            "optimizer: 'sgd-0' and 'sgd-0.9' would both be called sgd; give them names that differ",
+        ),
+        ({"optimizer": ["Adam", "adam"] * 18}, [], "optimizer: 'Adam' and 'adam' would both be called adam"),
+        ({"optimizer": ["Adam", "--"] * 18}, [], "optimizer: '--' is no name; write letters and _"),
+        ({"optimizer": 0.9}, [], "optimizer: '0.9' is no name"),
+        ({"lr": np.inf}, [], "lr: inf is not a positive number"),
+        ({"seed": 0.5}, [], "seed: 0.5 is not a whole number from 0"),
+        ({"seed": [0] + [np.nan] * 35}, [], "seed: nan is not a whole number from 0"),
+        ({"status": "diverged"}, [], "all runs diverged, so that no learning rate can be the best"),
+        ({}, ["--minimize=test_los"], "--minimize test_los: no such metric; there are: test_loss"),
+        ({}, ["--minimize=test_loss", "--maximize=test_loss"], "test_loss is to --maximize and to --minimize; say one"),
+    ],
+)
+def test_columns_that_say_what_cannot_be_are_refused(runs, tmp_path, monkeypatch, capsys, columns, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    table = runs.assign(**columns)
+    table.to_csv("runs.csv", index=False)
+    roles = [f"{name}={name}" for name in table if name not in ("accuracy", "loss")]
+    words = ["--columns", *roles, "test_loss=loss", "--num-train=1000", "--epochs=10", *arguments]
+    assert main(["import", "runs.csv", *words]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize(

@@ -456,6 +456,37 @@ def test_settings_of_ones_own_have_the_type_of_their_default(tmp_path, setting, 
         ('"Mine"', "TITLE", "PROTOCOL is read without running the file"),
         ('"Mine",', '"Mine"', "cannot be read as Python|line"),
         ("PROTOCOL = {", "PROTOCOL = 3\nOTHER = {", "PROTOCOL is not a dictionary"),
+        ('"num_train"', '"num_trian"', "PROTOCOL has the unknown key 'num_trian'; did you mean 'num_train'"),
+        ('"lr_grid"', '"lr_gird"', "PROTOCOL has the unknown key 'lr_gird'; did you mean 'lr_grid'"),
+        ('"rows"', '"rows", "read": ["net.py"]', "PROTOCOL has the unknown key 'read'; did you mean 'reads'"),
+        ('"rows"', '"rows", 5: 5', "PROTOCOL has the unknown key 5; known: title, dataset"),
+        ('"rows"', '"rows", "reads": "net.py"', r"PROTOCOL\['reads'\]: 'net.py' is not a list of paths, such as"),
+        ('"rows"', '"rows", "reads": 5', r"PROTOCOL\['reads'\]: 5 is not a list of paths"),
+        ('"rows"', '"rows", "reads": [5]', r"PROTOCOL\['reads'\]: \[5\] is not a list of paths"),
+        ('"rows"', '"rows", "train_flops": "1e6"', r"PROTOCOL\['train_flops'\]: '1e6' is not a number above 0"),
+        ('"rows"', '"rows", "train_flops": 0', r"PROTOCOL\['train_flops'\]: 0 is not a number above 0"),
+        (
+            '"rows"',
+            '"rows", "sibling_of": "wrn_cifar"',
+            r"PROTOCOL\['sibling_of'\]: 'wrn_cifar' is not a benchmark of the paper: ",
+        ),
+        ('"rows"', '"rows", "sibling_of": ["lstm_ptb"]', r"PROTOCOL\['sibling_of'\]: \['lstm_ptb'\] is not a benchmark"),
+        ('"rows"', '"rows", "task": ["regression"]', r"PROTOCOL\['task'\]: \['regression'\] is none of the ready tasks"),
+        ('"rows"', '"rows", "context": "16"', r"PROTOCOL\['context'\]: '16' is not a whole number from 1"),
+        ('"rows"', '"rows", "version": "2"', r"PROTOCOL\['version'\]: '2' is not a whole number from 1"),
+        ('"rows"', "5", r"PROTOCOL\['dataset'\]: 5 is not text"),
+        ('"Mine"', "5", r"PROTOCOL\['title'\]: 5 is not text"),
+        ('"Mine"', '"{num_train[0]}"', r"PROTOCOL\['title'\]: only {num_train} may stand in braces"),
+        ('"rows"', '"rows", "labels": {"test_loss": 5}', r"PROTOCOL\['labels'\]\['test_loss'\]: 5 is not text"),
+        (
+            '"rows"',
+            '"rows", "labels": {"test_los": "", 5: ""}',
+            r"PROTOCOL\['labels'\]: .* is not {metric: words for the figures}",
+        ),
+        ('"rows"', '"rows", "labels": {"test_los": ""}', r"PROTOCOL\['labels'\]: 'test_los' is none of its metrics test_loss"),
+        ('"min"', '"min", 5: "min"', r"PROTOCOL\['metrics'\]: 5: write test_ or train_"),
+        ('"width"', "5", r"PROTOCOL\['settings'\]: .* is not what the paper leaves open"),
+        ('"rows"', '"rows", "later": [["part"]]', r"PROTOCOL\['later'\]: \[\['part'\]\] is not a list of names of its settings"),
     ],
 )
 def test_a_protocol_that_is_none_is_explained(tmp_path, old, new, message):
@@ -465,6 +496,21 @@ def test_a_protocol_that_is_none_is_explained(tmp_path, old, new, message):
     assert old in NETWORK
     with pytest.raises(ValueError, match=f"net.py.*{message}|{message}"):
         own_cells(tmp_path, {}, NETWORK.replace(old, new, 1))
+
+
+def test_a_protocol_may_say_more_than_it_has_to(tmp_path):
+    from sgdnoise import benchmarks
+
+    more = {
+        "reads": ("net.py",),
+        "train_flops": 1e6,
+        "sibling_of": "wrn_cifar10",
+        "labels": {"test_loss": "loss"},
+        "later": ["part"],
+    }
+    benchmarks.protocol.cache_clear()
+    (cell,) = own_cells(tmp_path, {}, NETWORK.replace('"rows"', f'"rows", **{more!r}', 1))
+    assert "net.py" in cell.depends_on
 
 
 def test_one_data_file_is_made_in_one_way(tmp_path):

@@ -1,8 +1,8 @@
 """A benchmark is one file: its protocol, data, network, loss and metrics.
 
 The file defines two names. `PROTOCOL` is a dictionary that the plan reads without running the file (importing torch would cost
-every `snakemake` call two seconds), made of what `machine/constants.py` can read; `benchmark(settings)` returns the frozen record
-of functions that training calls (`tasks/record.py`).
+every `snakemake` call two seconds), made of what `machine/constants.py` can read; `_protocol.py` says what may stand in it.
+`benchmark(settings)` returns the frozen record of functions that training calls (`tasks/record.py`).
 """
 
 from __future__ import annotations
@@ -11,48 +11,24 @@ import ast
 import functools
 import hashlib
 import json
-import math
-import operator
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sgdnoise.benchmarks._protocol import BOUNDS, PROTOCOL_KEYS, is_number, is_value, is_whole, protocol_problem
 from sgdnoise.machine import imports, sources
 from sgdnoise.machine.constants import Unreadable, constants
 from sgdnoise.tasks.record import READY, Benchmark
 
-__all__ = ["Benchmark"]  # for the files of benchmarks
+__all__ = ["BOUNDS", "PROTOCOL_KEYS", "Benchmark", "is_number", "is_value"]  # of other files, for those that import this room
 
 Settings = dict[str, Any]
 
 NAME = r"[a-z][a-z0-9_]*"  # of a benchmark: it becomes part of paths and commands
 
-PROTOCOL_KEYS = {
-    "title": "what is trained on what, for figure titles; {num_train} stands for the number of examples",
-    "dataset": "name of the prepared file, DATA/<dataset>.npz",
-    "num_train": "number of training examples, or of tokens; a setting of that name overrides it",
-    "num_test": "number of test examples, or of tokens",
-    "lr_grid": "{anchor, ratio}: the learning rates are anchor * ratio^k",
-    "metrics": "{metric: 'max' or 'min'}, of what `evaluate` returns for the splits, such as test_accuracy: first the test metric,"
-    " second the train metric that the figures show (by default train_objective)",
-    "settings": "what the paper leaves open, besides these below: {name: OFFER}",
-}
-# Of these a file need not say `title` and `dataset`, by default the benchmark's name, nor what is in DEFAULTS; with `task`, one of the
-# READY ones, nor `metrics`. Optional are `unroll`, the tokens of a sequence, which makes the data a text; `train_flops`, the floating-point operations of
-# training on one example or token (forward and backward), for `sgdnoise plan`; `labels`, {metric: words for the figures};
-# `version`, of the package's own benchmarks (see docs/architecture.md); `reads`, of a user's own, the files beside it that it
-# reads: [paths relative to its folder]; and `later`, the names of settings that are offered since results were first shipped: at their
-# defaults they are no part of a cell's identity, so those stay valid.
-
 DEFAULTS = {"lr_grid": {"anchor": 1, "ratio": 2}, "settings": {}}
-
-METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
-
-# What a PROTOCOL offers as a setting is its default, whose type every value then has; a list of choices, the default first; or
-# {"default": number, bound: number, ...} with the bounds of a number, any of these. So "from": 1 makes a value v such that v >= 1.
-BOUNDS = {"from": operator.ge, "above": operator.gt, "to": operator.le, "below": operator.lt}
 
 COMMON_SETTINGS = {
     "l2_scope": ["all", "weights"],  # not stated; all parameters is the convention of the authors' library
@@ -90,6 +66,8 @@ def source(name: str, file: str | None = None) -> Path:
                 f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config)"
             )
         raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(names())} (or name your own with file:)")
+    if file and name in names():  # its results would count as the package's, and so as evidence about the paper
+        raise ValueError(f"{name!r} is a benchmark of the package; give the network of {file} a name of its own")
     return path
 
 
@@ -125,7 +103,7 @@ def with_defaults(protocol: Any, name: str, path: Path) -> Any:
     """Fill in what a PROTOCOL leaves to the benchmark's name and to its task."""
     if not isinstance(protocol, dict):
         return protocol
-    if (task := protocol.get("task")) is not None and task not in READY:
+    if (task := protocol.get("task")) is not None and task not in list(READY):  # of whatever type
         raise ValueError(f"{path}: PROTOCOL['task']: {task!r} is none of the ready tasks {', '.join(READY)}; leave it out")
     of_task = {"metrics": READY[task]["metrics"]} if task else {}
     return {"title": name, "dataset": name} | DEFAULTS | of_task | protocol
@@ -142,76 +120,6 @@ def functions(name: str, file: str | None = None) -> set[str]:
     if not file or is_variant(file):
         return set()
     return {node.name for node in sources.parse(source(name, file)).body if isinstance(node, ast.FunctionDef)}
-
-
-def protocol_problem(protocol: Any) -> str:
-    """Say what is wrong with a PROTOCOL; nothing if it is one."""
-    if not isinstance(protocol, dict):
-        return " is not a dictionary"
-    if missing := [key for key in PROTOCOL_KEYS if key not in protocol]:
-        return f" lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})"
-    for key in ("num_train", "num_test", "unroll"):
-        if not is_whole(protocol.get(key, 1)) or not 1 <= protocol.get(key, 1) <= 10**12:
-            return f"[{key!r}]: {protocol[key]!r} is not a whole number from 1 to 10^12"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(protocol["dataset"])):
-        return f"['dataset']: {protocol['dataset']!r} is no name for a file; use letters, digits, _ and -"
-    lrs = protocol["lr_grid"]
-    if not isinstance(lrs, dict) or set(lrs) != {"anchor", "ratio"} or not all(map(is_number, lrs.values())):
-        return f"['lr_grid']: {lrs!r} is not {PROTOCOL_KEYS['lr_grid']}"
-    if not 1e-12 <= lrs["anchor"] <= 1e12 or not 1.01 <= lrs["ratio"] <= 1000:
-        return f"['lr_grid']: {lrs!r}: an anchor is from 1e-12 to 1e12, a ratio from 1.01 to 1000"
-    if problem := metrics_problem(protocol["metrics"], protocol.get("labels", {})):
-        return problem
-    try:
-        str(protocol["title"]).format(num_train=protocol["num_train"])
-    except (ValueError, LookupError, AttributeError) as error:
-        return f"['title']: only {{num_train}} may stand in braces ({error!r}); write {{{{ for a brace"
-    if not isinstance(settings := protocol["settings"], dict):
-        return f"['settings']: {settings!r} is not {PROTOCOL_KEYS['settings']}"
-    if not isinstance(later := protocol.get("later", []), list) or not all(name in settings for name in map(str, later)):
-        return f"['later']: {later!r} is not a list of names of its settings"
-    problems = {name: offer_problem(offer) for name, offer in settings.items()}
-    return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
-
-
-def metrics_problem(metrics: Any, labels: Any) -> str:
-    """Say what is wrong with the metrics of a PROTOCOL, so that figures and tables could not show them; nothing if they are well."""
-    if not isinstance(metrics, dict) or not str(next(iter(metrics), "")).startswith("test_"):
-        return f"['metrics']: {metrics!r}: the first has to be a test metric, such as test_loss"
-    for metric, direction in metrics.items():
-        if direction not in ("max", "min"):
-            return f"['metrics']: {metric}: {direction!r} is neither 'max' nor 'min'"
-        if not re.fullmatch(METRIC, str(metric)):
-            return f"['metrics']: {metric!r}: write test_ or train_ and the name that `evaluate` returns"
-    if not isinstance(labels, dict) or (unknown := set(labels) - {*metrics, "train_objective"}):
-        return f"['labels']: {labels if not isinstance(labels, dict) else min(unknown)!r} is none of its metrics {', '.join(metrics)}"
-    return ""
-
-
-def offer_problem(offer: Any) -> str:
-    """Say what is wrong with what a PROTOCOL offers as a setting; nothing if it is an offer."""
-    if isinstance(offer, list):
-        return "" if offer and all(map(is_value, offer)) else f"{offer!r} is not a list of choices"
-    if isinstance(offer, dict):
-        words = {"default", *BOUNDS}
-        well = "default" in offer and set(offer) <= words and all(map(is_number, offer.values()))
-        return "" if well else f"{offer!r} has not the form {{'default': number, bound: number}}; bounds: {', '.join(BOUNDS)}"
-    return "" if is_value(offer) else f"{offer!r} is not text, true or false, or a finite number"
-
-
-def is_whole(value: Any) -> bool:
-    """Say whether a value is a whole number of at most 64 bits."""
-    return type(value) is int and -(2**63) <= value < 2**63
-
-
-def is_number(value: Any) -> bool:
-    """Say whether a value is a number that is finite."""
-    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def is_value(value: Any) -> bool:
-    """Say whether something can be the value of a setting."""
-    return isinstance(value, bool | str | None) or is_number(value)
 
 
 def default_of(offer: Any) -> Any:

@@ -72,7 +72,16 @@ def column(text: str) -> tuple[str, str]:
     option("--name", default="imported", help="what was trained, as a name for paths (default: %(default)s)"),
     option("--num-train", type=COUNT, help="the number of training examples"),
     option("--epochs", type=COUNT, help="of every run, where no column says so"),
-    option("--maximize", nargs="+", default=[], metavar="METRIC", help="metrics that are better where larger; accuracies are"),
+    option(
+        "--maximize",
+        nargs="+",
+        default=[],
+        metavar="METRIC",
+        help="metrics that are better where larger; of well-known names they are",
+    ),
+    option(
+        "--minimize", nargs="+", default=[], metavar="METRIC", help="metrics that are better where smaller, whatever their name"
+    ),
     option("--round-lr", type=number(float, 1.01, 1000), metavar="RATIO", help="round learning rates to a grid of this factor"),
     option("--out", dest="out_folder", type=to_path, default="imported", help="the folder to write (default: %(default)s)"),
 )
@@ -90,7 +99,8 @@ def import_runs(options: argparse.Namespace) -> None:
     if options.name in benchmarks.names() or not re.fullmatch(benchmarks.NAME, options.name):
         raise ValueError(f"--name {options.name}: give one of its own, of lower-case letters, digits and _, a letter first")
     benchmarks.protocol.cache_clear()
-    study = as_study(runs, options.name, str(folder), options.num_train, options.epochs, options.maximize, options.round_lr)
+    asked = (options.num_train, options.epochs, options.maximize, options.round_lr, options.minimize)
+    study = as_study(runs, options.name, str(folder), *asked)
     publish(folder / f"{options.name}.py", study.file.encode())
     publish(folder / "grid.json", study.grid.encode())
     tables = {name: folder / f"{name}.csv" for name in ("cells", "optimum", "claims", "regimes")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pprint
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sgdnoise.results.columns import directed, diverged, ended, one_budget, optimizer_words, positive, whole
 from sgdnoise.results.exports import METRIC
 from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study import budgets
@@ -19,8 +21,8 @@ from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import grid_part, validate
 from sgdnoise.study.optimizers import PAPERS
 
+WORDS = {"max": "where larger", "min": "where smaller"}
 AGAIN = "_again"  # a test metric in the place of a train metric that is not there
-ENDED = ("finished", "complete", "completed", "diverged")  # of a status, in whatever case; other runs are left out
 
 
 @dataclass
@@ -41,42 +43,43 @@ def as_study(
     epochs: int | None,
     maximize: list[str],
     ratio: float | None = None,
+    minimize: Collection[str] = (),
 ) -> Imported:
     """Make a study of runs, a row each by role, that will lie in `folder`; every run has as many `epochs`.
 
     Learning rates become effective ones. With a `ratio` they are rounded to a grid of that factor, so that those of a random search
-    that fall together count as seeds. A metric is better where it is smaller, unless it is an accuracy or one to `maximize`.
+    that fall together count as seeds. Metrics are to `maximize` or to `minimize`, or else their name says which.
     """
     runs, notes = ended(runs)
     if not (metrics := sorted(filter(re.compile(METRIC).fullmatch, map(str, runs)), key=lambda one: not one.startswith("test_"))):
         raise ValueError("no metric: write --columns test_accuracy=NAME, or another test_NAME, with the column that has it")
     if not metrics[0].startswith("test_"):
         raise ValueError(f"no test metric: learning rates are selected by one; write --columns test_NAME=... beside {metrics[0]}")
-    if unknown := set(maximize) - set(metrics):
-        raise ValueError(f"--maximize {min(unknown)}: no such metric; there are: {', '.join(metrics)}")
+    directions = directed(metrics, maximize, minimize)
+    notes.append(
+        f"metrics: {', '.join(f'{one} is better {WORDS[way]}' for one, way in directions.items())}; or say --maximize, --minimize"
+    )
+    lost, few = diverged(runs, metrics)
+    notes += few
     budget = one_budget(runs, epochs)
-    named = runs.get("optimizer", pd.Series("sgd", runs.index)).fillna("sgd").astype(str)
-    names = {one: re.sub(r"[^a-z]+", "_", one.lower()).strip("_") for one in named.unique()}
-    runs = runs.assign(optimizer=named.map(names), batch_size=positive_whole(runs["batch_size"], "batch_size"))
+    said = runs.get("optimizer", pd.Series("sgd", runs.index)).fillna("sgd").astype(str)
+    words = optimizer_words(said)
+    runs = runs.assign(
+        optimizer=said.map(words).str.lower(),
+        batch_size=whole(runs["batch_size"], "batch_size"),
+        **runs[metrics].mask(lost),
+    )
     momentum = runs["optimizer"].map(lambda one: PAPERS[one].momentum if one in PAPERS else 0.0)
     rates = positive(runs["lr"], "lr") / (1 - momentum)
     if ratio is not None:
         rates = np.exp(np.round(np.log(rates) / np.log(ratio)) * np.log(ratio))
     runs = runs.assign(lr=[float(lr_string(one)) for one in rates])
     point = ["optimizer", "batch_size", "lr"]
-    if "seed" not in runs or ratio is not None or runs["seed"].isna().all():
-        runs["seed"] = runs.groupby(point).cumcount()
-    if (twice := runs[runs.duplicated([*point, "seed"], keep=False)]).size:
-        first = ", ".join(
-            f"{key} {twice.iloc[0][key]:g}" if key != "optimizer" else str(twice.iloc[0][key]) for key in [*point, "seed"]
-        )
-        raise ValueError(f"{len(twice)} runs are there twice, the first with {first}; remove one, or the column of seeds")
+    runs = numbered(runs, point, anew=ratio is not None)
     if len(metrics) == 1:  # figures and tables have two: it stands there twice, and says so
-        metrics.append(f"{metrics[0]}{AGAIN}")
-        runs[metrics[1]] = runs[metrics[0]]
-    keep = runs.groupby(point)["seed"].transform("size")
-    better = {one: one.removesuffix(AGAIN) in maximize or one.removesuffix(AGAIN).endswith("accuracy") for one in metrics}
-    directions = {one: "max" if larger else "min" for one, larger in better.items()}
+        again = f"{metrics[0]}{AGAIN}"
+        runs[again], directions[again] = runs[metrics[0]], directions[metrics[0]]
+    num = runs.groupby(point)["seed"].transform("size")
     file, protocol = protocol_file(name, num_train, directions, runs["lr"])
     seconds = runs.get("seconds", pd.Series(np.nan, runs.index))
     cells = pd.DataFrame(
@@ -90,59 +93,42 @@ def as_study(
             "num_steps": [budgets.num_steps(f"epochs{budget}", int(size), protocol) for size in runs["batch_size"]],
             "num_epochs": float(budget),
             "modes": "constant_epoch",
-            "keep": keep,
+            "keep": num_kept(num),
             "bound": np.nan,
             "examples_per_second": num_train * budget / seconds,
             "device_seconds": seconds,
             "device": "a device that is not recorded",
             "started": "",
             "made_by": "imported",
-            "seed": runs["seed"].astype(int),
-            "status": np.where(runs[metrics[0]].isna(), DIVERGED, COMPLETED),
-            **{metric: runs[metric] for metric in metrics},
+            "seed": runs["seed"],
+            "status": np.where(lost, DIVERGED, COMPLETED),
+            **{metric: runs[metric] for metric in directions},
         }
     ).sort_values([*point, "seed"], ignore_index=True)
-    config = study_config(cells, name, folder, int(keep.max()), {names[one]: one for one in names})
-    return Imported(cells, config, file, [*notes, *gaps(cells, metrics[0])])
+    config = study_config(cells, name, folder, int(num.max()), {one.lower(): one for one in words.values()})
+    return Imported(cells, config, file, [*notes, *gaps(cells)])
 
 
-def ended(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out runs that did not end, and say how many."""
-    if "status" not in runs:
-        return runs, []
-    status = runs["status"].astype(str).str.lower()
-    kept, out = status.isin(ENDED), status[~status.isin(ENDED)].value_counts()
-    if not kept.any():
-        raise ValueError(f"none of the {len(runs)} runs has ended; their status is {', '.join(sorted(set(status)))}")
-    return runs[kept], [f"{number} runs are left out, which are {word}" for word, number in out.items()]
+def num_kept(num: Any) -> Any:
+    """Return how many of the runs of a learning rate count, so that one that fails does not decide: the paper's 5 of 7, rounded up.
+
+    >>> [num_kept(num) for num in (1, 2, 3, 4, 6, 7)]
+    [1, 2, 3, 3, 5, 5]
+    """
+    return -(-5 * num // 7)
 
 
-def one_budget(runs: pd.DataFrame, epochs: int | None) -> int:
-    """Return the epochs that every run has."""
-    if epochs is not None:
-        return epochs
-    if "epochs" not in runs:
-        raise ValueError("after how many epochs? Give --epochs N, or --columns epochs=NAME")
-    found = positive_whole(runs["epochs"], "epochs").unique()
-    if len(found) > 1:
-        raise ValueError(
-            f"runs of {', '.join(map(str, sorted(found)))} epochs: batch sizes compare under one; import them one by one"
+def numbered(runs: pd.DataFrame, point: list[str], anew: bool) -> pd.DataFrame:
+    """Give the runs of a point their numbers as seeds, if no column does or `anew`. A ValueError if a run is there twice."""
+    if anew or "seed" not in runs or runs["seed"].isna().all():
+        return runs.assign(seed=runs.groupby(point).cumcount())
+    runs = runs.assign(seed=whole(runs["seed"], "seed", least=0))
+    if (twice := runs[runs.duplicated([*point, "seed"], keep=False)]).size:
+        first = ", ".join(
+            f"{key} {twice.iloc[0][key]:g}" if key != "optimizer" else str(twice.iloc[0][key]) for key in [*point, "seed"]
         )
-    return int(found[0])
-
-
-def positive(values: pd.Series, role: str) -> pd.Series:
-    """Return numbers; a ValueError if one is not above 0."""
-    if (bad := values[~(values > 0)]).size:
-        raise ValueError(f"{role}: {bad.iloc[0]} is not a positive number")
-    return values
-
-
-def positive_whole(values: pd.Series, role: str) -> pd.Series:
-    """Return whole numbers; a ValueError if one is none, or not above 0."""
-    if (bad := values[~(values > 0) | (values % 1 != 0)]).size:
-        raise ValueError(f"{role}: {bad.iloc[0]} is not a whole number from 1")
-    return values.astype(int)
+        raise ValueError(f"{len(twice)} runs are there twice, the first with {first}; remove one, or the column of seeds")
+    return runs
 
 
 def protocol_file(name: str, num_train: int, directions: dict[str, str], lrs: pd.Series) -> tuple[str, dict[str, Any]]:
@@ -174,13 +160,17 @@ def study_config(cells: pd.DataFrame, name: str, folder: str, num: int, said: di
     windows: dict[str, Any] = {"epochs": int(cells["num_epochs"].iloc[0])}
     for (optimizer, size), (low, high) in zip(ends.index, ends.to_numpy().tolist(), strict=True):
         windows.setdefault(str(optimizer), {})[str(size)] = [low, high]
-    entry = {"file": str(Path(folder) / f"{name}.py"), "seeds": {"num": num, "keep": num}, "constant_epoch": windows}
+    entry = {
+        "file": str(Path(folder) / f"{name}.py"),
+        "seeds": {"num": num, "keep": num_kept(num)},
+        "constant_epoch": windows,
+    }
     own = {one: {"class": word} for one, word in said.items() if one not in PAPERS}
     config = {"results": folder, "benchmarks": {name: entry}} | ({"optimizers": own} if own else {})
     return json.dumps(json.loads(grid_part(validate(config))) | {"frozen": True}, sort_keys=True) + "\n"
 
 
-def gaps(cells: pd.DataFrame, metric: str) -> list[str]:
+def gaps(cells: pd.DataFrame) -> list[str]:
     """Say what is missing for an answer: seeds, learning rates, batch sizes."""
     notes = []
     num = cells.groupby(["optimizer", "batch_size", "lr"]).size()
@@ -198,8 +188,6 @@ def gaps(cells: pd.DataFrame, metric: str) -> list[str]:
         notes.append(
             f"batch sizes: {cells['batch_size'].nunique()}, and it takes three to tell where the learning rate stops growing"
         )
-    if (none := cells[metric].isna()).any():
-        notes.append(f"{int(none.sum())} runs that ended have no {metric}: they count as diverged")
     if cells["device_seconds"].isna().all():
         notes.append("times: no column of seconds, so nothing is said of speed")
     return notes
