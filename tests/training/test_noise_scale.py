@@ -16,7 +16,7 @@ from sgdnoise.study import grid
 from sgdnoise.study.cell import make_cell
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training import noise_run, noise_scale
+from sgdnoise.training import gradients, noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.loop import train
 from sgdnoise.training.rules import RULES
@@ -232,6 +232,53 @@ def test_a_measurement_holds_the_exact_answers():
     means = pd.DataFrame(found).mean()
     for name in ("noise_scale", "hessian_noise_scale"):
         assert means[name] == pytest.approx(float(truths[name]), rel=0.12)
+
+
+class Recurrent(nn.Module):
+    """A layer that takes the inputs as a sequence, and has dropout inside."""
+
+    def __init__(self, dropout, attends):
+        super().__init__()
+        torch.manual_seed(0)
+        self.widen = nn.Linear(1, 4)
+        self.layer = nn.MultiheadAttention(4, 2, dropout, batch_first=True) if attends else nn.LSTM(4, 4, 2, dropout=dropout)
+        self.attends, self.last = attends, nn.Linear(4, 1)
+
+    def forward(self, inputs):
+        wide = self.widen(inputs[:, :, None])
+        seen, _ = self.layer(wide, wide, wide) if self.attends else self.layer(wide)
+        return self.last(seen[:, -1])
+
+
+def dropping(kind, probability):
+    """Make a network with a kind of dropout."""
+    if kind in ("lstm", "attention"):
+        return Recurrent(probability, kind == "attention")
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Unflatten(1, (8, 1)), kind(probability), nn.Flatten(), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout, "lstm", "attention"])
+def test_dropout_of_every_kind_is_turned_off_and_not_shared_by_processes(kind, monkeypatch):
+    model, without = dropping(kind, 0.5), dropping(kind, 0.0)
+    assert not torch.equal(model(INPUTS), model(INPUTS))
+    _, plan, *_ = regression(64)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert gradients.micro_batch_of(plan, without) == 32
+    with pytest.raises(ValueError, match="a network with dropout cannot share its batches"):
+        gradients.micro_batch_of(plan, model)
+    gradients.turn_off_dropout(model)
+    torch.testing.assert_close(model(INPUTS), without(INPUTS))
+
+
+def test_a_measurement_is_as_without_dropout(monkeypatch):
+    _, plan, *_ = regression(64)
+    monkeypatch.setattr(noise_run, "top_eigenvalue", lambda product, start: noise_scale.top_eigenvalue(product, start, 0.5, 2))
+    found, wanted = (
+        noise_run.measure(REGRESSION, dropping(nn.Dropout1d, share), None, plan, {"num_train": 256}, 8, np.random.default_rng(0))
+        for share in (0.5, 0.0)
+    )
+    assert found == pytest.approx(wanted, nan_ok=True)
 
 
 # In a run

@@ -18,7 +18,7 @@ from sgdnoise.study import budgets
 from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
-from sgdnoise.training.gradients import twice_differentiable
+from sgdnoise.training.gradients import turn_off_dropout, twice_differentiable
 from sgdnoise.training.loop import l2_factor, l2_parameters, train
 from sgdnoise.training.noise_scale import (
     Estimate,
@@ -109,9 +109,7 @@ def measure(
     draws, and the noise is divided by that. (The noise of augmentation is not reduced, and comes out too large by 1 / (1 - s).)
     """
     model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
+    turn_off_dropout(model)
     epoch_steps = budgets.epochs_to_steps(1, plan.batch_size, protocol)
     parameters = trained_parameters(model)
     device = parameters[0].device
