@@ -32,18 +32,14 @@ from sgdnoise.training.state import Plan, State, trained_parameters
 STEP = 0.01  # Geiping et al. 2022: 1e-4 to 1e-2 "most stable"
 
 
-def penalised(benchmark: Benchmark, plan: Plan) -> Benchmark:
-    """Return a benchmark with the L2 penalty by which a run is updated; it is evaluated with its own."""
-    if plan.optimizer.active != "weight_decay":
-        return benchmark
-    return replace(benchmark, l2=benchmark.l2 + (plan.optimizer.coefficient or 0.0))
+def added_l2(plan: Plan) -> float:
+    """Return what is added to the factor l2 of the penalty l2 / 2 ||w||^2 by which a run is updated; it is evaluated without."""
+    return (plan.optimizer.coefficient or 0.0) if plan.optimizer.active == "weight_decay" else 0.0
 
 
 def source(benchmark: Benchmark, plan: Plan, state: State) -> Gradient:
     """Return what makes the gradients of a run as its regulariser, if any, has them."""
-    one = plan.optimizer
-    if one.active == "label_smoothing":
-        benchmark = smoothed(benchmark, one.coefficient or 0.0)
+    one, benchmark = plan.optimizer, smoothed(benchmark, plan)
     if one.active not in MICRO:
         micro_batch = micro_batch_of(plan, state.model)
         return lambda batch: backward(benchmark, state, batch, micro_batch, plan.batch_size)
@@ -58,11 +54,13 @@ def source(benchmark: Benchmark, plan: Plan, state: State) -> Gradient:
     return partial(MICRO[one.active] if one.by != "forward_differences" else by_forward_differences, run)
 
 
-def smoothed(benchmark: Benchmark, share: float) -> Benchmark:
-    """Return a benchmark whose loss spreads a share of the target over all classes."""
+def smoothed(benchmark: Benchmark, plan: Plan) -> Benchmark:
+    """Return a benchmark with the loss of a run: by label_smoothing it spreads a share of the target over all classes."""
+    if plan.optimizer.active != "label_smoothing":
+        return benchmark
     if "label_smoothing" not in inspect.signature(benchmark.loss).parameters:
         raise ValueError("label_smoothing: the loss of this benchmark has no classes, or no parameter label_smoothing")
-    loss: Any = partial(benchmark.loss, **{"label_smoothing": share})
+    loss: Any = partial(benchmark.loss, **{"label_smoothing": plan.optimizer.coefficient})
     return replace(benchmark, loss=loss)
 
 
