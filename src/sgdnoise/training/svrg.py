@@ -47,7 +47,7 @@ def source(
             kept["carries"] = state.carries
         there = taken(parameters)
         for parameter, here, then, mean in zip(parameters, own, there, kept["mean"], strict=True):
-            parameter.grad = None if here is None else here - factor(plan, step) * (then - mean)
+            parameter.grad = None if here is None else here - factor(plan, step) * ((0.0 if then is None else then) - mean)
         return loss_sum
 
     return corrected
