@@ -1,11 +1,13 @@
 """Gradient noise scales and the stable learning rate, against models whose answers are known in closed form."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,9 +16,10 @@ from sgdnoise import figures
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import grid
 from sgdnoise.study.cell import make_cell
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
+from sgdnoise.study.regularisers import REGULARISERS
 from sgdnoise.tasks.batches import index_stream
-from sgdnoise.training import noise_run, noise_scale
+from sgdnoise.training import gradients, noise_run, noise_scale
 from sgdnoise.training.cell import load_data, plan_of, use_device
 from sgdnoise.training.loop import train
 from sgdnoise.training.rules import RULES
@@ -213,6 +216,27 @@ def test_gradients_and_hessian_products_are_exact(scope, micro_batch):
     torch.testing.assert_close(noise_scale.hessian_product(terms, parameters, vector), hessian @ vector)
 
 
+@pytest.mark.parametrize("convention", ["half", "full"])
+def test_the_objective_has_the_weight_decay_of_the_optimizer(convention):
+    model, plan, gradient, _, hessian = regression(256, "all")
+    one = optimizer("mine@10", '{"momentum": 0.9, "regulariser": "weight_decay"}')
+    plan = replace(plan, optimizer=one, settings=plan.settings | {"l2_convention": convention})
+    more = 10 + (L2 if convention == "full" else 0)
+    parameters = list(model.parameters())
+    weights, vector = torch.cat([one.detach().flatten() for one in parameters]), torch.arange(7.0)
+    terms = noise_run.objective(REGRESSION, model, plan, (INPUTS, TARGETS))
+    torch.testing.assert_close(noise_scale.gradient(terms, parameters), gradient + more * weights)
+    torch.testing.assert_close(noise_scale.hessian_product(terms, parameters, vector), hessian @ vector + more * vector)
+
+
+def test_the_objective_has_the_label_smoothing_of_the_optimizer():
+    plan = tiny.plan(optimizer("mine@0.4", '{"regulariser": "label_smoothing"}'))
+    torch.manual_seed(0)
+    model, batch = tiny.network(), (torch.randn(8, 1, 8, 8), torch.arange(8) % tiny.CLASSES)
+    loss, _ = noise_run.objective(tiny.BENCHMARK, model, plan, batch)
+    torch.testing.assert_close(loss(), F.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.4))
+
+
 def test_a_measurement_holds_the_exact_answers():
     """Batches of a quarter of the data: without the correction for finite data the noise would be a quarter too small."""
     model, plan, gradient, examples, hessian = regression(64)
@@ -232,6 +256,53 @@ def test_a_measurement_holds_the_exact_answers():
     means = pd.DataFrame(found).mean()
     for name in ("noise_scale", "hessian_noise_scale"):
         assert means[name] == pytest.approx(float(truths[name]), rel=0.12)
+
+
+class Recurrent(nn.Module):
+    """A layer that takes the inputs as a sequence, and has dropout inside."""
+
+    def __init__(self, dropout, attends):
+        super().__init__()
+        torch.manual_seed(0)
+        self.widen = nn.Linear(1, 4)
+        self.layer = nn.MultiheadAttention(4, 2, dropout, batch_first=True) if attends else nn.LSTM(4, 4, 2, dropout=dropout)
+        self.attends, self.last = attends, nn.Linear(4, 1)
+
+    def forward(self, inputs):
+        wide = self.widen(inputs[:, :, None])
+        seen, _ = self.layer(wide, wide, wide) if self.attends else self.layer(wide)
+        return self.last(seen[:, -1])
+
+
+def dropping(kind, probability):
+    """Make a network with a kind of dropout."""
+    if kind in ("lstm", "attention"):
+        return Recurrent(probability, kind == "attention")
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Unflatten(1, (8, 1)), kind(probability), nn.Flatten(), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout, "lstm", "attention"])
+def test_dropout_of_every_kind_is_turned_off_and_not_shared_by_processes(kind, monkeypatch):
+    model, without = dropping(kind, 0.5), dropping(kind, 0.0)
+    assert not torch.equal(model(INPUTS), model(INPUTS))
+    _, plan, *_ = regression(64)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert gradients.micro_batch_of(plan, without) == 32
+    with pytest.raises(ValueError, match="a network with dropout cannot share its batches"):
+        gradients.micro_batch_of(plan, model)
+    gradients.turn_off_dropout(model)
+    torch.testing.assert_close(model(INPUTS), without(INPUTS))
+
+
+def test_a_measurement_is_as_without_dropout(monkeypatch):
+    _, plan, *_ = regression(64)
+    monkeypatch.setattr(noise_run, "top_eigenvalue", lambda product, start: noise_scale.top_eigenvalue(product, start, 0.5, 2))
+    found, wanted = (
+        noise_run.measure(REGRESSION, dropping(nn.Dropout1d, share), None, plan, {"num_train": 256}, 8, np.random.default_rng(0))
+        for share in (0.5, 0.0)
+    )
+    assert found == pytest.approx(wanted, nan_ok=True)
 
 
 # In a run
@@ -299,6 +370,15 @@ def test_measurements_repeat_bitwise_and_differ_between_seeds(data_folder):
 def test_what_cannot_be_measured_is_refused(data_folder, batch_size, at, num_batches, message):
     with pytest.raises(ValueError, match=message):
         noise_run.measure_run(cell_of("autoencoder_digits", batch_size), data_folder, CPU, at, num_batches)
+
+
+@pytest.mark.parametrize("name", [name for name, one in REGULARISERS.items() if one.micro])
+def test_what_a_regulariser_makes_of_gradients_is_refused_before_training(tmp_path, name):
+    words = json.dumps({"regulariser": name, "micro_batch": 4})
+    cell = make_cell("autoencoder_digits", "mine@0.1", "steps4", 32, 0.1, "0-0", "{}", 1, None, definition=words)
+    with pytest.raises(ValueError, match=f"optimizer mine@0.1: what {name} makes of gradients is not measured"):
+        noise_run.measure_run(cell, tmp_path, CPU, [1.0], 8)
+    assert not list(tmp_path.iterdir())
 
 
 RUN = ("--benchmark=autoencoder_digits", "--optimizer=momentum", "--budget=epochs2", "--batch-size=64", "--lr=0.04")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from sgdnoise.study.cell import make_cell
-from sgdnoise.training import calibrate, packed
+from sgdnoise.training import calibrate, graph, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
+from sgdnoise.training.state import Curves, State
 
 CPU = use_device("cpu", threads=1)
 
@@ -43,6 +44,23 @@ def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
     monkeypatch.setattr(packed, "train", recording)
     assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
     assert trained == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("window", [1, 64])
+def test_calibrate_counts_updates_however_many_an_engine_makes_at_once(monkeypatch, data_folder, window):
+    """A second each on a clock of its own: 3 seeds x 32 examples."""
+
+    def endless(benchmark, data, plan, seeds, device, on_step, resume):
+        curves = Curves(steps_done=1)
+        while True:
+            on_step([State(None, device, curves=curves) for _ in seeds])
+            curves.steps_done += window
+
+    monkeypatch.setattr(graph, "train", endless)
+    monkeypatch.setattr(graph, "groups", lambda benchmark, seeds, batch_size: [list(seeds)])
+    clock = iter(range(0, 10**6, window))
+    monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
+    assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 500, "graph") == 3 * 32
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from packs import CPU, SEEDS, assert_equal_to_rounding, packed, plain
 from sgdnoise import benchmarks
 from sgdnoise.networks.lstm import LSTMLanguageModel
 from sgdnoise.study.cell import make_cell
+from sgdnoise.tasks import language_model
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
 from sgdnoise.training.cell import choose_engine, plan_of, train_cell
@@ -158,6 +159,13 @@ def test_the_network_of_the_paper_is_trained_in_the_plain_loop():
     assert choose_engine("auto", large, plan, CPU) == "plain"
     with pytest.raises(ValueError, match="engine packed: an LSTM with so many weights is no faster packed; use --engine auto"):
         choose_engine("packed", large, plan, CPU)
+
+
+def test_a_loss_with_other_settings_is_trained_in_the_plain_loop():
+    benchmark, _, plan = case()
+    assert lstm.fits(replace(benchmark, loss=partial(language_model.loss, scale=0.5)))
+    for other in (partial(language_model.loss, label_smoothing=0.5), partial(benchmark.loss, label_smoothing=0.5)):
+        assert choose_engine("auto", replace(benchmark, loss=other), plan, CPU) == "plain"
 
 
 def test_cells_are_trained_by_it(data_folder):

@@ -14,6 +14,7 @@ import torch
 from packs import CPU, SEEDS
 
 from sgdnoise import benchmarks
+from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
 from sgdnoise.training import packed as engine
@@ -204,6 +205,8 @@ def test_packed_where_it_pays(data_folder):
         replace(benchmark, clip_norm=1.0),
         replace(benchmark, loss=partial(benchmark.loss, label_smoothing=0.1)),
         replace(benchmark, build=partial(benchmark.build, norm=torch.nn.BatchNorm2d)),
+        replace(benchmark, build=partial(WideResNet, 10, 1, 1, 10, torch.nn.BatchNorm2d)),
         replace(benchmark, batches=partial(benchmark.batches, augment=lambda images: images)),
+        replace(benchmark, batches=partial(benchmark.batches, normalize=lambda images: images / images.max())),
     ):
         assert not wide_resnet.fits(other)

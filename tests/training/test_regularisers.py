@@ -270,3 +270,15 @@ def test_statistics_of_norms_move_once_an_update_whatever_is_evaluated(load):
         found.append([buffer.clone() for key, buffer in states[-1].model.named_buffers() if "running" in key])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["half", "full"])
+def test_the_coefficient_of_weight_decay_is_what_is_felt_in_each_convention_of_l2(load, convention):
+    benchmark, _ = load("autoencoder_digits")
+    plan = plan_of(cell_of("autoencoder_digits", definition("weight_decay"), "0.25", lr=1.0))
+    plan = replace(plan, settings=plan.settings | {"l2_convention": convention})
+    state = loop.start(benchmark, plan, 0, CPU, None)
+    (first, *_), own = trained_parameters(state.model), benchmark.l2 * (2 if convention == "full" else 1)
+    before, first.grad = first.detach().clone(), torch.zeros_like(first)
+    loop.updater(benchmark, plan, state)(1.0)
+    torch.testing.assert_close(first.detach(), before * (1 - 0.25 - own))

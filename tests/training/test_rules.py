@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch import nn
 
 from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
 from sgdnoise.study.regularisers import REGULARISERS, WAYS
@@ -80,6 +81,39 @@ def test_an_interrupted_run_ends_bitwise_where_the_undisturbed_ends(name):
     for one in (packed[0], packed[5], packed[10], packed[11]):
         resume = torch.load(io.BytesIO(one), weights_only=True)
         assert loop.train(tiny.BENCHMARK, data, plan, 0, CPU, resume=resume).rows == whole.rows
+
+
+class Late(nn.Module):
+    """The network of tiny.py with a layer that the loss depends on after the first update only, and parameters on which it never does."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.late, self.spare = tiny.network(), nn.Linear(tiny.CLASSES, tiny.CLASSES), nn.Parameter(torch.ones(2, 2))
+        self.register_buffer("start", self.net[-1].weight.detach().clone())
+
+    def forward(self, images):
+        logits = self.net(images)
+        return logits if torch.equal(self.net[-1].weight, self.start) else self.late(logits)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_parameters_move_only_where_the_loss_depends_on_them(name):
+    """From the first gradient on, without L2 and noise before; a checkpoint holds that there was none."""
+    plan, benchmark, seen, packed = tiny.plan(cases()[name][0], num_steps=5), replace(tiny.BENCHMARK, build=Late), [], []
+
+    def keep(state):
+        seen.append([one.detach().clone() for one in (state.model.late.weight, state.model.spare)])
+        saved = io.BytesIO()
+        torch.save(state.packed(), saved)
+        packed.append(io.BytesIO(saved.getvalue()))
+
+    whole = loop.train(benchmark, tiny.data(), plan, 0, CPU, keep)
+    start = loop.start(benchmark, plan, 0, CPU, None).model.late.weight
+    assert torch.equal(seen[0][0], start)
+    assert not torch.equal(seen[-1][0], start)
+    assert all(torch.equal(spare, torch.ones(2, 2)) for _, spare in seen)
+    resume = torch.load(packed[0], weights_only=True)
+    assert loop.train(benchmark, tiny.data(), plan, 0, CPU, resume=resume).rows == whole.rows
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """SVRG: no variance at the snapshot, an unbiased mean, and what is left of the run by the extra gradients."""
 
 import json
+import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from sgdnoise.training import loop
 from sgdnoise.training.cell import plan_of, train_cell, use_device
 from sgdnoise.training.gradients import taken
 from sgdnoise.training.state import trained_parameters
-from sgdnoise.training.svrg import falling, full_gradient
+from sgdnoise.training.svrg import falling, full_gradient, starts_epoch
 
 CPU = use_device("cpu", threads=1)
 
@@ -94,6 +96,22 @@ def test_extra_gradients_leave_random_numbers_carries_and_statistics_as_they_wer
     assert state.carries == {}
     for one, other in zip([torch.get_rng_state(), *state.model.buffers()], before, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_train", "batch_size", "epoch_steps"),
+    [
+        ("lstm_synthetic", 4 * (16 * 49 + 1), 4, 49),  # of 49, 98 and 103 the inverse of the inverse is a bit more
+        ("lstm_synthetic", 2 * (16 * 98 + 1), 2, 98),
+        ("autoencoder_digits", 9, 7, Fraction(9, 7)),  # of which a float is a bit more, too
+        ("autoencoder_digits", 128, 16, 8),
+    ],
+)
+def test_epochs_start_with_the_first_update_that_begins_in_them(name, num_train, batch_size, epoch_steps):
+    plan = plan_for(name, batch_size=batch_size, settings=json.dumps({"num_train": num_train}))
+    assert plan.epoch_steps == epoch_steps
+    found = [step for step in range(500) if starts_epoch(step, plan.epoch_steps)]
+    assert found == [step for step in (math.ceil(epoch * Fraction(epoch_steps)) for epoch in range(500)) if step < 500]
 
 
 def test_alpha_falls_from_three_quarters_to_zero(load):

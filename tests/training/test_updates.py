@@ -172,6 +172,27 @@ def test_muon_agrees_with_torchs():
     assert [name for name, one in ours.items() if is_matrix(one)] == ["matrix", "convolution"]
 
 
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+def test_a_first_gradient_may_come_late_as_in_torch(name):
+    one, state = OPTIMIZERS[name], {}
+    ours, theirs = ([torch.ones(3, requires_grad=wanted) for _ in range(2)] for wanted in (False, True))
+    reference = torch.optim.SGD(theirs, 0.1 * (1 - one.momentum), one.momentum)
+    for late in (None, torch.ones(3), None, torch.ones(3)):
+        gradients = [torch.ones(3), late]
+        for parameter, gradient in zip(theirs, gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient.clone()
+        reference.step()
+        RULES[one.rule](one, ours, gradients, state, 0.1)
+    torch.testing.assert_close(ours, [parameter.detach() for parameter in theirs])
+
+
+def test_a_layer_without_factors_has_momentum_alone():
+    """One that is skipped at random has a gradient, but perhaps no pass yet at the targets that are drawn."""
+    parameters, state = [torch.ones(2, 2)], {"layers": [{"parameters": [0]}]}
+    RULES["kfac"](OPTIMIZERS["kfac"], parameters, [torch.ones(2, 2)], state, 0.1)
+    torch.testing.assert_close(parameters[0], torch.full((2, 2), 0.9))
+
+
 @pytest.mark.parametrize("name", ["adam", "muon", "kfac"])
 def test_without_a_gradient_a_parameter_stays(name):
     """Until it has one; Adam then counts its own updates."""

@@ -105,7 +105,7 @@ def check(options: argparse.Namespace) -> None:
         default="auto",
         choices=("auto", "plain", "packed", "graph"),
         help="the plain loop; or seeds together: packed (faster; on a CPU: autoencoders, small LSTMs, and small batches of Wide-"
-        "ResNets on small images), or as one CUDA graph (not tried on a GPU yet); default: packed where it can be, else plain",
+        "ResNets on small images), or as one CUDA graph (for GPUs); default: packed where it can be, else plain",
     ),
     option("--out", required=True, type=to_path, help="the HDF5 file to write"),
 )

@@ -90,6 +90,7 @@ FIRST = {"sgd": (), "momentum": ("momentum=0.9",), "momentum_warmup": ("momentum
 # What a definition says that torch is not told. Without `class` and `factory` it is the paper's SGD, and `momentum` is its own.
 PLANNED = ("schedule", "final", "warmup_steps", "warmup_epochs")
 EQUAL = "gradient_evaluations"  # in a definition: equal, so that an update that takes more of them is made less often
+FALLING = ("linear", "cosine")  # the schedules that have a `final`
 OURS = ("class", "factory", "groups", *PLANNED, *regularisers.OURS, EQUAL)
 
 
@@ -124,8 +125,10 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
     own = {key: said[key] for key in PLANNED if key in said}
     if said.get("warmup_steps") and said.get("warmup_epochs"):
         raise ValueError("give either warmup_steps or warmup_epochs")
-    if said.get("final") and said.get("schedule") not in SHAPES:
-        raise ValueError(f"final is the share of the learning rate that a schedule ends at, one of {', '.join(SHAPES)}")
+    if "final" in said and said.get("schedule") not in FALLING:
+        raise ValueError(
+            f"final is the share of the learning rate that a schedule ends at; of paper, {', '.join(SHAPES)} the last two have one"
+        )
     if "lr" in said:
         raise ValueError("lr is what the windows of the grid are for; leave it out")
     if "optimizer" in said:

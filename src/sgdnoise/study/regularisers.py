@@ -1,7 +1,8 @@
 """The regularisers that may stand in for gradient noise: what planning needs to know of each. Their gradients are made in training.
 
 Each has a coefficient, an axis of the grid as the learning rate is one: an optimizer `penalty` that has a regulariser is swept as
-`penalty@0.01`, `penalty@0.02` and so on, each with learning rates of its own. At the coefficient 0 it is the plain run.
+`penalty@0.01`, `penalty@0.02` and so on, each with learning rates of its own. At the coefficient 0 it is the plain run of as many
+updates.
 """
 
 from __future__ import annotations

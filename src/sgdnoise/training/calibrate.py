@@ -18,8 +18,9 @@ from sgdnoise.study.cost import Throughput
 from sgdnoise.study.grid import trained
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
 from sgdnoise.training.state import State
+from sgdnoise.training.together import steps_done
 
-WARM_UP = 2  # updates that are not timed
+WARM_UP = 2  # updates, at least, before the first that is timed
 
 
 class Enough(Exception):
@@ -48,16 +49,18 @@ def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds:
     endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
     chosen = choose_engine(engine, benchmark, endless, device)
     train_group, (group, *_) = groups_of(chosen, benchmark, seed_range(cell.seeds), cell.batch_size)
-    stamps: list[float] = []
+    stamps: list[tuple[float, int]] = []  # with the updates done: an engine may make several between two
 
     def stamp(states: list[State]) -> None:
-        stamps.append(time.perf_counter())
-        if len(stamps) > WARM_UP + 1 and stamps[-1] - stamps[WARM_UP] > seconds:
+        if (done := steps_done(states)) > WARM_UP:
+            stamps.append((time.perf_counter(), done))
+        if len(stamps) > 1 and stamps[-1][0] - stamps[0][0] > seconds:
             raise Enough
 
     with suppress(Enough):
         train_group(benchmark, data, endless, group, device, stamp, None)
-    return len(group) * cell.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
+    (started, before), (ended, after) = stamps[0], stamps[-1]
+    return len(group) * cell.batch_size * (after - before) / (ended - started)
 
 
 def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:

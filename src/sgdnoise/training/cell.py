@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,10 @@ def plan_of(cell: Cell) -> Plan:
         more["factory"] = getattr(own, factory) if factory else named(optimizer)
     if optimizer.rule in FACTORIES:
         more["factory"] = FACTORIES[optimizer.rule]
-    epoch_steps = budgets.num_epochs(1, cell.batch_size, protocol) ** -1
+    text = "unroll" in protocol  # of which an epoch has whole batches only
+    epoch_steps = (
+        budgets.epochs_to_steps(1, cell.batch_size, protocol) if text else Fraction(protocol["num_train"], cell.batch_size)
+    )
     return Plan(optimizer, cell.batch_size, lr, cell.num_steps, warmup_steps, cell.evaluations, settings, epoch_steps, **more)
 
 

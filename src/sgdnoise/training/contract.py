@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop
-from sgdnoise.training.gradients import backward, ghost_norms, gradients_of, micro_batch_of, twice_differentiable
+from sgdnoise.training.gradients import (
+    backward,
+    ghost_norms,
+    gradients_of,
+    micro_batch_of,
+    turn_off_dropout,
+    twice_differentiable,
+)
 from sgdnoise.training.noise_run import objective
 from sgdnoise.training.noise_scale import hessian_product
 from sgdnoise.training.state import Plan, State, random_state, trained_parameters
@@ -136,11 +142,7 @@ def check_sum(subject: Subject) -> Lines:
     random nevertheless, means are compared.
     """
     state = subject.start()
-    for module in state.model.modules():
-        if isinstance(module, _DropoutNd):
-            module.eval()
-        if isinstance(module, nn.RNNBase):
-            module.dropout = 0.0
+    turn_off_dropout(state.model)
     ghosts = [norm.ghost_batch for norm in ghost_norms(state.model)]
     size = min([max(1, subject.plan.batch_size // 2), *(ghost for ghost in ghosts if ghost < subject.plan.batch_size)])
     half = tuple(tensor[:size] for tensor in subject.batch)

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.networks.ghost_norm import GhostBatchNorm
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.state import Plan, State, random_state, set_random_state
+
+DROP_INSIDE = (nn.RNNBase, nn.MultiheadAttention)
 
 Gradient = Callable[[Batch], Tensor]  # leaves the gradient of a batch in the parameters, and returns its summed loss, () float64
 
@@ -49,9 +52,9 @@ def micro_batch_of(plan: Plan, model: nn.Module) -> int:
     batch_size = part.stop - part.start
     micro_batch = int(plan.settings["micro_batch"]) or batch_size
     shared = f" of each of {parallel.size()} processes" if parallel.size() > 1 else ""
+    if shared and dropouts(model):
+        raise ValueError("a network with dropout cannot share its batches: every process would draw the same; use 1 process")
     for module in model.modules():
-        if isinstance(module, nn.Dropout) and module.p and shared:
-            raise ValueError("a network with dropout cannot share its batches: every process would draw the same; use 1 process")
         if isinstance(module, GhostBatchNorm):
             # A batch below the ghost batch is one ghost batch, which cannot be shared either.
             ghost_batch = module.ghost_batch if shared else min(module.ghost_batch, batch_size)
@@ -59,6 +62,24 @@ def micro_batch_of(plan: Plan, model: nn.Module) -> int:
                 if number % ghost_batch:
                     raise ValueError(f"{name} {number} is not a multiple of the ghost batch {ghost_batch}; choose one that is")
     return micro_batch
+
+
+def dropouts(model: nn.Module) -> list[nn.Module]:
+    """List the modules of torch in a network that drop at random: layers of dropout, recurrent and attention layers that have it inside."""
+    return [
+        module
+        for module in model.modules()
+        if (isinstance(module, _DropoutNd) and module.p) or (isinstance(module, DROP_INSIDE) and module.dropout)
+    ]
+
+
+def turn_off_dropout(model: nn.Module) -> None:
+    """Let no module of torch in a network drop; what its own modules draw by functions is not seen."""
+    for module in dropouts(model):
+        if isinstance(module, DROP_INSIDE):
+            module.dropout = 0.0
+        else:
+            module.eval()
 
 
 def taken(parameters: Sequence[Tensor]) -> list[Tensor | None]:

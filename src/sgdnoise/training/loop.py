@@ -124,10 +124,8 @@ def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float |
     A parameter without a gradient, on which the loss does not depend, stays as it is.
     """
     parameters = trained_parameters(state.model)
-    decayed, l2 = (
-        l2_parameters(state.model, plan.settings["l2_scope"]),
-        l2_factor(regularisers.penalised(benchmark, plan), plan.settings),
-    )
+    decayed = l2_parameters(state.model, plan.settings["l2_scope"])
+    l2 = l2_factor(benchmark, plan.settings) + regularisers.added_l2(plan)
     norms = ghost_norms(state.model)
 
     def update(lr: float | Tensor) -> None:

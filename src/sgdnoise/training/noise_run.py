@@ -18,7 +18,7 @@ from sgdnoise.study import budgets
 from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
-from sgdnoise.training.gradients import twice_differentiable
+from sgdnoise.training.gradients import turn_off_dropout, twice_differentiable
 from sgdnoise.training.loop import l2_factor, l2_parameters, train
 from sgdnoise.training.noise_scale import (
     Estimate,
@@ -31,6 +31,7 @@ from sgdnoise.training.noise_scale import (
     stable_lr,
     top_eigenvalue,
 )
+from sgdnoise.training.regularisers import MICRO, added_l2, smoothed
 from sgdnoise.training.state import Curves, Plan, State, trained_parameters
 
 QUANTITIES = ("noise_scale", "hessian_noise_scale", "top_eigenvalue", "stable_lr")
@@ -50,8 +51,13 @@ def measure_run(
         raise ValueError(f"at {' '.join(map(str, at))}: write shares of the run, above 0 and up to 1")
     if num_batches < 8:
         raise ValueError(f"num-batches {num_batches}: an interval needs at least 8")
+    plan = plan_of(cell)
+    if plan.optimizer.active in MICRO:
+        raise ValueError(
+            f"optimizer {cell.optimizer}: what {plan.optimizer.active} makes of gradients is not measured; use it without the regulariser"
+        )
     benchmark, data = load_data(cell, data_folder, device)
-    plan, protocol = plan_of(cell), benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
+    protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     if budgets.epochs_to_steps(1, cell.batch_size, protocol) < 2:
         raise ValueError(
             f"batch size {cell.batch_size}: an epoch has one whole batch, so there is no noise to measure; use a smaller one"
@@ -101,17 +107,16 @@ def measure(
 ) -> dict[str, float]:
     """Measure the QUANTITIES with their intervals on `num_batches` batches of the run's own size; the model stays as it is.
 
-    The objective is the training loss with its L2 term, per example, before clipping: with augmentation, in train mode (ghost
-    batches have their own statistics), but with dropout off. For text an example is `unroll` words, read from a zero state.
+    The objective is the training loss with its L2 term, each as label_smoothing or weight_decay has it, per example, before clipping
+    and whatever else an optimizer makes of gradients: with augmentation, in train mode (ghost batches have their own statistics), but
+    with dropout off. For text an example is `unroll` words, read from a zero state.
 
     Each batch comes from an order of the data of its own, at a random place, so batches are independent. Within a batch no
     example is drawn twice: if it is the share s of an epoch, the variance of its gradient is 1 - s of that of independent
     draws, and the noise is divided by that. (The noise of augmentation is not reduced, and comes out too large by 1 / (1 - s).)
     """
     model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
+    turn_off_dropout(model)
     epoch_steps = budgets.epochs_to_steps(1, plan.batch_size, protocol)
     parameters = trained_parameters(model)
     device = parameters[0].device
@@ -143,11 +148,12 @@ def measure(
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:
     """Return the terms of the objective on a batch: per example, a term for each micro-batch and one for L2."""
-    decayed, l2 = l2_parameters(model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
+    decayed, l2 = l2_parameters(model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings) + added_l2(plan)
+    summed = smoothed(benchmark, plan).loss
     micro_batch = int(plan.settings["micro_batch"]) or plan.batch_size
 
     def loss(micro: Batch) -> Tensor:
-        return benchmark.loss(model, micro, None)[0] / plan.batch_size
+        return summed(model, micro, None)[0] / plan.batch_size
 
     def penalty() -> Tensor:
         return l2 / 2 * flat(decayed).square().sum()

@@ -32,18 +32,14 @@ from sgdnoise.training.state import Plan, State, trained_parameters
 STEP = 0.01  # Geiping et al. 2022: 1e-4 to 1e-2 "most stable"
 
 
-def penalised(benchmark: Benchmark, plan: Plan) -> Benchmark:
-    """Return a benchmark with the L2 penalty by which a run is updated; it is evaluated with its own."""
-    if plan.optimizer.active != "weight_decay":
-        return benchmark
-    return replace(benchmark, l2=benchmark.l2 + (plan.optimizer.coefficient or 0.0))
+def added_l2(plan: Plan) -> float:
+    """Return what is added to the factor l2 of the penalty l2 / 2 ||w||^2 by which a run is updated; it is evaluated without."""
+    return (plan.optimizer.coefficient or 0.0) if plan.optimizer.active == "weight_decay" else 0.0
 
 
 def source(benchmark: Benchmark, plan: Plan, state: State) -> Gradient:
     """Return what makes the gradients of a run as its regulariser, if any, has them."""
-    one = plan.optimizer
-    if one.active == "label_smoothing":
-        benchmark = smoothed(benchmark, one.coefficient or 0.0)
+    one, benchmark = plan.optimizer, smoothed(benchmark, plan)
     if one.active not in MICRO:
         micro_batch = micro_batch_of(plan, state.model)
         return lambda batch: backward(benchmark, state, batch, micro_batch, plan.batch_size)
@@ -58,11 +54,13 @@ def source(benchmark: Benchmark, plan: Plan, state: State) -> Gradient:
     return partial(MICRO[one.active] if one.by != "forward_differences" else by_forward_differences, run)
 
 
-def smoothed(benchmark: Benchmark, share: float) -> Benchmark:
-    """Return a benchmark whose loss spreads a share of the target over all classes."""
+def smoothed(benchmark: Benchmark, plan: Plan) -> Benchmark:
+    """Return a benchmark with the loss of a run: by label_smoothing it spreads a share of the target over all classes."""
+    if plan.optimizer.active != "label_smoothing":
+        return benchmark
     if "label_smoothing" not in inspect.signature(benchmark.loss).parameters:
         raise ValueError("label_smoothing: the loss of this benchmark has no classes, or no parameter label_smoothing")
-    loss: Any = partial(benchmark.loss, **{"label_smoothing": share})
+    loss: Any = partial(benchmark.loss, **{"label_smoothing": plan.optimizer.coefficient})
     return replace(benchmark, loss=loss)
 
 
@@ -88,19 +86,26 @@ class Run:
             loss, self.state.carries[index] = self.benchmark.loss(self.state.model, micro, self.state.carries.get(index))
         return loss / len(micro[0])
 
-    def gradient(self, loss: Tensor, differentiable: bool = False) -> list[Tensor]:
-        """Return the gradient of a loss: zero of parameters on which it does not depend."""
-        found = torch.autograd.grad(loss, self.parameters, create_graph=differentiable, allow_unused=True, materialize_grads=True)
-        return list(found)
+    def gradient(self, loss: Tensor, differentiable: bool = False) -> list[Tensor | None]:
+        """Return the gradient of a loss: None of parameters on which it does not depend."""
+        return list(torch.autograd.grad(loss, self.parameters, create_graph=differentiable, allow_unused=True))
+
+    def filled(self, gradient: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return a gradient with zeros where there is none."""
+        return [
+            torch.zeros_like(parameter) if one is None else one for parameter, one in zip(self.parameters, gradient, strict=True)
+        ]
 
     def gradient_ahead(self, micro: tuple[int, Batch], along: Sequence[Tensor], by: Tensor) -> list[Tensor]:
         """Return the gradient of a micro-batch at the weights moved by `by` times a direction; the same random numbers as before."""
         with at(self.parameters, [one.detach() + by * step for one, step in zip(self.parameters, along, strict=True)]):
-            return self.gradient(self.loss(*micro))
+            return self.filled(self.gradient(self.loss(*micro)))
 
-    def add(self, gradient: Sequence[Tensor], share: float) -> None:
-        """Add a gradient to that of the update."""
+    def add(self, gradient: Sequence[Tensor | None], share: float) -> None:
+        """Add a gradient to that of the update; a parameter that has none stays as it is, without L2 and noise."""
         for parameter, one in zip(self.parameters, gradient, strict=True):
+            if one is None:
+                continue
             parameter.grad = one * share if parameter.grad is None else parameter.grad.add_(one, alpha=share)
 
 
@@ -115,7 +120,7 @@ def by_double_backward(run: Run, batch: Batch) -> Tensor:
     with twice_differentiable(run.state.model), precision.products(run.state.precision):
         for index, micro, share in run.micros(batch):
             loss = run.loss(index, micro)
-            squares = sum(one.square().sum() for one in run.gradient(loss, differentiable=True))
+            squares = sum(one.square().sum() for one in run.gradient(loss, differentiable=True) if one is not None)
             run.add(run.gradient(loss + run.coefficient * squares), share)
             total += loss.detach() * len(micro[0])
     return total
@@ -128,7 +133,9 @@ def averaged(run: Run, batch: Batch, changed: Callable[[tuple[int, Batch], Momen
         for index, micro, share in run.micros(batch):
             before = moment(run.state)
             loss = run.loss(index, micro)
-            run.add(changed((index, micro), before, run.gradient(loss)), share)
+            own = run.gradient(loss)
+            made = changed((index, micro), before, run.filled(own))
+            run.add([None if here is None else one for here, one in zip(own, made, strict=True)], share)
             total += loss.detach() * len(micro[0])
     return total
 

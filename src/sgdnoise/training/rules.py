@@ -41,6 +41,8 @@ def descend(
     velocities = state.setdefault("velocities", [None] * len(parameters))
     used = [(index, gradient) for index, gradient in enumerate(gradients) if gradient is not None]
     some = [velocities[index] for index, _ in used]
+    if any(one is not None for one in some):  # torch takes velocities of all or of none
+        some = [torch.zeros_like(gradient) if one is None else one for one, (_, gradient) in zip(some, used, strict=True)]
     torch_sgd(
         [parameters[index] for index, _ in used],
         [gradient for _, gradient in used],
@@ -131,7 +133,7 @@ def kfac(optimizer: Optimizer, parameters: list[Tensor], gradients: Gradients, s
     for layer in state.get("layers", []):
         some = [gradients[index] for index in layer["parameters"]]
         made = [gradient for gradient in some if gradient is not None]
-        if len(made) == len(some):
+        if len(made) == len(some) and "inverses" in layer:  # not before its first pass at targets that are drawn
             precondition(made, *layer["inverses"])
     descend(optimizer, parameters, gradients, state, lr)
 

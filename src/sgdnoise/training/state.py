@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,7 @@ class Plan:
     warmup_steps: int
     evaluations: int
     settings: dict[str, Any]
-    epoch_steps: float = 0.0
+    epoch_steps: Fraction | float = 0.0
     gamma: float = 2.0
     shape: Callable[[int, int, int], float] | None = None
     factory: updates.Factory | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,7 @@ def source(
             kept["carries"] = state.carries
         there = taken(parameters)
         for parameter, here, then, mean in zip(parameters, own, there, kept["mean"], strict=True):
-            parameter.grad = None if here is None else here - factor(plan, step) * (then - mean)
+            parameter.grad = None if here is None else here - factor(plan, step) * ((0.0 if then is None else then) - mean)
         return loss_sum
 
     return corrected
@@ -62,10 +63,10 @@ def falling(plan: Plan, step: int) -> float:
     return FIRST_FACTOR * max(0.0, 1 - step / plan.num_steps)
 
 
-def starts_epoch(step: int, epoch_steps: float) -> bool:
-    """Tell whether an update is the first that begins in its epoch.
+def starts_epoch(step: int, epoch_steps: Fraction | float) -> bool:
+    """Tell whether an update is the first that begins in its epoch; a fraction is exact where a float may be late by one.
 
-    >>> [step for step in range(6) if starts_epoch(step, 2.5)]
+    >>> [step for step in range(6) if starts_epoch(step, Fraction(5, 2))]
     [0, 3, 5]
     """
     return step == 0 or math.floor(step / epoch_steps) > math.floor((step - 1) / epoch_steps)
@@ -86,7 +87,7 @@ def full_gradient(benchmark: Benchmark, data: Any, plan: Plan, state: State, see
             left -= plan.batch_size
             for one, made in zip(total, taken(parameters), strict=True):
                 if made is not None:
-                    one.add_(made, alpha=1 / plan.epoch_steps)
+                    one.add_(made, alpha=float(1 / plan.epoch_steps))
     return total
 
 

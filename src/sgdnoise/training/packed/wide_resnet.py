@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -31,10 +32,12 @@ def fits(benchmark: Benchmark) -> bool:
         return False
     assert isinstance(benchmark.build, partial)
     assert isinstance(benchmark.batches, partial)
-    norm, augment = benchmark.build.keywords.get("norm"), benchmark.batches.keywords["augment"]
+    norm = signature(WideResNet).bind_partial(*benchmark.build.args, **benchmark.build.keywords).arguments.get("norm")
+    augment, normalize = (benchmark.batches.keywords[name] for name in ("augment", "normalize"))
     known_norm = norm is None or (isinstance(norm, partial) and norm.func is GhostBatchNorm and norm.keywords.get("relu"))
     known_augment = augment is Tensor.float or (isinstance(augment, partial) and augment.func is classification.augment)
-    return bool(known_norm and known_augment and benchmark.image_pixels and not benchmark.clip_norm)
+    known = known_norm and known_augment and isinstance(normalize, partial) and normalize.func is classification.normalize
+    return bool(known and benchmark.image_pixels and not benchmark.clip_norm)
 
 
 def obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
