@@ -6,6 +6,7 @@ import pytest
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, estimate, interval, with_estimates
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.analysis.sweep import sweep
 from sgdnoise.study.config import validate
 
 STUDY = validate(
@@ -73,6 +74,34 @@ def test_divergence_encloses_an_optimum():
     found = known(runs_of(lambda x: np.nan if x > 1 else 0.2 - 0.02 * x, LRS, noise=0.001))
     assert found.edge == ""
     assert 0.5 < np.median(found.log_lr) <= 2
+
+
+@pytest.mark.parametrize(("num_missing", "edge"), [(0, ""), (1, ""), (2, "high"), (3, "high")])
+def test_a_rate_whose_runs_are_missing_is_none_at_which_they_diverged(num_missing, edge):
+    """At 2, the highest, no run completed; two of three have to."""
+    runs = runs_of(lambda x: np.nan if x > 0 else 0.2 - 0.02 * x, LRS[:5], noise=0.001)
+    runs.loc[runs.index[-3:][:num_missing], "status"] = "missing"
+    assert known(runs).edge == edge
+    assert sweep(runs, "test_accuracy", "max").edge.tolist() == [bool(edge)]
+
+
+def test_a_rate_of_which_too_few_runs_are_there_yet_is_none_at_which_they_diverged():
+    runs = runs_of(lambda x: 0.3 - 0.02 * x, LRS, num=7, keep=7, noise=0.001)
+    whole = known(runs)
+    last = (runs["lr"] == LRS[-1]) & (runs["seed"] > 2)
+    runs.loc[last, ["test_accuracy", "train_objective"]] = np.nan
+    runs.loc[last, "status"] = "missing"
+    assert known(runs).edge == whole.edge == "high"
+    optima = sweep(runs, "test_accuracy", "max")
+    assert 2.0 ** optima.windows[0] == pytest.approx([LRS[0], LRS[-2]])  # its end is that of the estimate
+    assert optima.edge.tolist() == [1]
+
+
+def test_rates_that_are_missing_between_the_best_and_one_at_which_runs_diverged():
+    runs = runs_of(lambda x: np.nan if x > 1.5 else 0.2 - 0.02 * x, LRS, noise=0.001)
+    runs.loc[runs["lr"] == 2, ["status", "test_accuracy", "train_objective"]] = ["missing", np.nan, np.nan]
+    assert known(runs).edge == ""
+    assert 1 < known(runs).log_lr.max() <= 2
 
 
 def test_rates_that_are_surely_worse_enclose_the_optimum_of_a_plateau():

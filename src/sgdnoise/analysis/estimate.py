@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from sgdnoise.analysis.rates import is_settled
 from sgdnoise.results.run import MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
@@ -85,7 +86,7 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     nothing can be said: fewer than two learning rates count, or none with two runs, so that the noise of a run is unknown.
     """
     sign = 1 if direction == "min" else -1
-    swept = _swept(runs, metric, train_metric)
+    swept = _swept(runs[is_settled(runs)], metric, train_metric)
     x, usable = np.log2(swept.index.to_numpy(float)), (swept["count"] >= swept["keep"]).to_numpy()
     if usable.sum() < 2:
         return None
@@ -149,7 +150,7 @@ def with_estimates(optimum: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _swept(runs: pd.DataFrame, metric: str, train_metric: str) -> pd.DataFrame:
-    """Summarise the learning rates that were trained, by learning rate: completed runs, means, squared deviations."""
+    """Summarise learning rates, by learning rate: completed runs, means, squared deviations."""
     runs = runs[runs["status"] != MISSING]
     by_lr = runs.groupby("lr")
     values, train = by_lr[metric], by_lr[train_metric]

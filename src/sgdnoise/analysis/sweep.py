@@ -9,7 +9,7 @@ import pandas as pd
 
 from sgdnoise.analysis.estimate import LEVEL, Estimate, estimate
 from sgdnoise.analysis.optimum import select, sweeps
-from sgdnoise.results.run import MISSING
+from sgdnoise.analysis.rates import is_settled
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
     """Find the optimum at every batch size.
 
     `cells` are the runs of one benchmark, optimizer and budget. Batch sizes with a single learning rate say nothing of the
-    optimum and are left out; so are learning rates whose runs are all missing, as in `optimum.select`.
+    optimum and are left out; so are learning rates of which too many runs are missing, as in `optimum.select`.
     """
-    cells = cells[(cells["status"] != MISSING).groupby([cells["batch_size"], cells["lr"]]).transform("any")]
+    cells = cells[is_settled(cells)]
     cells = cells[cells.groupby("batch_size")["lr"].transform("nunique") > 1]
     statistics = list(sweeps(cells, metric, direction, metric).values())
     lrs = [some["lr"].to_numpy() for some in statistics]
