@@ -1,6 +1,8 @@
 """Advice: right words about made-up studies whose truth is known, and what is said where nothing is known."""
 
 import json
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +87,33 @@ def test_an_optimum_far_beyond_the_window_is_not_shown_to_cost():
     text = wording.text(found)
     assert f"\n    {row.widen}" in text
     assert "the optimum may lie beyond the learning rates trained: it may cost less than shown, not more" in text
+
+
+def test_nothing_is_free_against_a_best_that_lies_far_beyond_its_window():
+    """At batch size 16 the accuracy is the best at the upper end of the window, and rises."""
+    cells, config = made(Scenario((0.0, 0.0, 0.25), 0.1, spread=(1, 1, 1), offset=(0, 0, 0), margin=0.02))
+    enclosed = advised(cells, config, margin=0.02).optimizers[0]
+    assert [row.word for row in enclosed.rows] == [FREE, FREE, COSTS]
+    cut = cells[(cells["batch_size"] != 16) | (cells["lr"] < 0.6)]
+    cut = cut.assign(test_accuracy=cut["test_accuracy"] + 0.03 * (cut["batch_size"] == 16))
+    (own,) = (found := advised(cut, config, margin=0.02)).optimizers
+    first, second, third = own.rows
+    assert first.widen
+    assert (second.word, second.loss_high, second.widen) == (OPEN, math.inf, "")
+    assert (third.word, third.loss_high) == (COSTS, math.inf)
+    assert own.free_up_to in (None, 16)
+    text = wording.text(found)
+    assert "not decided: nothing bounds what it may cost; a wider window of learning rates at batch size 16 comes first" in text
+    assert re.search(r"64 .* costs [0-9.]+ or more points\n", text)
+    assert "not more; the other batch sizes may then cost more" in text
+    assert json.loads(wording.as_json([found]))[0]["optimizers"][0]["rows"][1]["loss_high"] is None
+
+
+def test_an_optimum_beyond_that_is_surely_not_the_best_hides_nothing():
+    cells, config = made(replace(CLEAR, losses=(0.0, 0.0, 0.0, 0.0, 0.5), offset=(0, 0, 0, 0, 4)))
+    rows = advised(cells, config, margin=0.02).optimizers[0].rows
+    assert [row.word for row in rows] == [FREE] * 4 + [OPEN]
+    assert rows[-1].widen
 
 
 def test_intervals_hold_together():
@@ -173,6 +202,21 @@ def test_momentum_is_compared_with_sgd_at_the_same_batch_size():
     assert "SGD with momentum against SGD at the same batch size: better by " in wording.text(found)
     row = momentum.rows[0]
     assert wording.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
+
+
+@pytest.mark.parametrize(("cut", "word"), [("sgd", "better"), ("momentum", "worse")])
+def test_nothing_is_better_than_what_lies_far_beyond_its_window(cut, word):
+    """Equal optimizers, of one of which the window stops two steps below the optimum."""
+    cells, config = made(Scenario((0.0, 0.0), 0.1, spread=(1, 1), offset=(0, 0)), optimizers=("sgd", "momentum"))
+    cells = cells[(cells["optimizer"] != cut) | (cells["batch_size"] != 16) | (cells["lr"] < 0.6)]
+    _, momentum = (found := advised(cells, config)).optimizers
+    hidden, other = momentum.gains
+    assert abs(hidden.gain) > 0.01
+    assert (hidden.low, hidden.high)[word == "worse"] == {"better": -math.inf, "worse": math.inf}[word]
+    assert other.low < 0 < other.high < 0.02
+    text = wording.text(found)
+    assert f"against SGD at the same batch size: {word}" not in text
+    assert re.search(r"not decided: between .*any amount (worse|better).* at 16", text)
 
 
 def test_a_learning_rate_that_is_torchs_own_is_given_as_it_is():

@@ -142,6 +142,8 @@ def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: floa
     found = losses([own.points[row.batch_size] for row in rows], margin, level)
     for row, one in zip(rows, found, strict=True):
         row.loss, row.loss_low, row.loss_high, row.word = one.loss, one.low, one.high, one.word
+        if one.word == OPEN:
+            row.note = widening_first(row, [other for other, its in zip(rows, found, strict=True) if its.best], own)
     if not plan or all(one.word != OPEN for one in found):
         return
     num_seeds = max(row.num_seeds for row in rows)
@@ -152,6 +154,15 @@ def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: floa
             row.more_seeds = more
             row.more_at = {other.batch_size: own.points[other.batch_size].known.used for other in where}
             row.seconds = more * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
+
+
+def widening_first(row: Row, best: list[Row], own: Known) -> str:
+    """Say which windows hide what a batch size costs: its own, and those of others that may be the best, of which nothing bounds the gain."""
+    hidden = [other.batch_size for other in best if other is not row and own.points[other.batch_size].unbounded]
+    if not hidden:
+        return "a wider window of learning rates comes first" if row.widen else ""
+    sizes = sorted([*hidden, row.batch_size]) if row.widen else hidden
+    return f"a wider window of learning rates at batch size {', '.join(map(str, sizes))} comes first"
 
 
 def num_used(row: Row, own: Known) -> int:
@@ -180,13 +191,15 @@ def free_up_to(rows: list[Row]) -> int | None:
 
 
 def gains_over(sgd: Known, own: Known) -> Iterator[Gain]:
-    """Compare an optimizer with SGD at every batch size that both have."""
+    """Compare an optimizer with SGD at every batch size that both have; an end that an optimum beyond its window leaves open is infinite."""
     shared = [size for size in own.points if size in sgd.points]
     if not shared:
         return
     (value, trained), (sgd_value, sgd_trained) = (stacked([one.points[size] for size in shared]) for one in (own, sgd))
     low, high = simultaneous(sgd_value - trained, sgd_trained - value)
     middle = np.median(sgd_trained - trained, axis=0)
+    low[[sgd.points[size].unbounded for size in shared]] = -np.inf
+    high[[own.points[size].unbounded for size in shared]] = np.inf
     for size, *numbers in zip(shared, middle, low, high, strict=True):
         yield Gain(size, *map(float, numbers))
 
