@@ -15,7 +15,11 @@ from sgdnoise.analysis import wording
 from sgdnoise.analysis.losses import COSTS, FREE, MORE, OPEN, deciding_seeds, losses, point, simultaneous
 from sgdnoise.analysis.recommend import UNKNOWN, recommend
 from sgdnoise.cli.main import main
-from sgdnoise.study.config import load_config
+from sgdnoise.results.collect import identity
+from sgdnoise.study import grid
+from sgdnoise.study import text as study_text
+from sgdnoise.study.cell import seed_range
+from sgdnoise.study.config import load_config, validate
 
 SHIPPED = "results/reference/cpu_mnist"
 CLEAR = Scenario(noise=0.05, margin=0.02)  # words as they are true
@@ -180,6 +184,34 @@ def test_a_batch_size_of_which_nothing_is_known_says_why(change, note):
     assert first.note.startswith(note)
     assert [row.word for row in others] == [FREE] * 2 + [COSTS] * 2
     assert own.free_up_to is None
+
+
+@pytest.mark.parametrize(("words", "compared"), [(1300, False), (1088, True)])
+def test_batch_sizes_that_read_unlike_shares_of_a_text_are_not_compared(words, compared):
+    """Of 1,300 words an epoch reads 1,280 in batches of 4 and 1,024 in batches of 64, of 1,088 words 1,024 in both."""
+    settings = {"settings": {"num_train": words}, "seeds": {"num": 4, "keep": 4}}
+    windows = {"epochs": 10} | {name: {"4": [0.25, 4], "64": [0.25, 4]} for name in ("sgd", "momentum")}
+    config = validate({"benchmarks": {"lstm_synthetic": settings | {"constant_epoch": windows}}})
+    random, rows = np.random.default_rng(0), []
+    for cell in grid.cells(config):
+        for seed in seed_range(cell.seeds):
+            loss = 8 + 0.05 * np.log2(float(cell.lr)) ** 2 + 0.5 * (cell.batch_size == 64) + 0.02 * random.standard_normal()
+            measured = {"examples_per_second": 1.0, "device_seconds": 1.0, "device": "made up", "test_perplexity": loss}
+            rows.append(
+                identity(cell)
+                | measured
+                | {"seed": seed, "status": "completed", "train_perplexity": loss, "train_objective": loss}
+            )
+    cells = pd.DataFrame(rows)
+    assert any(study_text.warnings(config)) != compared
+    found = advised(cells, config)
+    for own in found.optimizers:
+        assert [row.word for row in own.rows] == ([FREE, COSTS] if compared else ["", ""])
+        assert all(row.lr for row in own.rows)
+        assert ("98% at 4, 79% at 64" in own.rows[0].note) != compared
+    assert len(found.optimizers[1].gains) == 2  # at the same batch size all read the same
+    text = wording.text(found)
+    assert ("to cost: not compared: an epoch reads unlike shares of the text, 98% at 4, 79% at 64." in text) != compared
 
 
 def test_a_single_batch_size_has_nothing_to_be_compared_with():

@@ -16,6 +16,7 @@ from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
 from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
+from sgdnoise.analysis.sweep import unread
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study import optimizers as known_optimizers
 from sgdnoise.study.config import Config
@@ -69,7 +70,8 @@ def recommend(
 
 def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, plan: bool) -> tuple[Advice, dict[str, Known]]:
     """Return the advice on one benchmark from its runs, and what is known of each optimizer."""
-    metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
+    protocol = benchmarks.protocol(name, config["benchmarks"][name].get("file"))
+    metric, direction = next(iter(protocol["metrics"].items()))
     share = MARGIN[metric.endswith("accuracy")] if margin is None else margin
     known = {}
     for optimizer in known_optimizers.ordered(set(runs["optimizer"])):
@@ -82,7 +84,12 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         best = min((np.median(one.trained) for one in own.points.values()), default=math.nan)
         absolute = share if metric.endswith("accuracy") else share * abs(float(best))
         level = 1 - look_at(name, config).level(1 - LEVEL)
-        judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, level, plan)
+        compared = [row for row in rows if row.batch_size in own.points]
+        if compared and (note := unread(pd.concat([own.runs[row.batch_size] for row in compared]), protocol)):
+            for row in compared:
+                row.note = f"not compared: {note}"
+        else:
+            judge(compared, own, metric, direction, absolute, level, plan)
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
         its = known_optimizers.of(config, optimizer)
         advised = OptimizerAdvice(
