@@ -214,6 +214,14 @@ def test_batch_sizes_that_read_unlike_shares_of_a_text_are_not_compared(words, c
     assert ("to cost: not compared: an epoch reads unlike shares of the text, 98% at 4, 79% at 64." in text) != compared
 
 
+def test_the_time_of_a_run_is_that_of_runs_that_complete():
+    cells, config = made(CLEAR)
+    last = cells["lr"] == cells.groupby("batch_size")["lr"].transform("max")
+    cells.loc[last, ["status", "test_accuracy", "device_seconds", "examples_per_second"]] = ["diverged", np.nan, 0.01, 9e9]
+    for row in advised(cells, config).optimizers[0].rows:
+        assert (row.seconds_per_run, row.examples_per_second, row.num_lrs) == (2, 1000, 5)
+
+
 def test_a_single_batch_size_has_nothing_to_be_compared_with():
     cells, config = made(CLEAR)
     (row,) = advised(cells.query("batch_size == 64"), config).optimizers[0].rows

@@ -113,7 +113,7 @@ def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, dire
         ("examples_per_second", "examples_per_second", "median"),
         ("seconds_per_run", "device_seconds", "mean"),
     ):
-        if math.isfinite(value := float(trained[column].agg(middle))):
+        if math.isfinite(value := float(completed[column].agg(middle))):
             setattr(row, name, value)
     if known is None:
         chosen = select(lr_statistics(runs, metric, direction, metric), direction)
