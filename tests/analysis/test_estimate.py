@@ -6,6 +6,8 @@ import pytest
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, estimate, interval, with_estimates
 from sgdnoise.analysis.optimum import optimum_table
+from sgdnoise.analysis.rates import step_of
+from sgdnoise.analysis.sweep import sweep
 from sgdnoise.study.config import validate
 
 STUDY = validate(
@@ -75,6 +77,34 @@ def test_divergence_encloses_an_optimum():
     assert 0.5 < np.median(found.log_lr) <= 2
 
 
+@pytest.mark.parametrize(("num_missing", "edge"), [(0, ""), (1, ""), (2, "high"), (3, "high")])
+def test_a_rate_whose_runs_are_missing_is_none_at_which_they_diverged(num_missing, edge):
+    """At 2, the highest, no run completed; two of three have to."""
+    runs = runs_of(lambda x: np.nan if x > 0 else 0.2 - 0.02 * x, LRS[:5], noise=0.001)
+    runs.loc[runs.index[-3:][:num_missing], "status"] = "missing"
+    assert known(runs).edge == edge
+    assert sweep(runs, "test_accuracy", "max").edge.tolist() == [bool(edge)]
+
+
+def test_a_rate_of_which_too_few_runs_are_there_yet_is_none_at_which_they_diverged():
+    runs = runs_of(lambda x: 0.3 - 0.02 * x, LRS, num=7, keep=7, noise=0.001)
+    whole = known(runs)
+    last = (runs["lr"] == LRS[-1]) & (runs["seed"] > 2)
+    runs.loc[last, ["test_accuracy", "train_objective"]] = np.nan
+    runs.loc[last, "status"] = "missing"
+    assert known(runs).edge == whole.edge == "high"
+    optima = sweep(runs, "test_accuracy", "max")
+    assert 2.0 ** optima.windows[0] == pytest.approx([LRS[0], LRS[-2]])  # its end is that of the estimate
+    assert optima.edge.tolist() == [1]
+
+
+def test_rates_that_are_missing_between_the_best_and_one_at_which_runs_diverged():
+    runs = runs_of(lambda x: np.nan if x > 1.5 else 0.2 - 0.02 * x, LRS, noise=0.001)
+    runs.loc[runs["lr"] == 2, ["status", "test_accuracy", "train_objective"]] = ["missing", np.nan, np.nan]
+    assert known(runs).edge == ""
+    assert 1 < known(runs).log_lr.max() <= 2
+
+
 def test_rates_that_are_surely_worse_enclose_the_optimum_of_a_plateau():
     def plateau(x):
         return 0.68 - 0.02 * np.exp(-((x - 2) ** 2) / 2) + 0.2 * (x > 3.5)  # nearly level; at 16 and beyond little is learnt
@@ -110,6 +140,38 @@ def test_a_rate_at_which_all_runs_are_worse_encloses_the_optimum_however_they_sp
 def test_rates_that_may_be_as_good_bound_nothing():
     shares = [known(runs_of(lambda x: 0.65, LRS, num=4, keep=3, noise=0.01, seed=seed)).edge for seed in range(20)]
     assert all(shares)
+
+
+@pytest.mark.parametrize(
+    "lrs",
+    [
+        [0.1, 0.2, 0.4, 0.8, 0.801],
+        [0.1, 0.2, 0.4, 0.8, 0.805, 0.81, 0.815],
+        [0.1, 0.1002, 0.2, 0.2002, 0.4, 0.4003, 0.8, 0.801],
+        [*2.0 ** np.arange(-3, 0.01, 0.2), 2.0],
+        *(np.sort(10 ** np.random.default_rng(seed).uniform(-2, 0, 20)) for seed in range(4)),
+    ],
+    ids=["a close pair", "a cluster", "pairs", "fine, then coarse", "random", "random 1", "random 2", "random 3"],
+)
+def test_close_learning_rates_enclose_no_optimum(lrs):
+    """A metric that gets better up to the highest one, or down to the lowest."""
+    assert known(runs_of(lambda x: 0.5 - 0.03 * x, lrs, noise=0.005)).edge == "high"
+    assert known(runs_of(lambda x: 0.5 + 0.03 * x, 1 / np.array(lrs), noise=0.005)).edge == "low"
+
+
+def test_a_close_pair_of_learning_rates_makes_nothing_more_or_less_certain():
+    pair, without = (
+        known(runs_of(lambda x: 0.1 + 0.05 * (x + 1.8) ** 2, lrs, noise=0.01))
+        for lrs in ([0.1, 0.2, 0.4, 0.401, 0.8], [0.1, 0.2, 0.4, 0.8])
+    )
+    for draws in ("log_lr", "value", "train"):
+        lengths = [np.diff(interval(getattr(one, draws)))[0] for one in (pair, without)]
+        assert 0.5 < lengths[0] / lengths[1] < 1.5
+
+
+def test_a_rate_half_way_between_two_is_a_step_of_the_grid():
+    for lrs in (LRS, sorted([*LRS, 1.414]), sorted([*LRS, 0.7071, 1.414])):
+        assert step_of(np.log2(lrs)) == np.diff(np.log2(lrs)).min()
 
 
 def test_a_sweep_that_is_all_noise_is_not_enclosed():

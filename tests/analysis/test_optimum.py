@@ -68,6 +68,28 @@ def test_a_point_where_everything_diverged_asks_for_lower_rates():
     assert (result["at_edge"], result["edge"], result["num_diverged"]) == (True, "low", 8)
 
 
+@pytest.mark.parametrize(
+    ("top", "missing", "edge", "high"),
+    [
+        ([NAN, NAN, NAN], [0, 0, 1], "", 4),  # one more completes at most
+        ([NAN, NAN, NAN], [0, 1, 1], "high", 2),
+        ([0.9, NAN, NAN], [0, 0, 1], "high", 2),
+        ([NAN, NAN, NAN], [1, 1, 1], "high", 2),
+    ],
+)
+def test_only_where_too_few_runs_can_complete_is_the_grid_closed(top, missing, edge, high):
+    cells = sweep([[0.6] * 3, [0.7] * 3, [0.8] * 3, top])
+    cells.loc[cells.index[-3:][np.array(missing, bool)], "status"] = "missing"
+    result = select(lr_statistics(cells, "acc", "max", "loss"), "max")
+    assert (result["lr"], result["edge"], result["lr_grid_high"]) == (2, edge, high)
+
+
+def test_where_runs_are_missing_at_all_learning_rates_no_wider_grid_is_asked_for():
+    cells = sweep([[NAN] * 2] * 4)
+    result = select(lr_statistics(cells.assign(status="missing"), "acc", "max", "loss"), "max")
+    assert (result["at_edge"], result["edge"], result["num_missing"]) == (False, "", 8)
+
+
 def test_metrics_are_optimised_independently():
     cells = sweep([[0.7, 0.7], [0.9, 0.9], [0.8, 0.8], [0.6, 0.6]])
     cells["loss"] = [3, 3, 2, 2, 1, 1, 4, 4]

@@ -1,6 +1,8 @@
 """Advice: right words about made-up studies whose truth is known, and what is said where nothing is known."""
 
 import json
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,11 @@ from sgdnoise.analysis import wording
 from sgdnoise.analysis.losses import COSTS, FREE, MORE, OPEN, deciding_seeds, losses, point, simultaneous
 from sgdnoise.analysis.recommend import UNKNOWN, recommend
 from sgdnoise.cli.main import main
-from sgdnoise.study.config import load_config
+from sgdnoise.results.collect import identity
+from sgdnoise.study import grid
+from sgdnoise.study import text as study_text
+from sgdnoise.study.cell import seed_range
+from sgdnoise.study.config import load_config, validate
 
 SHIPPED = "results/reference/cpu_mnist"
 CLEAR = Scenario(noise=0.05, margin=0.02)  # words as they are true
@@ -87,6 +93,33 @@ def test_an_optimum_far_beyond_the_window_is_not_shown_to_cost():
     assert "the optimum may lie beyond the learning rates trained: it may cost less than shown, not more" in text
 
 
+def test_nothing_is_free_against_a_best_that_lies_far_beyond_its_window():
+    """At batch size 16 the accuracy is the best at the upper end of the window, and rises."""
+    cells, config = made(Scenario((0.0, 0.0, 0.25), 0.1, spread=(1, 1, 1), offset=(0, 0, 0), margin=0.02))
+    enclosed = advised(cells, config, margin=0.02).optimizers[0]
+    assert [row.word for row in enclosed.rows] == [FREE, FREE, COSTS]
+    cut = cells[(cells["batch_size"] != 16) | (cells["lr"] < 0.6)]
+    cut = cut.assign(test_accuracy=cut["test_accuracy"] + 0.03 * (cut["batch_size"] == 16))
+    (own,) = (found := advised(cut, config, margin=0.02)).optimizers
+    first, second, third = own.rows
+    assert first.widen
+    assert (second.word, second.loss_high, second.widen) == (OPEN, math.inf, "")
+    assert (third.word, third.loss_high) == (COSTS, math.inf)
+    assert own.free_up_to in (None, 16)
+    text = wording.text(found)
+    assert "not decided: nothing bounds what it may cost; a wider window of learning rates at batch size 16 comes first" in text
+    assert re.search(r"64 .* costs [0-9.]+ or more points\n", text)
+    assert "not more; the other batch sizes may then cost more" in text
+    assert json.loads(wording.as_json([found]))[0]["optimizers"][0]["rows"][1]["loss_high"] is None
+
+
+def test_an_optimum_beyond_that_is_surely_not_the_best_hides_nothing():
+    cells, config = made(replace(CLEAR, losses=(0.0, 0.0, 0.0, 0.0, 0.5), offset=(0, 0, 0, 0, 4)))
+    rows = advised(cells, config, margin=0.02).optimizers[0].rows
+    assert [row.word for row in rows] == [FREE] * 4 + [OPEN]
+    assert rows[-1].widen
+
+
 def test_intervals_hold_together():
     random = np.random.default_rng(0)
     draws = random.standard_normal((20000, 6)) * [1, 1, 1, 5, 1, 0.1]
@@ -153,6 +186,42 @@ def test_a_batch_size_of_which_nothing_is_known_says_why(change, note):
     assert own.free_up_to is None
 
 
+@pytest.mark.parametrize(("words", "compared"), [(1300, False), (1088, True)])
+def test_batch_sizes_that_read_unlike_shares_of_a_text_are_not_compared(words, compared):
+    """Of 1,300 words an epoch reads 1,280 in batches of 4 and 1,024 in batches of 64, of 1,088 words 1,024 in both."""
+    settings = {"settings": {"num_train": words}, "seeds": {"num": 4, "keep": 4}}
+    windows = {"epochs": 10} | {name: {"4": [0.25, 4], "64": [0.25, 4]} for name in ("sgd", "momentum")}
+    config = validate({"benchmarks": {"lstm_synthetic": settings | {"constant_epoch": windows}}})
+    random, rows = np.random.default_rng(0), []
+    for cell in grid.cells(config):
+        for seed in seed_range(cell.seeds):
+            loss = 8 + 0.05 * np.log2(float(cell.lr)) ** 2 + 0.5 * (cell.batch_size == 64) + 0.02 * random.standard_normal()
+            measured = {"examples_per_second": 1.0, "device_seconds": 1.0, "device": "made up", "test_perplexity": loss}
+            rows.append(
+                identity(cell)
+                | measured
+                | {"seed": seed, "status": "completed", "train_perplexity": loss, "train_objective": loss}
+            )
+    cells = pd.DataFrame(rows)
+    assert any(study_text.warnings(config)) != compared
+    found = advised(cells, config)
+    for own in found.optimizers:
+        assert [row.word for row in own.rows] == ([FREE, COSTS] if compared else ["", ""])
+        assert all(row.lr for row in own.rows)
+        assert ("98% at 4, 79% at 64" in own.rows[0].note) != compared
+    assert len(found.optimizers[1].gains) == 2  # at the same batch size all read the same
+    text = wording.text(found)
+    assert ("to cost: not compared: an epoch reads unlike shares of the text, 98% at 4, 79% at 64." in text) != compared
+
+
+def test_the_time_of_a_run_is_that_of_runs_that_complete():
+    cells, config = made(CLEAR)
+    last = cells["lr"] == cells.groupby("batch_size")["lr"].transform("max")
+    cells.loc[last, ["status", "test_accuracy", "device_seconds", "examples_per_second"]] = ["diverged", np.nan, 0.01, 9e9]
+    for row in advised(cells, config).optimizers[0].rows:
+        assert (row.seconds_per_run, row.examples_per_second, row.num_lrs) == (2, 1000, 5)
+
+
 def test_a_single_batch_size_has_nothing_to_be_compared_with():
     cells, config = made(CLEAR)
     (row,) = advised(cells.query("batch_size == 64"), config).optimizers[0].rows
@@ -173,6 +242,21 @@ def test_momentum_is_compared_with_sgd_at_the_same_batch_size():
     assert "SGD with momentum against SGD at the same batch size: better by " in wording.text(found)
     row = momentum.rows[0]
     assert wording.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
+
+
+@pytest.mark.parametrize(("cut", "word"), [("sgd", "better"), ("momentum", "worse")])
+def test_nothing_is_better_than_what_lies_far_beyond_its_window(cut, word):
+    """Equal optimizers, of one of which the window stops two steps below the optimum."""
+    cells, config = made(Scenario((0.0, 0.0), 0.1, spread=(1, 1), offset=(0, 0)), optimizers=("sgd", "momentum"))
+    cells = cells[(cells["optimizer"] != cut) | (cells["batch_size"] != 16) | (cells["lr"] < 0.6)]
+    _, momentum = (found := advised(cells, config)).optimizers
+    hidden, other = momentum.gains
+    assert abs(hidden.gain) > 0.01
+    assert (hidden.low, hidden.high)[word == "worse"] == {"better": -math.inf, "worse": math.inf}[word]
+    assert other.low < 0 < other.high < 0.02
+    text = wording.text(found)
+    assert f"against SGD at the same batch size: {word}" not in text
+    assert re.search(r"not decided: between .*any amount (worse|better).* at 16", text)
 
 
 def test_a_learning_rate_that_is_torchs_own_is_given_as_it_is():

@@ -196,6 +196,22 @@ def test_too_few_batch_sizes_are_undecided_and_have_every_column():
     assert "add batch sizes to benchmarks.wrn_digits.constant_epoch.sgd" in few["decide"].iloc[0]
 
 
+def test_batch_sizes_that_read_unlike_shares_of_a_text_have_no_regimes():
+    sizes = BATCH_SIZES[-3:]
+    cells = made_up(sizes, broken_line(sizes, 7, 0.5), benchmark="lstm_synthetic").assign(num_train=1024 * 16)
+    less = cells.assign(num_steps=cells["num_steps"] - (cells["batch_size"] == 1024))
+    for row in regimes_table(less, STUDY).to_dict("records"):
+        assert row["model"] == "undecided"
+        assert np.isnan(row["break"])
+        assert row["decide"].startswith(
+            "not identifiable: an epoch reads unlike shares of the text, 100% at 256, 100% at 512, 75% at 1024; "
+        )
+        optima = sweep(less, "test_perplexity", "min", benchmarks.protocol("lstm_synthetic"))
+    assert obstacle(optima) == row["decide"].split(";")[0]
+    assert fit_sweep(optima) is None
+    assert fit_sweep(sweep(less, "test_perplexity", "min", WRN))
+
+
 def test_the_noise_of_single_runs_is_unknown():
     cells = made_up(BATCH_SIZES, broken_line(BATCH_SIZES, 6), num=1, keep=1)
     row = regimes_table(cells, STUDY).iloc[0]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class Row:
     """What is known of one batch size; None where it is not known. Learning rates are effective ones of SGD, intervals hold 95 %.
 
-    `loss` is against the best batch size measured, in units of the metric, and `word` one of `losses`, or "" with the reason in
-    `note`; `widen` is the line of the config that would enclose the optimum. Where it is open, `more_seeds` would probably decide,
+    `loss` is against the best batch size measured, in units of the metric, its `loss_high` infinite where nothing bounds it, and `word`
+    one of `losses`, or "" with the reason in `note`, which says of an open one if wider windows come first; `widen` is the line of the config that would enclose the optimum. Where it is open, `more_seeds` would probably decide,
     at the batch sizes and between the learning rates of `more_at`. Time is that of one run.
     """
 
@@ -36,7 +36,10 @@ class Row:
 
 @dataclass
 class Gain:
-    """What an optimizer gains over SGD at one batch size, in units of the metric, with an interval that holds with all others."""
+    """What an optimizer gains over SGD at one batch size, in units of the metric, with an interval that holds with all others.
+
+    `low` is infinite where nothing bounds what a wider window would gain SGD, `high` where nothing bounds what it would gain the optimizer.
+    """
 
     batch_size: int
     gain: float

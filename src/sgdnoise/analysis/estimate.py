@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from sgdnoise.analysis.rates import is_settled, list_apart, step_of
 from sgdnoise.results.run import MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
@@ -85,13 +86,13 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     nothing can be said: fewer than two learning rates count, or none with two runs, so that the noise of a run is unknown.
     """
     sign = 1 if direction == "min" else -1
-    swept = _swept(runs, metric, train_metric)
+    swept = _swept(runs[is_settled(runs)], metric, train_metric)
     x, usable = np.log2(swept.index.to_numpy(float)), (swept["count"] >= swept["keep"]).to_numpy()
     if usable.sum() < 2:
         return None
     first, last = usable.nonzero()[0][[0, -1]]
     diverged_below, diverged_above = first > 0, last < len(x) - 1
-    step = float(np.diff(x).min())
+    step = step_of(x)
     ends = x[first - 1] if diverged_below else x[first] - step, x[last + 1] if diverged_above else x[last] + step
     x, swept = x[usable], swept[usable]
     count, mean, squares = (swept[name].to_numpy(float) for name in ("count", "mean", "squares"))
@@ -116,10 +117,11 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     middle = np.median(value)
     error = np.sqrt(train_variance / count * train_df / random.chisquare(train_df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
+    apart = list_apart(x, step)
     return Estimate(
         kinked,
         sign * (middle + WIDER * (value - middle)),
-        _interpolated(x, train, (log_lr + kinked) / 2),
+        _interpolated(x[apart], train[:, apart], (log_lr + kinked) / 2),
         0.0 if diverged_below else float((kinked < x[0]).mean()),
         0.0 if diverged_above else float((kinked > x[-1]).mean()),
         float(np.sqrt(variance[best])),
@@ -149,7 +151,7 @@ def with_estimates(optimum: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _swept(runs: pd.DataFrame, metric: str, train_metric: str) -> pd.DataFrame:
-    """Summarise the learning rates that were trained, by learning rate: completed runs, means, squared deviations."""
+    """Summarise learning rates, by learning rate: completed runs, means, squared deviations."""
     runs = runs[runs["status"] != MISSING]
     by_lr = runs.groupby("lr")
     values, train = by_lr[metric], by_lr[train_metric]

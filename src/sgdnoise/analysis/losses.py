@@ -8,7 +8,8 @@ their intervals, and all its words are true, with probability LEVEL, however man
 
 Each optimum is that of `estimate`, up to a step of the grid beyond the learning rates trained. Where it may lie there, a batch
 size may lose less than at the learning rates trained, never more: it can be free, and what it is shown to cost is costed with
-that step. Where it lies beyond more likely than not, nothing bounds what may be gained, and it is not shown to cost anything.
+that step. Where it lies beyond more likely than not, nothing bounds what may be gained: it is not shown to cost anything, and if it may
+be the best, nothing bounds what the others lose, so that none of them is free.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pandas as pd
 from sgdnoise.analysis.estimate import LEVEL, Estimate, estimate
 
 FREE, COSTS, OPEN = "free", "costs", "not decided"
-BEYOND = 0.5  # our choice, by simulation: more of the posterior than this beyond the learning rates trained, and no cost is shown
+BEYOND = 0.5  # our choice, by simulation: more of the posterior than this beyond the learning rates trained, and nothing bounds the gain
 MORE = (1, 2, 4, 7, 12, 20, 35, 60, 98)  # seeds to add, to look for the number that decides
 MOST_SEEDS = 100  # our choice: more than that is another study
 POWER = 0.84  # standard errors: with a power of 80 %
@@ -38,9 +39,17 @@ class Point(NamedTuple):
     value: np.ndarray
     trained: np.ndarray
 
+    @property
+    def unbounded(self) -> bool:
+        """Tell whether nothing bounds how much better it is at its optimum."""
+        return max(self.known.below, self.known.above) > BEYOND
+
 
 class Loss(NamedTuple):
-    """A loss against the best batch size measured, its interval, and the word: FREE, COSTS or OPEN. `best`: it may be the best."""
+    """A loss against the best batch size measured, its interval, and the word: FREE, COSTS or OPEN. `best`: it may be the best.
+
+    `high` is infinite where another that may be the best is unbounded.
+    """
 
     loss: float
     low: float
@@ -93,7 +102,8 @@ def losses(points: Sequence[Point], margin: float, level: float = LEVEL, surely:
         below, above = simultaneous(value[:, others] - trained[:, [arm]], trained[:, others] - value[:, [arm]], level)
         if (above >= 0).all():
             best[arm] = True
-            low[others], high[others] = np.minimum(low[others], below), np.maximum(high[others], above)
+            low[others] = np.minimum(low[others], below)
+            high[others] = np.inf if points[arm].unbounded else np.maximum(high[others], above)
     first, second = np.argsort(np.median(trained, axis=0), kind="stable")[:2]
     found = []
     for index, one in enumerate(points):
@@ -101,7 +111,7 @@ def losses(points: Sequence[Point], margin: float, level: float = LEVEL, surely:
         loss = 0.0 if index == first else float(max(np.median(difference), 0))
         error = surely * float(np.diff(np.quantile(difference, [0.16, 0.84]))[0]) / 2
         least = 0.0 if best[index] else max(float(low[index]), 0.0)
-        costs = least > error and max(one.known.below, one.known.above) <= BEYOND
+        costs = least > error and not one.unbounded
         word = FREE if high[index] + error <= margin else COSTS if costs else OPEN
         found.append(Loss(loss, min(least, loss), max(float(high[index]), loss), word, bool(best[index])))
     return found

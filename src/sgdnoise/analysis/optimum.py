@@ -64,11 +64,13 @@ def select(statistics: pd.DataFrame, direction: str, rates: Sequence[str] = ("lr
     """Pick the optimal learning rate of one point of the grid, with its error bar.
 
     The optimum has the best mean (of equals, the smallest learning rate). Its error bar spans every learning rate whose
-    mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops. Where a final
-    learning rate is selected too (`rates`), it has all of this as well, and at equal means the first pair is taken.
+    mean is within one s.d. of the best; `edge` says at which end of the grid the optimum or its bar stops. The grid has no learning rate
+    at which enough runs may complete once those missing are trained. Where a final learning rate is selected too (`rates`), it has all
+    of this as well, and at equal means the first pair is taken.
     """
     column = {name: values.to_numpy() for name, values in statistics.items()}  # pandas takes ten times as long
-    mean, trained = column["mean"], column["num_missing"] < column["num_runs"]
+    mean, may_complete = column["mean"], column["num_runs"] - column["num_diverged"] >= column["num_kept"]
+    trained = ~(np.isnan(mean) & may_complete & (column["num_missing"] > 0))  # else nothing is known there yet
     summary: dict[str, Any] = {
         "num_lrs": len(mean),
         "num_runs": int(column["num_runs"].sum()),
@@ -78,9 +80,10 @@ def select(statistics: pd.DataFrame, direction: str, rates: Sequence[str] = ("lr
     for rate in rates:
         summary[f"{rate}_grid_low"] = column[rate][trained].min() if trained.any() else np.nan
         summary[f"{rate}_grid_high"] = column[rate][trained].max() if trained.any() else np.nan
-    if np.isnan(mean).all():  # nothing to choose from: the grid has to go on downwards
+    if np.isnan(mean).all():  # nothing to choose from: the grid has to go on downwards, or first to be trained
         none = {f"{rate}{end}": np.nan for rate in rates for end in ("", "_low", "_high")}
-        return summary | none | {"mean": np.nan, "at_edge": True, "edge": "low"}
+        diverged = bool(trained.all())
+        return summary | none | {"mean": np.nan, "at_edge": diverged, "edge": "low" if diverged else ""}
     best = np.nanargmax(mean) if direction == "max" else np.nanargmin(mean)
     within = np.abs(mean - mean[best]) <= np.nan_to_num(column["sd"][best])
     chosen = {name: column[name][best] for name in [*rates, "mean", "sd", "train_mean", "train_sd", "num_kept"]}

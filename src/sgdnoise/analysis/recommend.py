@@ -16,6 +16,7 @@ from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
 from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
+from sgdnoise.analysis.sweep import unread
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study import optimizers as known_optimizers
 from sgdnoise.study.config import Config
@@ -69,7 +70,8 @@ def recommend(
 
 def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, plan: bool) -> tuple[Advice, dict[str, Known]]:
     """Return the advice on one benchmark from its runs, and what is known of each optimizer."""
-    metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
+    protocol = benchmarks.protocol(name, config["benchmarks"][name].get("file"))
+    metric, direction = next(iter(protocol["metrics"].items()))
     share = MARGIN[metric.endswith("accuracy")] if margin is None else margin
     known = {}
     for optimizer in known_optimizers.ordered(set(runs["optimizer"])):
@@ -82,7 +84,12 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         best = min((np.median(one.trained) for one in own.points.values()), default=math.nan)
         absolute = share if metric.endswith("accuracy") else share * abs(float(best))
         level = 1 - look_at(name, config).level(1 - LEVEL)
-        judge([row for row in rows if row.batch_size in own.points], own, metric, direction, absolute, level, plan)
+        compared = [row for row in rows if row.batch_size in own.points]
+        if compared and (note := unread(pd.concat([own.runs[row.batch_size] for row in compared]), protocol)):
+            for row in compared:
+                row.note = f"not compared: {note}"
+        else:
+            judge(compared, own, metric, direction, absolute, level, plan)
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
         its = known_optimizers.of(config, optimizer)
         advised = OptimizerAdvice(
@@ -106,7 +113,7 @@ def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, dire
         ("examples_per_second", "examples_per_second", "median"),
         ("seconds_per_run", "device_seconds", "mean"),
     ):
-        if math.isfinite(value := float(trained[column].agg(middle))):
+        if math.isfinite(value := float(completed[column].agg(middle))):
             setattr(row, name, value)
     if known is None:
         chosen = select(lr_statistics(runs, metric, direction, metric), direction)
@@ -142,6 +149,8 @@ def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: floa
     found = losses([own.points[row.batch_size] for row in rows], margin, level)
     for row, one in zip(rows, found, strict=True):
         row.loss, row.loss_low, row.loss_high, row.word = one.loss, one.low, one.high, one.word
+        if one.word == OPEN:
+            row.note = widening_first(row, [other for other, its in zip(rows, found, strict=True) if its.best], own)
     if not plan or all(one.word != OPEN for one in found):
         return
     num_seeds = max(row.num_seeds for row in rows)
@@ -152,6 +161,15 @@ def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: floa
             row.more_seeds = more
             row.more_at = {other.batch_size: own.points[other.batch_size].known.used for other in where}
             row.seconds = more * sum(num_used(other, own) * (other.seconds_per_run or math.nan) for other in where)
+
+
+def widening_first(row: Row, best: list[Row], own: Known) -> str:
+    """Say which windows hide what a batch size costs: its own, and those of others that may be the best, of which nothing bounds the gain."""
+    hidden = [other.batch_size for other in best if other is not row and own.points[other.batch_size].unbounded]
+    if not hidden:
+        return "a wider window of learning rates comes first" if row.widen else ""
+    sizes = sorted([*hidden, row.batch_size]) if row.widen else hidden
+    return f"a wider window of learning rates at batch size {', '.join(map(str, sizes))} comes first"
 
 
 def num_used(row: Row, own: Known) -> int:
@@ -180,13 +198,15 @@ def free_up_to(rows: list[Row]) -> int | None:
 
 
 def gains_over(sgd: Known, own: Known) -> Iterator[Gain]:
-    """Compare an optimizer with SGD at every batch size that both have."""
+    """Compare an optimizer with SGD at every batch size that both have; an end that an optimum beyond its window leaves open is infinite."""
     shared = [size for size in own.points if size in sgd.points]
     if not shared:
         return
     (value, trained), (sgd_value, sgd_trained) = (stacked([one.points[size] for size in shared]) for one in (own, sgd))
     low, high = simultaneous(sgd_value - trained, sgd_trained - value)
     middle = np.median(sgd_trained - trained, axis=0)
+    low[[sgd.points[size].unbounded for size in shared]] = -np.inf
+    high[[own.points[size].unbounded for size in shared]] = np.inf
     for size, *numbers in zip(shared, middle, low, high, strict=True):
         yield Gain(size, *map(float, numbers))
 

@@ -52,9 +52,9 @@ def constant_epoch_runs(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def fit_sweep(optima: Sweep) -> Fit | None:
-    """Fit every model; None if the noise is known at fewer than MIN_POINTS batch sizes."""
+    """Fit every model; None if the noise is known at fewer than MIN_POINTS batch sizes, or if they read unlike shares of a text."""
     is_known = np.array([one is not None for one in optima.known], bool)
-    if is_known.sum() < MIN_POINTS:
+    if is_known.sum() < MIN_POINTS or optima.unread:
         return None
     return fit_models(
         likelihood(np.log2(optima.batch_sizes[is_known]), [one for one in optima.known if one], optima.windows[is_known])
@@ -138,6 +138,8 @@ def estimates(fit: Fit | None) -> dict[str, float]:
 
 def obstacle(optima: Sweep) -> str:
     """Say why a sweep has no fit; "" if it has one."""
+    if optima.unread:
+        return f"not identifiable: {optima.unread}"
     num_known = sum(one is not None for one in optima.known)
     if num_known >= MIN_POINTS:
         return ""
@@ -169,7 +171,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
         benchmark, optimizer, budget = map(str, names)
         protocol = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])
         for metric, direction in protocol["metrics"].items():
-            optima = sweep(runs, metric, direction)
+            optima = sweep(runs, metric, direction, protocol)
             fit = fit_sweep(optima)
             rows.append(
                 {
@@ -201,6 +203,8 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
     two families that it is between would be chosen, were the optima there as it expects and known as well as the median of those
     measured.
     """
+    if optima.unread:
+        return f"{obstacle(optima)}; `sgdnoise plan` says of how many words all read the same"
     if fit is None:
         need = "more seeds" if "one run counts" in obstacle(optima) else "batch sizes"
         return f"{obstacle(optima)}; add {need} to {key}, {MIN_POINTS} batch sizes with two learning rates and two runs at least"

@@ -122,7 +122,12 @@ def between(row: Row, advice: Advice) -> str:
     """Write the interval of a loss."""
     assert row.loss_low is not None
     assert row.loss_high is not None
-    return f"{amount(row.loss_low, advice)} to {amount(row.loss_high, advice)}"
+    return span_of(row.loss_low, row.loss_high, advice)
+
+
+def span_of(low: float, high: float, advice: Advice) -> str:
+    """Write an interval; an infinite end is none."""
+    return f"{amount(low, advice)} {f'to {amount(high, advice)}' if math.isfinite(high) else 'or more'}"
 
 
 def word(row: Row, advice: Advice) -> str:
@@ -133,13 +138,18 @@ def word(row: Row, advice: Advice) -> str:
     if row.word != OPEN:
         return row.word or row.note
     assert row.loss_high is not None
+    may = (
+        f"may cost up to {amount(row.loss_high, advice)}{unit}"
+        if math.isfinite(row.loss_high)
+        else "nothing bounds what it may cost"
+    )
     will = f"no number of seeds up to {MOST_SEEDS} would decide it at the loss and noise measured"
     if row.more_seeds:
         time = f", {duration(row.seconds)}" if row.seconds is not None and math.isfinite(row.seconds) else ""
         will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{time}"
-    elif row.widen:
-        will = "a wider window of learning rates comes first"
-    return f"not decided: may cost up to {amount(row.loss_high, advice)}{unit}; {will}"
+    elif row.note:
+        will = row.note
+    return f"not decided: {may}; {will}"
 
 
 def duration(seconds: float) -> str:
@@ -163,7 +173,7 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
     if edges := [str(row.batch_size) for row in widening(one)]:
         found.append(
             f"At batch size {', '.join(edges)} with {label(one.optimizer)} the optimum may lie beyond the learning rates "
-            "trained: it may cost less than shown, not more. To see, widen its window in the config."
+            "trained: it may cost less than shown, not more; the other batch sizes may then cost more. To see, widen its window in the config."
         )
     return found
 
@@ -212,17 +222,16 @@ def over_sgd(gains: list[Gain], own: OptimizerAdvice, advice: Advice) -> str:
 
     def listed(some: list[Gain], sign: int) -> str:
         ends = ((gain, sorted((sign * gain.low, sign * gain.high))) for gain in some)
-        return ", ".join(
-            f"{amount(low, advice)} to {amount(high, advice)}{unit} at {gain.batch_size}" for gain, (low, high) in ends
-        )
+        return ", ".join(f"{span_of(low, high, advice)}{unit} at {gain.batch_size}" for gain, (low, high) in ends)
+
+    def most(end: float) -> str:
+        return f"{amount(end, advice)}{unit}" if math.isfinite(end) else "any amount"
 
     better, worse = [gain for gain in gains if gain.low > 0], [gain for gain in gains if gain.high < 0]
     rest = [gain for gain in gains if gain not in better and gain not in worse]
     parts = [f"better by {listed(better, 1)}"] * bool(better) + [f"worse by {listed(worse, -1)}"] * bool(worse)
     if rest:
-        ends = (
-            f"{amount(-one.low, advice)} worse and {amount(one.high, advice)}{unit} better at {one.batch_size}" for one in rest
-        )
+        ends = (f"{most(-one.low)} worse and {most(one.high)} better at {one.batch_size}" for one in rest)
         parts.append(f"not decided: between {', between '.join(ends)}")
     return f"{label(own.optimizer)} against SGD at the same batch size: {'; '.join(parts)}."
 
