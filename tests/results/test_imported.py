@@ -63,6 +63,7 @@ def test_what_a_tool_exports_is_found_by_its_usual_names(runs, tmp_path, tool, c
     study = as_study(found, "mine", "out", 1000, 5, [metric])
     assert study.cells["test_accuracy" if columns else "test_metric"].tolist() == pytest.approx(runs["accuracy"].tolist())
     assert study.cells["num_steps"].iloc[0] == 5 * 1000 // 16
+    assert (study.cells.eval("num_steps * batch_size / num_epochs").round(6) == 1000).all()  # examples of an epoch: all alike
     assert study.cells["examples_per_second"].iloc[0] == pytest.approx(5 * 1000 / 60)
 
 

@@ -307,6 +307,12 @@ def planned(study):
     return grid.cells(config), grid.noise_cells(config)
 
 
+def test_noise_of_a_regulariser_that_makes_gradients_of_its_own_is_not_planned():
+    study = changed(STUDY, NOISE | {"optimizers": {"sharp": {"optimizer": "momentum", "regulariser": "sam", "micro_batch": 4}}})
+    with pytest.raises(ValueError, match="config: noise_scale.wrn_digits: optimizer sharp@0.1: what sam makes of gradients"):
+        planned(changed(study, {"noise_scale.wrn_digits.optimizer": "sharp@0.1"}))
+
+
 @pytest.mark.parametrize("place", NUMBERS)
 def test_a_number_that_is_none_or_out_of_range_is_named(place):
     study = changed(STUDY | {"optimizers": {}}, NOISE | NUMBERS[place])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdnoise.analysis.estimate import BEYOND, NUM_DRAWS, WIDER, draw_optimum, interval
+from sgdnoise.analysis.rates import step_of
 
 RISE = 0.1  # our choice: a metric that is 10 % above the smallest batch's has left its plateau
 BEYOND_OCTAVES = 3.0  # our choice: where a critical batch size may be that is beyond the batch sizes trained
@@ -44,7 +45,7 @@ def best_coefficient(values: Mapping[float, np.ndarray], plain: np.ndarray, key:
         return Best(np.full(NUM_DRAWS, x[0]), draws[0], "low high")
     difference = interval((draws[0] - plain) / abs(np.median(plain)), 1 - 2 * SURE)
     as_plain = np.median(plain) > 0 and max(map(abs, difference)) < NONE
-    step = float(np.diff(x).min())
+    step = step_of(x)
     low, high = x[0] - (0 if as_plain else step), x[-1] + step
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
     random = np.random.default_rng(zlib.crc32(key.encode()))

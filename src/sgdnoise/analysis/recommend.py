@@ -98,7 +98,7 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         optimizers.append(advised)
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
-    budget, num_epochs = str(runs["budget"].iloc[0]), float(runs["num_epochs"].iloc[0])
+    budget, num_epochs = str(runs["budget"].iloc[0]), float(round(runs["num_epochs"].max()))
     return Advice(name, metric, direction, budget, num_epochs, share, devices, optimizers), known
 
 

@@ -82,6 +82,7 @@ def as_study(
     num = runs.groupby(point)["seed"].transform("size")
     file, protocol = protocol_file(name, num_train, directions, runs["lr"])
     seconds = runs.get("seconds", pd.Series(np.nan, runs.index))
+    steps = runs["batch_size"].map(lambda size: budgets.num_steps(f"epochs{budget}", int(size), protocol))
     cells = pd.DataFrame(
         {
             "benchmark": name,
@@ -90,8 +91,8 @@ def as_study(
             "batch_size": runs["batch_size"],
             "lr": runs["lr"],
             "num_train": num_train,
-            "num_steps": [budgets.num_steps(f"epochs{budget}", int(size), protocol) for size in runs["batch_size"]],
-            "num_epochs": float(budget),
+            "num_steps": steps,
+            "num_epochs": steps * runs["batch_size"] / num_train,  # a little less where they are not whole
             "modes": "constant_epoch",
             "keep": num_kept(num),
             "bound": np.nan,
@@ -157,7 +158,7 @@ def protocol_file(name: str, num_train: int, directions: dict[str, str], lrs: pd
 def study_config(cells: pd.DataFrame, name: str, folder: str, num: int, said: dict[str, str]) -> str:
     """Write the config that would have made the runs, as `freeze` writes it."""
     ends = cells.groupby(["optimizer", "batch_size"])["lr"].agg(["min", "max"])
-    windows: dict[str, Any] = {"epochs": int(cells["num_epochs"].iloc[0])}
+    windows: dict[str, Any] = {"epochs": int(cells["budget"].iloc[0].removeprefix("epochs"))}
     for (optimizer, size), (low, high) in zip(ends.index, ends.to_numpy().tolist(), strict=True):
         windows.setdefault(str(optimizer), {})[str(size)] = [low, high]
     entry = {

@@ -81,6 +81,7 @@ def noise_cells(config: Config) -> dict[str, Cell]:
         run["definition"] = optimizers.definition(entry["optimizer"], config["optimizers"])
         settings = json.dumps(benchmark.get("settings", {}))
         try:
+            optimizers.check_measurable(entry["optimizer"], optimizers.optimizer(entry["optimizer"], run["definition"]))
             found[name] = make_cell(
                 name, **run, seeds=f"{first}-{first}", settings=settings, evaluations=1, file=benchmark.get("file")
             )

@@ -94,6 +94,14 @@ FALLING = ("linear", "cosine")  # the schedules that have a `final`
 OURS = ("class", "factory", "groups", *PLANNED, *regularisers.OURS, EQUAL)
 
 
+def check_measurable(name: str, one: Optimizer) -> None:
+    """Raise a ValueError if the gradients of an optimizer are none of an objective whose noise and curvature can be measured."""
+    if one.active and REGULARISERS[one.active].micro:
+        raise ValueError(
+            f"optimizer {name}: what {one.active} makes of gradients is not measured; use it without the regulariser"
+        )
+
+
 def optimizer(name: str, definition: str | None = None) -> Optimizer:
     """Return one of the package's optimizers, or the one that a study defines, as JSON. A ValueError says what is wrong with it.
 

@@ -16,6 +16,7 @@ from sgdnoise import benchmarks
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import Cell, seed_range
+from sgdnoise.study.optimizers import check_measurable
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.gradients import turn_off_dropout, twice_differentiable
@@ -31,7 +32,7 @@ from sgdnoise.training.noise_scale import (
     stable_lr,
     top_eigenvalue,
 )
-from sgdnoise.training.regularisers import MICRO, added_l2, smoothed
+from sgdnoise.training.regularisers import added_l2, smoothed
 from sgdnoise.training.state import Curves, Plan, State, trained_parameters
 
 QUANTITIES = ("noise_scale", "hessian_noise_scale", "top_eigenvalue", "stable_lr")
@@ -52,10 +53,7 @@ def measure_run(
     if num_batches < 8:
         raise ValueError(f"num-batches {num_batches}: an interval needs at least 8")
     plan = plan_of(cell)
-    if plan.optimizer.active in MICRO:
-        raise ValueError(
-            f"optimizer {cell.optimizer}: what {plan.optimizer.active} makes of gradients is not measured; use it without the regulariser"
-        )
+    check_measurable(cell.optimizer, plan.optimizer)
     benchmark, data = load_data(cell, data_folder, device)
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     if budgets.epochs_to_steps(1, cell.batch_size, protocol) < 2:
