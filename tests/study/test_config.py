@@ -597,13 +597,3 @@ def test_a_second_file_is_put_into_the_first(tmp_path):
     config = load_config(first, second)
     assert config["evaluations"] == 5
     assert config["benchmarks"]["wrn_digits"]["constant_epoch"]["sgd"] == {"64": [1, 1], "128": [1, 2]}
-
-
-@pytest.mark.parametrize("said", ["nets/my_net.py", "./nets/my_net.py", "nets/../nets/my_net.py", "{folder}/nets/my_net.py"])
-def test_however_the_path_of_an_own_file_is_written_its_cells_are_the_same(tmp_path, monkeypatch, said):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "nets").mkdir()
-    (tmp_path / "nets/my_net.py").write_text(NETWORK)
-    entry = STUDY["benchmarks"]["wrn_digits"] | {"settings": {}, "file": said.format(folder=tmp_path)}
-    cells = grid.cells(validate(changed(STUDY, {"benchmarks.own": entry})))
-    assert {cell.file for cell in cells if cell.benchmark == "own"} == {"nets/my_net.py"}

@@ -39,7 +39,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_paper(axes, papers, "num_epochs", "mean", panel_look["linestyle"])
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
-    lr.margins(y=0.15)
+    lr.margins(y=0.3)  # room for the names
     figures.lr_axis(lr, "y", protocol["lr_grid"])
     titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + [
         f"optimal {figures.rate_words(optimizers)}"

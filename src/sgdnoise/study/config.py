@@ -113,11 +113,8 @@ def _expand_paths(config: Config) -> None:
     for entry, key, where in paths:
         try:
             entry[key] = expanded(entry[key])
-            entry[key] = (
-                os.path.normpath(entry[key]) if os.path.normpath(entry[key]) != "." else os.getcwd()
-            )  # Snakemake warns of ./
-            if key == "file" and not (near := os.path.relpath(entry[key])).startswith(".."):
-                entry[key] = near  # the path is part of what cells are known by
+            if key != "file":  # Snakemake warns of ./
+                entry[key] = os.path.normpath(entry[key]) if os.path.normpath(entry[key]) != "." else os.getcwd()
         except ValueError as error:
             raise ValueError(f"config: {where}: {error}") from None
 
