@@ -133,7 +133,8 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
     own = {key: said[key] for key in PLANNED if key in said}
     if said.get("warmup_steps") and said.get("warmup_epochs"):
         raise ValueError("give either warmup_steps or warmup_epochs")
-    if "final" in said and said.get("schedule") not in FALLING:
+    asked = said.get("final") or ("final" in said and "schedule" in said)
+    if asked and said.get("schedule") not in FALLING:
         raise ValueError(
             f"final is the share of the learning rate that a schedule ends at; of paper, {', '.join(SHAPES)} the last two have one"
         )
