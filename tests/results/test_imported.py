@@ -171,6 +171,19 @@ def test_one_run_that_fails_takes_no_learning_rate_away(runs, num):
     assert table["mean"].idxmin() == BEST[256]
 
 
+def test_accuracies_in_percent_are_fractions_afterwards(runs):
+    """A run of chance level is in percent as all others are, and what diverged says nothing of the unit."""
+    some = runs.drop(columns="loss").assign(train_accuracy=0.9, status="finished").rename(columns={"accuracy": "test_accuracy"})
+    some.loc[0, ["status", "test_accuracy"]] = ["diverged", 1e6]
+    percent = some.assign(**some[["test_accuracy", "train_accuracy"]] * 100)
+    studies = [as_study(one, "mine", "out", 1000, 5, []) for one in (some, percent)]
+    pd.testing.assert_frame_equal(*(study.cells for study in studies))
+    assert [sum("taken as percent" in note for note in study.notes) for study in studies] == [0, 1]
+    for bad in (-0.1, 101.0):
+        with pytest.raises(ValueError, match="test_accuracy: accuracies are from 0 to 1, or in percent"):
+            as_study(some.assign(test_accuracy=some["test_accuracy"].where(some.index != 5, bad)), "mine", "out", 1000, 5, [])
+
+
 def test_epochs_are_those_of_the_column_where_it_has_them(runs):
     some = np.where(runs["batch_size"] == 16, 10, np.nan)
     for said, epochs in ((10, None), (10, 10), (some, 10)):
@@ -221,6 +234,7 @@ def test_well_known_metrics_are_better_where_larger_and_it_is_said_of_each(runs,
         ({"optimizer": ["Adam", "--"] * 18}, [], "optimizer: '--' is no name; write letters and _"),
         ({"optimizer": 0.9}, [], "optimizer: '0.9' is no name"),
         ({"lr": np.inf}, [], "lr: inf is not a positive number"),
+        ({"seconds": 0}, [], "seconds: 0 is not a positive number"),
         ({"seed": 0.5}, [], "seed: 0.5 is not a whole number from 0"),
         ({"seed": [0] + [np.nan] * 35}, [], "seed: nan is not a whole number from 0"),
         ({"status": "diverged"}, [], "all runs diverged, so that no learning rate can be the best"),

@@ -61,6 +61,17 @@ def directed(metrics: list[str], maximize: Collection[str], minimize: Collection
     return found
 
 
+def fractions(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return metrics with accuracies as fractions: where they are in percent they are divided by 100, and it is said."""
+    accuracies = [metric for metric in map(str, values) if metric.endswith("accuracy")]
+    least, most = values[accuracies].min().min(), values[accuracies].max().max()  # NaN if there is none
+    if least < 0 or most > 100:
+        raise ValueError(f"{accuracies[0]}: accuracies are from 0 to 1, or in percent; there are {least:g} to {most:g}")
+    if not most > 1:
+        return values, []
+    return values.assign(**values[accuracies] / 100), [f"{', '.join(accuracies)}: up to {most:g}, so taken as percent"]
+
+
 def optimizer_words(said: pd.Series) -> dict[str, str]:
     """Write the names of optimizers in letters and _, in lower case names of a study's own. A ValueError if two become one, or none.
 

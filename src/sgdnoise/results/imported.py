@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sgdnoise.results.columns import directed, diverged, ended, one_budget, optimizer_words, positive, whole
+from sgdnoise.results.columns import directed, diverged, ended, fractions, one_budget, optimizer_words, positive, whole
 from sgdnoise.results.exports import METRIC
 from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study import budgets
@@ -60,14 +60,15 @@ def as_study(
         f"metrics: {', '.join(f'{one} is better {WORDS[way]}' for one, way in directions.items())}; or say --maximize, --minimize"
     )
     lost, few = diverged(runs, metrics)
-    notes += few
+    values, percent = fractions(runs.loc[~lost, metrics])
+    notes += [*few, *percent]
     budget = one_budget(runs, epochs)
     said = runs.get("optimizer", pd.Series("sgd", runs.index)).fillna("sgd").astype(str)
     words = optimizer_words(said)
     runs = runs.assign(
         optimizer=said.map(words).str.lower(),
         batch_size=whole(runs["batch_size"], "batch_size"),
-        **runs[metrics].mask(lost),
+        **values.reindex(runs.index),
     )
     momentum = runs["optimizer"].map(lambda one: PAPERS[one].momentum if one in PAPERS else 0.0)
     rates = positive(runs["lr"], "lr") / (1 - momentum)
@@ -82,6 +83,7 @@ def as_study(
     num = runs.groupby(point)["seed"].transform("size")
     file, protocol = protocol_file(name, num_train, directions, runs["lr"])
     seconds = runs.get("seconds", pd.Series(np.nan, runs.index))
+    positive(seconds.dropna(), "seconds")
     steps = runs["batch_size"].map(lambda size: budgets.num_steps(f"epochs{budget}", int(size), protocol))
     cells = pd.DataFrame(
         {
