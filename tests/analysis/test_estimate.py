@@ -169,6 +169,13 @@ def test_a_close_pair_of_learning_rates_makes_nothing_more_or_less_certain():
         assert 0.5 < lengths[0] / lengths[1] < 1.5
 
 
+def test_a_learning_rate_far_from_all_others_makes_nothing_less_certain():
+    assert step_of(np.log2([*LRS, 1000.0])) == step_of(np.log2(LRS))
+    far, without = (known(runs_of(lambda x: 0.1 + 0.05 * x**2, lrs, noise=0.01)) for lrs in ([*LRS, 1000.0], LRS))
+    for draws in ("log_lr", "value", "train"):
+        np.testing.assert_allclose(*(interval(getattr(one, draws)) for one in (far, without)), atol=0.03)
+
+
 def test_a_rate_half_way_between_two_is_a_step_of_the_grid():
     for lrs in (LRS, sorted([*LRS, 1.414]), sorted([*LRS, 0.7071, 1.414])):
         assert step_of(np.log2(lrs)) == np.diff(np.log2(lrs)).min()

@@ -122,11 +122,12 @@ def test_a_random_search_is_rounded_where_that_is_asked_for(runs):
 
 def test_runs_that_did_not_end_are_left_out(runs, tmp_path):
     table = exported(runs, "wandb")
-    table.loc[:2, "State"] = ["crashed", "running", "crashed"]
+    table.loc[:3, "State"] = ["crashed", "running", "crashed", np.nan]
     table.to_csv(tmp_path / "runs.csv", index=False)
     study = as_study(read_export(tmp_path / "runs.csv", {"test_accuracy": "val/acc"}, "wandb"), "mine", "out", 1000, 5, [])
-    assert len(study.cells) == len(runs) - 3
-    assert study.notes[:2] == ["2 runs are left out, which are crashed", "1 runs are left out, which are running"]
+    assert len(study.cells) == len(runs) - 4
+    assert study.notes[0] == "2 runs are left out, which are crashed"
+    assert set(study.notes[1:3]) == {f"1 runs are left out, which are {word}" for word in ("running", "without a status")}
 
 
 def study_of(runs, metric="test_loss", num_epochs=5, minimize=(), **columns):
@@ -172,13 +173,15 @@ def test_one_run_that_fails_takes_no_learning_rate_away(runs, num):
 
 
 def test_accuracies_in_percent_are_fractions_afterwards(runs):
-    """A run of chance level is in percent as all others are, and what diverged says nothing of the unit."""
+    """Each column by itself, but for rounding; what diverged says nothing of the unit."""
     some = runs.drop(columns="loss").assign(train_accuracy=0.9, status="finished").rename(columns={"accuracy": "test_accuracy"})
     some.loc[0, ["status", "test_accuracy"]] = ["diverged", 1e6]
     percent = some.assign(**some[["test_accuracy", "train_accuracy"]] * 100)
     studies = [as_study(one, "mine", "out", 1000, 5, []) for one in (some, percent)]
     pd.testing.assert_frame_equal(*(study.cells for study in studies))
-    assert [sum("taken as percent" in note for note in study.notes) for study in studies] == [0, 1]
+    assert [sum("taken as percent" in note for note in study.notes) for study in studies] == [0, 2]
+    mixed = as_study(percent.assign(train_accuracy=1.0000001), "mine", "out", 1000, 5, []).cells
+    assert (mixed["test_accuracy"].max(), mixed["train_accuracy"].max()) == (studies[0].cells["test_accuracy"].max(), 1.0000001)
     for bad in (-0.1, 101.0):
         with pytest.raises(ValueError, match="test_accuracy: accuracies are from 0 to 1, or in percent"):
             as_study(some.assign(test_accuracy=some["test_accuracy"].where(some.index != 5, bad)), "mine", "out", 1000, 5, [])

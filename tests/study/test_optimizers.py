@@ -94,8 +94,14 @@ def test_a_study_without_has_no_trace_of_them_and_a_window_only_its_own():
         ),
         ({"optimizers.adamw.groups": [{"match": "bias"}, {"match": "("}]}, r"optimizers.adamw: groups: match: '\(' is not a reg"),
         ({"optimizers.adamw.groups": [{"match": "a{99999999999}"}]}, r"optimizers.adamw: groups: match: 'a{9*}' is not a reg"),
-        ({"optimizers.slow": {"schedule": "constant", "final": 0.1}}, r"optimizers.slow: final is .* the last two have one"),
-        ({"optimizers.slow": {"schedule": "constant", "final": 0}}, r"optimizers.slow: final is .* the last two have one"),
+        (
+            {"optimizers.slow": {"schedule": "constant", "final": 0.1}},
+            r"optimizers.slow: final is .* only linear and cosine have one",
+        ),
+        (
+            {"optimizers.slow": {"schedule": "constant", "final": 0}},
+            r"optimizers.slow: final is .* only linear and cosine have one",
+        ),
         ({"optimizers.adamw": {"optimizer": "adam", "schedule": "constant", "final": 1}}, r"optimizers.adamw: final is"),
         ({"optimizers.adamw.betas": [0.9, "a"]}, r"optimizers.adamw.betas.1: 'a' is not of type 'number'"),
     ],

@@ -25,13 +25,15 @@ def is_settled(runs: pd.DataFrame) -> pd.Series:
 def step_of(x: np.ndarray) -> float:
     """Return a step of the grid: the least gap between log2 learning rates but those that are CLOSE.
 
-    Half of the range lies in gaps up to the typical one, so that close pairs do not make it small, however many they are.
+    Half of the range lies in gaps up to the typical one, so that close pairs do not make it small, however many they are; of a gap half
+    an octave counts at most, so that a rate which lies far away does not make it large.
 
     >>> step_of(np.array([0.0, 1.0, 2.0, 2.5, 3.0])), step_of(np.array([0.0, 1.0, 2.0, 2.01]))
     (0.5, 1.0)
     """
     gaps = np.sort(np.diff(x))
-    typical = gaps[np.searchsorted(np.cumsum(gaps), gaps.sum() / 2)]
+    weight = np.cumsum(np.minimum(gaps, 0.5))
+    typical = gaps[np.searchsorted(weight, weight[-1] / 2)]
     return float(gaps[gaps > CLOSE * typical][0])
 
 

@@ -35,7 +35,7 @@ def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -
         way
         for cell in outcome.contrast.terms
         for (name, size), way in treated.items()
-        if defined_name(name) == cell.optimizer and (size == cell.swept or cell.quantity.startswith(CRITICAL))
+        if defined_name(name) == cell.optimizer and size == cell.swept
     }
     return len(ways) < 2
 
@@ -45,6 +45,6 @@ def of_shares(contrast: Contrast) -> bool:
     return abs(sum(contrast.terms.values())) > 1e-9 or any(cell.quantity.startswith(CRITICAL) for cell in contrast.terms)
 
 
-def has_shares(values: pd.Series, direction: str) -> bool:
-    """Tell by the metric of all runs whether its shares mean something: a loss that is never below 0, or a fraction, whose error counts."""
-    return not ((values < 0) | ((values > 1) & (direction == "max"))).any()
+def has_shares(optima: pd.Series, direction: str) -> bool:
+    """Tell by a metric's optima whether its shares mean something: a loss that is never below 0, or a fraction, whose error counts."""
+    return not ((optima < 0) | ((optima > 1) & (direction == "max"))).any()

@@ -20,7 +20,7 @@ from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
 from sgdnoise.claims.comparable import fair, has_shares, of_shares, treatment
-from sgdnoise.claims.contrasts import CRITICAL, Cell, Claim, Contrast, optimizers_of
+from sgdnoise.claims.contrasts import CRITICAL, QUANTITIES, Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
 from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, UNSCALED, Decided, Outcome, examples_read, judge_all
@@ -126,13 +126,18 @@ def of_critical_batches(mode: str, swept: Swept) -> Iterator[Claim]:
     """Claim of each method that its critical batch size is above momentum's, and momentum's above SGD's."""
     for one, order, sizes in compared(mode, swept):
         at = {name: Cell(f"{CRITICAL} {one}", name, sizes[-1]) for name in order}
+        rests_on = {name: {Cell("error", name, size): 0.0 for size in sizes} for name in order}
         yield claim(
             f"C6 {one}",
             mode,
             f"The critical batch sizes are ordered: SGD, momentum, {one}.",
             "each is larger than the one before; a critical batch size is where the metric has risen by 10 % over the smallest batch's",
             [
-                Contrast(f"log2 critical batch size, {above} minus {below}", {at[above]: 1, at[below]: -1}, 0)
+                Contrast(
+                    f"{QUANTITIES[CRITICAL]}, {above} minus {below}",
+                    {at[above]: 1, at[below]: -1} | rests_on[above] | rests_on[below],
+                    0,
+                )
                 for below, above in pairwise(order)
             ],
         )
@@ -205,8 +210,9 @@ def decide_conjectures(
         named = {name for *_, name, _, _ in here}
         swept |= {name: at_of(name, swept) for name in arms(config) if name in named}
         read = examples_read(rows)
-        runs, test = cells[cells["benchmark"] == benchmark], rows.iloc[0]
-        treated, shares = treatment(runs, rows), has_shares(runs[test["metric"]], test["direction"])
+        test = rows[rows["metric"] == rows["metric"].iloc[0]]
+        treated = treatment(cells[cells["benchmark"] == benchmark], rows)
+        shares = has_shares(test["mean"], test["direction"].iloc[0])
         for one in claims_about(str(mode), swept, config):
             outcomes = judge_all(one, str(benchmark), here, one.contrasts, looks.get(str(benchmark), ONLY), read)
             unlike = [outcome._replace(state=comparable_state(outcome, treated, shares)) for outcome in outcomes]
@@ -238,7 +244,8 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             at = {size: found[benchmark, mode, name, size, "error"] for size in sizes}
             if (known := {size: some.draws for size, some in at.items() if some.draws is not None}).keys() == at.keys():
                 draws = critical_batch(known, name)
-                edge = any(some.edge for some in at.values())
                 key = (benchmark, mode, name, sizes[-1], f"{CRITICAL} {one}")
-                made[key] = Measurement(float(np.median(draws)), draws, edge)
+                made[key] = Measurement(
+                    float(np.median(draws)), draws, False
+                )  # if at an edge, the metrics that it rests on say so
     return made

@@ -101,7 +101,7 @@ def conjecture_advice(decided: Decided) -> str:
     """Say in words what would decide a conjecture; the optimizers of one are all given the same, so no line is for one of them alone."""
     remedies = {
         EDGE: "widen the windows, or the coefficients, of all optimizers about",
-        UNSCALED: "put first in the metrics one that is an error, or a fraction, about",
+        UNSCALED: "in the PROTOCOL name a metric first that is an error or a fraction; it then decides",
         UNFAIR: "give as many seeds and learning rates to all optimizers about",
         NOISE: "more seeds, as many for each, about",
     }

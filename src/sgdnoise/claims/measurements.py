@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, POINT, Estimate, estimate
+from sgdnoise.analysis.rates import is_settled
 from sgdnoise.claims.contrasts import LSTM
-from sgdnoise.results.run import COMPLETED, MISSING
+from sgdnoise.results.run import COMPLETED
 
 GRID_STEP = {LSTM: 0.5}  # octaves, of the paper's learning rates; elsewhere 1
 
@@ -83,8 +84,7 @@ def _of_estimate(row: dict, known: Estimate | None) -> tuple[Measurement, ...]:
     """Return learning rate, metric and train metric; without an estimate the values of the paper's rule, their noise unknown."""
     if known is None:
         values = math.log2(row["lr"]), row["mean"], row["train_mean"]
-        untrained = math.isnan(row["mean"]) and row["num_missing"] > 0  # no optimum, but not as all diverged
-        return tuple(Measurement(value, None, bool(row["at_edge"]) and not untrained) for value in values)
+        return tuple(Measurement(value, None, bool(row["at_edge"])) for value in values)
     return tuple(Measurement(float(np.median(some)), some, bool(known.edge)) for some in (known.log_lr, known.value, known.train))
 
 
@@ -106,12 +106,12 @@ def _stable(runs: pd.DataFrame, key: str) -> Measurement | None:
 
     At the edge if there is none. Runs that are missing may yet complete.
     """
-    keep = runs["keep"].groupby(runs["lr"]).first()
-    completed, missing = ((runs["status"] == status).groupby(runs["lr"]).sum() for status in (COMPLETED, MISSING))
+    runs = runs[is_settled(runs)]
+    keep, completed = runs["keep"].groupby(runs["lr"]).first(), (runs["status"] == COMPLETED).groupby(runs["lr"]).sum()
     if not (enough := completed >= keep).any():
         return None
     stable = keep.index[enough].max()
-    following = keep.index[(completed + missing < keep) & (keep.index > stable)].min()  # NaN if there is none
+    following = keep.index[keep.index > stable].min()  # NaN if there is none
     if math.isnan(following):
         return Measurement(math.log2(stable), None, True)
     low, high = math.log2(stable), math.log2(following)

@@ -22,7 +22,7 @@ def ended(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Leave out runs that did not end, and say how many; the status of the others is in lower case."""
     if "status" not in runs:
         return runs, []
-    status = runs["status"].astype(str).str.strip().str.lower()
+    status = runs["status"].fillna("without a status").astype(str).str.strip().str.lower()
     kept, out = status.isin(ENDED), status[~status.isin(ENDED)].value_counts()
     if not kept.any():
         raise ValueError(f"none of the {len(runs)} runs has ended; their status is {', '.join(sorted(set(status)))}")
@@ -63,13 +63,15 @@ def directed(metrics: list[str], maximize: Collection[str], minimize: Collection
 
 def fractions(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return metrics with accuracies as fractions: where they are in percent they are divided by 100, and it is said."""
-    accuracies = [metric for metric in map(str, values) if metric.endswith("accuracy")]
-    least, most = values[accuracies].min().min(), values[accuracies].max().max()  # NaN if there is none
-    if least < 0 or most > 100:
-        raise ValueError(f"{accuracies[0]}: accuracies are from 0 to 1, or in percent; there are {least:g} to {most:g}")
-    if not most > 1:
-        return values, []
-    return values.assign(**values[accuracies] / 100), [f"{', '.join(accuracies)}: up to {most:g}, so taken as percent"]
+    notes = []
+    for metric in (one for one in map(str, values) if one.endswith("accuracy")):
+        least, most = values[metric].min(), values[metric].max()
+        if least < 0 or most > 100:
+            raise ValueError(f"{metric}: accuracies are from 0 to 1, or in percent; there are {least:g} to {most:g}")
+        if most > 1 + 1e-6:  # else rounded
+            values = values.assign(**{metric: values[metric] / 100})
+            notes.append(f"{metric}: up to {most:g}, so taken as percent")
+    return values, notes
 
 
 def optimizer_words(said: pd.Series) -> dict[str, str]:

@@ -136,7 +136,7 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
     asked = said.get("final") or ("final" in said and "schedule" in said)
     if asked and said.get("schedule") not in FALLING:
         raise ValueError(
-            f"final is the share of the learning rate that a schedule ends at; of paper, {', '.join(SHAPES)} the last two have one"
+            f"final is the share of the learning rate at which a schedule ends; of paper, {', '.join(SHAPES)} only {' and '.join(FALLING)} have one"
         )
     if "lr" in said:
         raise ValueError("lr is what the windows of the grid are for; leave it out")
