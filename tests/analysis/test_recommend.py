@@ -15,6 +15,7 @@ from sgdnoise.analysis import wording
 from sgdnoise.analysis.losses import COSTS, FREE, MORE, OPEN, deciding_seeds, losses, point, simultaneous
 from sgdnoise.analysis.recommend import UNKNOWN, recommend
 from sgdnoise.cli.main import main
+from sgdnoise.report.advice import doublings_table
 from sgdnoise.results.collect import identity
 from sgdnoise.study import grid
 from sgdnoise.study import text as study_text
@@ -208,10 +209,12 @@ def test_batch_sizes_that_read_unlike_shares_of_a_text_are_not_compared(words, c
     for own in found.optimizers:
         assert [row.word for row in own.rows] == ([FREE, COSTS] if compared else ["", ""])
         assert all(row.lr for row in own.rows)
-        assert ("98% at 4, 79% at 64" in own.rows[0].note) != compared
+        assert ("80 at 4, 64 at 64" in own.rows[0].note) != compared
     assert len(found.optimizers[1].gains) == 2  # at the same batch size all read the same
     text = wording.text(found)
-    assert ("to cost: not compared: an epoch reads unlike shares of the text, 98% at 4, 79% at 64." in text) != compared
+    unread = "an epoch has so many examples, as ends of the text are not read: 80 at 4, 64 at 64."
+    assert (f"to cost: not compared: {unread}" in text) != compared
+    assert bool(doublings_table(found).rows) == compared
 
 
 def test_the_time_of_a_run_is_that_of_runs_that_complete():

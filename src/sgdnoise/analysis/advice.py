@@ -51,7 +51,8 @@ class Gain:
 class OptimizerAdvice:
     """The advice on one optimizer: a row per batch size, and one for the batch size that is asked for if none was trained there.
 
-    Every loss up to `free_up_to` is *free*, in units of the metric within `margin` (NaN if no best is known).
+    Every loss up to `free_up_to` is *free*, in units of the metric within `margin` (NaN if no best is known). `unread` says why batch
+    sizes are not compared, if they do not read the same.
     """
 
     optimizer: str
@@ -61,6 +62,7 @@ class OptimizerAdvice:
     rows: list[Row]
     free_up_to: int | None
     gains: list[Gain]
+    unread: str
     asked: Row | None = None
 
 
@@ -72,7 +74,7 @@ class Advice:
     metric: str
     direction: str  # of the metric: "max" or "min" is better
     budget: str
-    num_epochs: float
+    num_epochs: int
     margin: float
     devices: list[str]
     optimizers: list[OptimizerAdvice]

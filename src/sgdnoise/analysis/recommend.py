@@ -18,6 +18,7 @@ from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
 from sgdnoise.analysis.sweep import unread
 from sgdnoise.results.run import COMPLETED, MISSING
+from sgdnoise.study import budgets
 from sgdnoise.study import optimizers as known_optimizers
 from sgdnoise.study.config import Config
 
@@ -85,7 +86,7 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         absolute = share if metric.endswith("accuracy") else share * abs(float(best))
         level = 1 - look_at(name, config).level(1 - LEVEL)
         compared = [row for row in rows if row.batch_size in own.points]
-        if compared and (note := unread(pd.concat([own.runs[row.batch_size] for row in compared]), protocol)):
+        if note := unread(runs[(runs["optimizer"] == optimizer) & runs["batch_size"].isin(own.points)]):
             for row in compared:
                 row.note = f"not compared: {note}"
         else:
@@ -93,13 +94,13 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
         its = known_optimizers.of(config, optimizer)
         advised = OptimizerAdvice(
-            optimizer, its.is_sgd, its.momentum if its.is_sgd else 0.0, absolute, rows, free_up_to(rows), gains
+            optimizer, its.is_sgd, its.momentum if its.is_sgd else 0.0, absolute, rows, free_up_to(rows), gains, note
         )
         optimizers.append(advised)
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
-    budget, num_epochs = str(runs["budget"].iloc[0]), float(round(runs["num_epochs"].max()))
-    return Advice(name, metric, direction, budget, num_epochs, share, devices, optimizers), known
+    num_epochs = max(budgets.parse(str(one)).amount for one in runs["budget"].unique())  # fewer with gradient_evaluations: equal
+    return Advice(name, metric, direction, str(runs["budget"].iloc[0]), num_epochs, share, devices, optimizers), known
 
 
 def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:

@@ -171,7 +171,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
         benchmark, optimizer, budget = map(str, names)
         protocol = benchmarks.in_study(benchmark, config["benchmarks"][benchmark])
         for metric, direction in protocol["metrics"].items():
-            optima = sweep(runs, metric, direction, protocol)
+            optima = sweep(runs, metric, direction)
             fit = fit_sweep(optima)
             rows.append(
                 {

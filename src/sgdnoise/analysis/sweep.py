@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +20,7 @@ class Sweep:
     By the paper's rule: `lr` (P,) is the learning rate selected, `edge` (P,) -1 at the low end of the window, +1 at the high end,
     else 0, and `num_runs` (P,) counts the runs there; where too few runs completed at every learning rate, `lr` is the lowest. `known`
     is what `estimate` says of each batch size, `windows` (P, 2) the log2 learning rates between which it was trained. `unread` says if
-    batch sizes read unlike shares of a text.
+    batch sizes do not read the same in an epoch.
     """
 
     batch_sizes: np.ndarray
@@ -35,11 +32,11 @@ class Sweep:
     unread: str
 
 
-def sweep(cells: pd.DataFrame, metric: str, direction: str, protocol: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
+def sweep(cells: pd.DataFrame, metric: str, direction: str) -> Sweep:
     """Find the optimum at every batch size.
 
-    `cells` are the runs of one benchmark, of which `protocol` has the `unroll` of a text, optimizer and budget. Batch sizes with a single learning rate say nothing of the
-    optimum and are left out; so are learning rates of which too many runs are missing, as in `optimum.select`.
+    `cells` are the runs of one benchmark, optimizer and budget. Batch sizes with a single learning rate say nothing of the optimum
+    and are left out; so are learning rates of which too many runs are missing, as in `optimum.select`.
     """
     cells = cells[is_settled(cells)]
     cells = cells[cells.groupby("batch_size")["lr"].transform("nunique") > 1]
@@ -54,23 +51,28 @@ def sweep(cells: pd.DataFrame, metric: str, direction: str, protocol: Mapping[st
         np.array([some["num_runs"].iloc[at] for some, at in zip(statistics, place, strict=True)], int),
         [estimate(point, metric, direction, metric) for _, point in cells.groupby("batch_size")],
         np.log2([[some[0], some[-1]] for some in lrs]).reshape(-1, 2),
-        unread(cells, protocol),
+        unread(cells),
     )
 
 
-def unread(cells: pd.DataFrame, protocol: Mapping[str, Any]) -> str:
-    """Say which shares of a text batch sizes read in an epoch, if they are unlike; then they are not compared. Else "".
+def epoch_sizes(points: pd.DataFrame) -> pd.Series:
+    """Return the examples that an epoch has at each row of a table of optima or runs.
 
-    `cells` are runs of one benchmark and constant epoch budget.
+    Of a text they are fewer where its streams do not end with a whole unrolled sequence.
     """
-    if "unroll" not in protocol:
+    return points["num_steps"] * points["batch_size"] / points["num_epochs"]
+
+
+def unread(points: pd.DataFrame) -> str:
+    """Say how many examples an epoch has at each batch size, if they are unlike; then batch sizes are not compared. Else "".
+
+    `points` are optima or runs of one benchmark and epoch budget.
+    """
+    examples = epoch_sizes(points).groupby(points["batch_size"]).first()
+    if not examples.max() > (1 + ALIKE) * examples.min():
         return ""
-    points = cells.drop_duplicates("batch_size").sort_values("batch_size")
-    read = points["num_steps"] * points["batch_size"] * protocol["unroll"] / points["num_epochs"]
-    if not read.max() > (1 + ALIKE) * read.min():
-        return ""
-    shares = zip(read / points["num_train"], points["batch_size"], strict=True)
-    return f"an epoch reads unlike shares of the text, {', '.join(f'{share:.0%} at {size}' for share, size in shares)}"
+    listed = ", ".join(f"{number:.0f} at {size}" for size, number in examples.items())
+    return f"an epoch has so many examples, as ends of the text are not read: {listed}"
 
 
 def quantiles(values: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:

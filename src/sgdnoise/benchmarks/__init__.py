@@ -85,6 +85,8 @@ def protocol(name: str, file: str | None = None) -> dict[str, Any]:
     found = with_defaults(found, name, path)
     if problem := protocol_problem(found):
         raise ValueError(f"{path}: PROTOCOL{problem}")
+    if file and not is_variant(file):
+        found.pop("version", None)  # of a file that was copied from the package: the copy stands for none of the paper's
     if is_variant(file):
         found = found | {"title": f"{name}: {found['title']}"}
         found.pop("sibling_of", None)  # the claims are about what it is a variant of

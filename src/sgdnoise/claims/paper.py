@@ -14,6 +14,8 @@ from importlib.resources import files
 
 import pandas as pd
 
+from sgdnoise.analysis.sweep import epoch_sizes
+
 # What a budget mode holds fixed: two studies of a benchmark may be compared where it is the same.
 FIXED = {"constant_epoch": "budget", "constant_step": "num_steps", "unlimited": "batch_size"}
 
@@ -65,11 +67,3 @@ def scale_note(optimum: pd.DataFrame, mode: str) -> str:
         return ""
     size, paper_size = ((table["num_steps"] * table["batch_size"]).median() for table in (points, theirs))
     return f"{'Reduced' if size < paper_size else 'Other'} scale: {scale(points, mode)}; the paper has {scale(theirs, mode)}. "
-
-
-def epoch_sizes(points: pd.DataFrame) -> pd.Series:
-    """Return the examples that an epoch has at each row of a table of optima.
-
-    Of a text they are fewer where its streams do not end with a whole unrolled sequence.
-    """
-    return points["num_steps"] * points["batch_size"] / points["num_epochs"]

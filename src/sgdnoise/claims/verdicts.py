@@ -18,9 +18,10 @@ import pandas as pd
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.analysis.looks import ONLY, Look
+from sgdnoise.analysis.sweep import epoch_sizes
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
-from sgdnoise.claims.paper import FIXED, epoch_sizes, paper_budget, paper_table, same_budget, scale
+from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
 from sgdnoise.claims.power import power
 from sgdnoise.claims.statements import CLAIMS
 from sgdnoise.study import text

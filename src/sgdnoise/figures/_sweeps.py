@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
-from sgdnoise.claims.paper import epoch_sizes, paper_table, same_budget, scale_note
-from sgdnoise.study.text import ALIKE
+from sgdnoise.analysis.sweep import unread
+from sgdnoise.claims.paper import paper_table, same_budget, scale_note
 
 GUIDE = "proportional to batch size"
 FEWER = 0.9  # epochs beyond this share are as many: those of texts differ a little, as ends of streams are not read
@@ -72,21 +72,14 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     figures.legend(figure, test)
     guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
     test_lr.legend(handles=guide, fontsize="small")
-    caption = scale_note(points, mode) + unlike_epochs(points)
+    caption = scale_note(points, mode)
+    if said := unread(points):
+        caption += f"Batch sizes are not comparable: {said}. "
     caption += f"{figures.runs_caption(figures.cells_of(tables, mode))} {figures.selection(protocol)} {figures.HOLLOW}{estimates}{figures.rate_note(looks)}"
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
     return figure
-
-
-def unlike_epochs(points: pd.DataFrame) -> str:
-    """Say for a caption if batch sizes do not read as much of a text in an epoch."""
-    examples = epoch_sizes(points).groupby(points["batch_size"]).first()
-    if examples.max() <= (1 + ALIKE) * examples.min():
-        return ""
-    listed = ", ".join(f"{number:.0f} at {size}" for size, number in examples.items())
-    return f"Batch sizes are not comparable: an epoch has so many examples, as ends of the text are not read: {listed}. "
 
 
 def slope_guide(axes: Axes, points: pd.DataFrame, shown: pd.DataFrame) -> None:

@@ -30,7 +30,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     points = tables["optimum"].query("mode == 'constant_epoch'")
     for row, (metric, direction) in zip(grid, metrics, strict=True):
         for axes, name in zip(row, optimizers, strict=True):
-            optima = sweep(cells[cells["optimizer"] == name], metric, direction, protocol)
+            optima = sweep(cells[cells["optimizer"] == name], metric, direction)
             fit = fit_sweep(optima)
             draw_panel(axes, optima, fit, looks[name])
             text = summary(fit) if fit else obstacle(optima)

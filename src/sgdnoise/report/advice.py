@@ -54,7 +54,7 @@ def shown(row: Row, own: OptimizerAdvice, one: Advice) -> list[Entry]:
 def doublings_table(one: Advice) -> Table:
     """Return a row per optimizer and step to the next larger batch size: what a doubling of the batch costs and saves there."""
     rows = []
-    for own in one.optimizers:
+    for own in (its for its in one.optimizers if not its.unread):
         for before, after in pairwise([row for row in own.rows if row.metric is not None]):
             num_doublings = math.log2(after.batch_size / before.batch_size)
             better = 1 if one.direction == "max" else -1

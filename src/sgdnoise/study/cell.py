@@ -73,7 +73,10 @@ class Cell:
     @property
     def depends_on(self) -> dict[str, str]:
         """What else the numbers depend on, as {name: version}: the user's own files, versions, options of an optimizer."""
-        return benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer, self.definition)
+        found = benchmarks.depends_on(self.benchmark, self.file) | optimizers.depends_on(self.optimizer, self.definition)
+        if "weight_decay" in found and json.loads(self.settings).get("l2_convention") == "full":
+            found["weight_decay"] = "version=2"  # the first had twice the coefficient by this convention
+        return found
 
     @property
     def arguments(self) -> str:
