@@ -73,6 +73,7 @@ def study(scenario: Scenario, random: np.random.Generator, optimizers: tuple[str
                 "optimizer": optimizer,
                 "budget": "epochs4",
                 "batch_size": size,
+                "num_steps": 4096 // size,
                 "num_epochs": 4.0,
             }
             runs.append(

@@ -53,8 +53,9 @@ def test_a_clear_study_gets_the_words_that_are_true():
         assert row.metric == pytest.approx(0.96 - loss, abs=0.02)
         assert (row.num_seeds, row.num_lrs, row.examples_per_second, row.seconds_per_run) == (3, 5, 1000, 2)
     text = wording.text(found)
-    assert text.count("Use batch size up to 64 with SGD at learning rate ") == 1
-    assert "each costs at most 2 points against the best measured; 128: costs " in text
+    assert text.count("Use batch size 64 with SGD at learning rate ") == 1
+    said = "it costs at most 2 points against the best measured, as do 16, 32 at a learning rate of their own; 128: costs "
+    assert said in text
     assert "3 seeds at each of 5 learning rates per batch size, a budget of 4 epochs, on made up" in text
     assert "Margin (--margin): 2 points" in text
 
@@ -119,6 +120,7 @@ def test_an_optimum_beyond_that_is_surely_not_the_best_hides_nothing():
     rows = advised(cells, config, margin=0.02).optimizers[0].rows
     assert [row.word for row in rows] == [FREE] * 4 + [OPEN]
     assert rows[-1].widen
+    assert rows[-1].loss_low == 0  # as its word says
 
 
 def test_intervals_hold_together():
@@ -170,7 +172,7 @@ def test_one_seed_has_no_word():
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (lambda runs: runs.assign(status="diverged", test_accuracy=np.nan), "too few runs completed, 0 of 15"),
+        (lambda runs: runs.assign(status="diverged", test_accuracy=np.nan), "too few runs completed, 0 of 15; begin at lower"),
         (lambda runs: runs.assign(status="missing", test_accuracy=np.nan, device_seconds=np.nan), "not trained"),
         (lambda runs: runs[runs["lr"] == 1], "only one learning rate at which enough runs completed"),
     ],
@@ -185,6 +187,9 @@ def test_a_batch_size_of_which_nothing_is_known_says_why(change, note):
     assert first.note.startswith(note)
     assert [row.word for row in others] == [FREE] * 2 + [COSTS] * 2
     assert own.free_up_to is None
+    lower = "benchmarks.wrn_digits.constant_epoch.sgd.16: ["
+    assert first.widen.startswith(lower if "lower" in note else "")
+    assert bool(first.widen) == ("lower" in note)
 
 
 @pytest.mark.parametrize(("words", "compared"), [(1300, False), (1088, True)])

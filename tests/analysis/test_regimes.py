@@ -144,6 +144,14 @@ def test_a_power_law_has_no_break_up_to_the_last_octave():
     assert all_of_it["decide"] == "no upper limit of the break, and no batch size beyond that can be trained"
 
 
+def test_seeds_are_asked_for_where_a_window_would_be_of_no_use(monkeypatch):
+    """As where the slope is so little known that a batch size further away would need learning rates over many octaves."""
+    sizes = BATCH_SIZES[:-2]
+    monkeypatch.setattr("sgdnoise.analysis.regimes.WIDEST", 3)
+    row = regimes_table(made_up(sizes, broken_line(sizes, 20, level=15)), STUDY).iloc[0]
+    assert row["decide"] == "no upper limit of the break: add more seeds"
+
+
 def test_a_level_sweep_is_above_its_break():
     row = regimes_table(made_up(BATCH_SIZES, np.full(len(BATCH_SIZES), 0.2)), STUDY).iloc[0]
     assert (row["model"], row["break_low"]) == ("constant", 0)

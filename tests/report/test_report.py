@@ -436,7 +436,7 @@ def test_the_page_of_ones_own_network_begins_with_the_answer_and_does_not_name_t
     for word in ("paper", "Smith", "erdict", "laim"):
         assert word not in shown, word
     assert re.findall(r'<section id="(\w+)', page)[:2] == ["advice", "coverage"]
-    assert shown.index("Use batch size up to 16 with SGD") < shown.index("examples/s") < shown.index("Coverage</h2>")
+    assert shown.index("Use batch size 16 with SGD") < shown.index("examples/s") < shown.index("Coverage</h2>")
     assert "Learning rates are effective ones, eps / (1 - momentum); of adamw torch's own." in shown
     assert figures_of_study(own_study[0]) == ["own/constant_epoch", "own/regimes", "own/curves"]
     written = render(*own_study, folder=Path())

@@ -9,7 +9,7 @@ their intervals, and all its words are true, with probability LEVEL, however man
 Each optimum is that of `estimate`, up to a step of the grid beyond the learning rates trained. Where it may lie there, a batch
 size may lose less than at the learning rates trained, never more: it can be free, and what it is shown to cost is costed with
 that step. Where it lies beyond more likely than not, nothing bounds what may be gained: it is not shown to cost anything, and if it may
-be the best, nothing bounds what the others lose, so that none of them is free.
+be the best by what a step gains, nothing bounds what the others lose, so that none of them is free.
 """
 
 from __future__ import annotations
@@ -110,9 +110,8 @@ def losses(points: Sequence[Point], margin: float, level: float = LEVEL, surely:
         difference = trained[:, index] - trained[:, second if index == first else first]
         loss = 0.0 if index == first else float(max(np.median(difference), 0))
         error = surely * float(np.diff(np.quantile(difference, [0.16, 0.84]))[0]) / 2
-        least = 0.0 if best[index] else max(float(low[index]), 0.0)
-        costs = least > error and not one.unbounded
-        word = FREE if high[index] + error <= margin else COSTS if costs else OPEN
+        least = 0.0 if best[index] or one.unbounded else max(float(low[index]), 0.0)
+        word = FREE if high[index] + error <= margin else COSTS if least > error else OPEN
         found.append(Loss(loss, min(least, loss), max(float(high[index]), loss), word, bool(best[index])))
     return found
 

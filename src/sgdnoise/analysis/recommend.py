@@ -123,22 +123,29 @@ def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, dire
             "not trained"
             if trained.empty
             else f"too few runs completed, {len(completed)} of {len(trained)}"
+            + "; begin at lower learning rates" * chosen["at_edge"]
             if usable.empty
             else UNKNOWN
             if len(usable) > 1 or completed["keep"].max() == 1
             else "only one learning rate at which enough runs completed: where the optimum is, is unknown"
         )
+        if usable.empty and chosen["at_edge"]:
+            row.widen = widened(runs, size, [chosen["edge"]], config)
         return row
     low, high = (float(np.clip(2**end, usable.min(), usable.max())) for end in interval(known.known.log_lr, LEVEL))
     row.lr, row.lr_low, row.lr_high = float(np.clip(2 ** np.median(known.known.log_lr), low, high)), low, high
     row.metric = float(np.median(known.trained)) * (1 if direction == "min" else -1)
     if edge := known.known.edge:
-        name, optimizer = runs["benchmark"].iloc[0], runs["optimizer"].iloc[0]
-        start, end = config["benchmarks"][name]["constant_epoch"][optimizer][str(size)]
-        key = f"benchmarks.{name}.constant_epoch.{optimizer}.{size}"
-        window = wider_window(key, min(start, trained["lr"].min()), max(end, trained["lr"].max()), edge.split(), config)
-        row.widen = f"{key}: {window}"
+        row.widen = widened(trained, size, edge.split(), config)
     return row
+
+
+def widened(trained: pd.DataFrame, size: int, edges: list[str], config: Config) -> str:
+    """Write the config's line for a batch size with a window that goes one learning rate beyond the ends named."""
+    name, optimizer = trained["benchmark"].iloc[0], trained["optimizer"].iloc[0]
+    start, end = config["benchmarks"][name]["constant_epoch"][optimizer][str(size)]
+    key = f"benchmarks.{name}.constant_epoch.{optimizer}.{size}"
+    return f"{key}: {wider_window(key, min(start, trained['lr'].min()), max(end, trained['lr'].max()), edges, config)}"
 
 
 def judge(rows: list[Row], own: Known, metric: str, direction: str, margin: float, level: float, plan: bool) -> None:

@@ -33,6 +33,7 @@ ODDS = 3  # our choice: "positive" evidence on the scale of Kass and Raftery (19
 MIN_POINTS = 3  # two batch sizes have a line through them whatever the truth
 TWO_SLOPES = 4  # batch sizes: through fewer a break and both slopes can be laid whatever the truth
 FACTORS = (2, 4, 8)  # our choice: how far beyond the batch sizes measured to look for those that would decide
+WIDEST = 12  # our choice: learning rates of a window that is worth a proposal
 LEAST_SLOPE = 0.5  # of a noise regime in the paper: the LSTM's (ICLR v5 fig. 7c); elsewhere it is 1
 
 
@@ -217,7 +218,9 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
         sd = float(np.median([one.log_lr.std() for one in optima.known if one]))
         enough = next((near[:num] for num in range(1, len(near) + 1) if would_decide(fit, models, near[:num], sd)), [])
         lines = [config_line(fit, models, size, protocol) for size in enough]
-        added = ", ".join(f"{key}.{line}" for line in lines) if lines else "more seeds, or batch sizes further away"
+        added = (
+            ", ".join(f"{key}.{line}" for line in lines) if all(lines) and lines else "more seeds, or batch sizes further away"
+        )
         advice.append(f"{' or '.join(models)}: add {added}")
     else:
         for side, sizes, is_open in (
@@ -228,7 +231,7 @@ def deciding_cells(fit: Fit | None, optima: Sweep, key: str, budget: str, protoc
                 advice.append(f"no {side} limit of the break, and no batch size beyond that can be trained")
             elif is_open:
                 line = config_line(fit, ["broken", fit.model if fit.model != "broken" else "power"], sizes[0], protocol)
-                advice.append(f"no {side} limit of the break: add {key}.{line}")
+                advice.append(f"no {side} limit of the break: add {f'{key}.{line}' if line else 'more seeds'}")
     if advice and (at_edge := censored(optima)):
         sizes_at_edge = ", ".join(map(str, at_edge))
         advice.insert(0, f"widen {key} at batch size {sizes_at_edge}, whose optimum may lie beyond the edge")
@@ -266,9 +269,12 @@ def expected_log_lr(fit: Fit, model: str, x: float) -> tuple[float, float, float
 
 
 def config_line(fit: Fit, models: list[str], batch_size: int, protocol: dict[str, Any]) -> str:
-    """Write the config's line for a batch size: the window holds the intervals that the models expect, and a step more."""
+    """Write the config's line for a batch size: the window holds the intervals that the models expect, and a step more.
+
+    Nothing if it has more than WIDEST learning rates: then so little is expected that seeds where there are runs say more.
+    """
     expected = [expected_log_lr(fit, model, np.log2(batch_size)) for model in models]
     ratio = protocol["lr_grid"]["ratio"]
     low, high = 2.0 ** min(one[0] for one in expected), 2.0 ** max(one[2] for one in expected)
     lrs = lr_window(low / ratio, high * ratio, **protocol["lr_grid"])
-    return f"{batch_size}: [{lrs[0]}, {lrs[-1]}]"
+    return f"{batch_size}: [{lrs[0]}, {lrs[-1]}]" if len(lrs) <= WIDEST else ""

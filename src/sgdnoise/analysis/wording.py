@@ -170,7 +170,7 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
     found = [action(one, advice)]
     if gains := [gain for gain in one.gains if one.asked is None or gain.batch_size == one.asked.batch_size]:
         found.append(over_sgd(gains, one, advice))
-    if edges := [str(row.batch_size) for row in widening(one)]:
+    if edges := [str(row.batch_size) for row in widening(one) if row.lr is not None]:
         found.append(
             f"At batch size {', '.join(edges)} with {label(one.optimizer)} the optimum may lie beyond the learning rates "
             "trained: it may cost less than shown, not more; the other batch sizes may then cost more. To see, widen its window in the config."
@@ -179,7 +179,7 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
 
 
 def widening(one: OptimizerAdvice) -> list[Row]:
-    """List the rows shown whose optimum may lie beyond the learning rates trained."""
+    """List the rows shown whose optimum may lie beyond the learning rates trained, or below them as runs diverged at all."""
     return [row for row in one.rows if row.widen and one.asked in (None, row)]
 
 
@@ -191,20 +191,22 @@ def action(one: OptimizerAdvice, advice: Advice) -> str:
     judged = [row for row in one.rows if row.word]
     if not judged:
         return f"{name}: no batch size can be said to be free or to cost: {one.rows[0].note}."
-    if one.free_up_to is not None:
-        used = next(row for row in one.rows if row.batch_size == one.free_up_to)
-        start, why = f"Use batch size up to {used.batch_size}", f"each costs at most {margin} against the best measured"
-    elif free:
-        used = free[-1]
-        start = f"Use batch size {' or '.join(str(row.batch_size) for row in free)}"
-        why = f"each costs at most {margin} against the best measured, though this is not shown of the smallest, {one.rows[0].batch_size}"
+    if free:
+        used = next((row for row in one.rows if row.batch_size == one.free_up_to), free[-1])
+        why = f"it costs at most {margin} against the best measured"
+        others = [str(row.batch_size) for row in free if row is not used]
+        if others:
+            why += f", as do{'es' * (len(others) == 1)} {', '.join(others)} at a learning rate of {'its' if len(others) == 1 else 'their'} own"
+        if one.free_up_to is None:
+            why += f", though this is not shown of the smallest, {one.rows[0].batch_size}"
     else:
         used = min(judged, key=lambda row: row.loss or 0.0)
-        start, why = f"Use batch size {used.batch_size}", f"the best measured, though none is shown to be free within {margin}"
+        why = f"the best measured, though none is shown to be free within {margin}"
     assert used.lr is not None
     larger = [row for row in one.rows if row.batch_size > used.batch_size]
     beyond = f"{larger[0].batch_size}: {word(larger[0], advice)}" if larger else "larger ones were not measured"
-    return f"{start} with {name} at learning rate {short(used.lr)} (torch: {torch_options(used, one)}): {why}; {beyond}."
+    rates = f"at learning rate {short(used.lr)} (torch: {torch_options(used, one)})"
+    return f"Use batch size {used.batch_size} with {name} {rates}: {why}; {beyond}."
 
 
 def asked(one: OptimizerAdvice) -> str:

@@ -94,6 +94,8 @@ def import_runs(options: argparse.Namespace) -> None:
     if "steps_to_target" in runs:
         print_curves(runs)
         return
+    if (folder / "cells").exists():
+        raise ValueError(f"{folder} is the results folder of a study that was trained here; give another --out")
     if options.num_train is None:
         raise ValueError("of how many training examples? Give --num-train N")
     if options.name in benchmarks.names() or not re.fullmatch(benchmarks.NAME, options.name):
