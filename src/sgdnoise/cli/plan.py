@@ -84,7 +84,7 @@ def calibrate(options: argparse.Namespace) -> None:
     rows = []
     for row in calibrate(config, Path(config["data"]), use_device(config["device"], options.threads), options.seconds):
         rows.append(row)
-        print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} examples/s")
+        print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} gradients of examples/s")
     write_csv(pd.DataFrame(rows), options.out)
 
 
