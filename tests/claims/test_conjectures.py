@@ -238,6 +238,16 @@ def test_without_a_gap_nothing_is_recovered():
     assert all("the gap is not decided, so it has no shares" in line for line in said(table))
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_share_whose_noise_is_unknown_is_said_to_lack(lost):
+    """One seed, or all runs diverged."""
+    config, cells = study(STEPS, seeds=2 if lost else 1)
+    metrics = ["test_squared_error", "train_squared_error", "train_objective"]
+    cells = cells.assign(status="diverged", **dict.fromkeys(metrics, np.nan)) if lost else cells
+    lines = list(said(gap_table(cells, config, "autoencoder_digits")))
+    assert [line.split(": the noise is unknown")[0] for line in lines] == ["penalty", "penalty_whole"]
+
+
 def test_table_of_shares():
     config, cells = study(STEPS)
     table = gap_table(cells, config, "autoencoder_digits").set_index(["arm", "kind"])

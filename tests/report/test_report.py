@@ -13,6 +13,7 @@ import yaml
 from conftest import own_benchmark
 
 from sgdnoise import benchmarks, figures
+from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.claims.verdicts import claims_table
@@ -250,6 +251,17 @@ def test_what_was_planned_of_a_text_is_in_words(study):
     cells = study[1]["cells"].iloc[:2].assign(num_steps=64, batch_size=4, benchmark=["lstm_ptb_small", "wrn_digits"])
     (total,) = texts(tables.device_table(cells, words_of(config)))
     assert total["examples or words planned"] == "4,352"  # 64 updates of 4 sequences of 16 words, and of 4 images
+
+
+def test_a_study_all_of_whose_runs_diverged_has_a_page_that_says_what_to_widen(study):
+    config = study[0]
+    lost = dict.fromkeys((name for name in study[1]["cells"] if name.startswith(("test_", "train_"))), np.nan)
+    cells = study[1]["cells"].assign(status="diverged", **lost)
+    optimum = with_estimates(optimum_table(cells, config), cells)
+    claims, regimes = claims_table(optimum, {"wrn_digits": "wrn_cifar10"}, cells), regimes_table(cells, config)
+    assert set(claims["verdict"]) == {"undetermined"}
+    page = render(config, {"cells": cells, "optimum": optimum, "claims": claims, "regimes": regimes}, [])
+    assert "widen benchmarks.wrn_digits.constant_epoch.sgd.32: [0.5, 4] to [0.25, 4]" in page
 
 
 def test_results_without_provenance_are_shown(study):

@@ -89,3 +89,6 @@ def said(table: pd.DataFrame) -> Iterator[str]:
             share = f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}] of the gap"
         edge = f"; not enclosed: {row['edge']}" * bool(row["edge"])
         yield f"{row['arm']} at {row['coefficient']:.3g}: {share}{edge}"
+    unknown = table[(table["kind"] == "coefficient") & ~table["arm"].isin(table.loc[table["kind"] == "best", "arm"])]
+    for arm in unknown["arm"].unique():
+        yield f"{arm}: the noise is unknown, so it has no share; give more seeds, or lower learning rates where runs diverge"
