@@ -66,6 +66,10 @@ def test_a_point_where_everything_diverged_asks_for_lower_rates():
     result = chosen([[NAN] * 2] * 4)
     assert np.isnan(result["lr"])
     assert (result["at_edge"], result["edge"], result["num_diverged"]) == (True, "low", 8)
+    some = chosen([[0.6] * 2, [0.7] * 2, [0.8] * 2, [0.7] * 2])
+    assert list(result) == list(some)  # so that a table of optima has its columns where no point has one
+    nothing = [result[name] for name in ("lr_low", "lr_high", "mean", "sd", "train_mean", "train_sd")]
+    assert (np.isnan(nothing).all(), result["num_kept"], some["num_kept"]) == (True, 0, 2)
 
 
 @pytest.mark.parametrize(

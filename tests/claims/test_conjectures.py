@@ -21,6 +21,8 @@ OPTIMIZERS = {
     "svrg_equal": {"optimizer": "svrg", "gradient_evaluations": "equal"},
     "penalty": PENALTY,
     "penalty_whole": PENALTY | {"micro_batch": "all"},
+    "smooth": {"class": "Adam", "regulariser": "label_smoothing"},
+    "svrg_smooth": {"optimizer": "svrg", "gradient_evaluations": "equal", "regulariser": "label_smoothing"},
 }
 
 
@@ -185,6 +187,48 @@ def test_constant_steps_and_regularisers():
     assert (found["C3 adam"], found["C8 penalty"]) == ("disagrees", "disagrees")
 
 
+def gains(optimizer):
+    """Return the verdict on a regulariser that does nothing, and its share; `optimizer` is what the study has of it without, {name: errors}."""
+    useless = {("constant_step", f"smooth@{c}", 16): v for c, v in ((0.003, 0.8), (0.01, 0.8), (0.03, 0.83), (0.1, 0.95))}
+    plain = {("constant_step", name, size): value for name, values in optimizer.items() for size, value in values.items()}
+    level = {key: value for key, value in STEPS.items() if key[1] != "adam"} | plain | useless
+    config, cells = study(level)
+    table = gap_table(cells, config, "autoencoder_digits").set_index(["arm", "kind"])
+    return verdicts(level).get("C7 smooth"), table["share"].get(("smooth", "best"))
+
+
+@pytest.mark.parametrize("name", ["adam", "smooth@0"])
+def test_a_regulariser_is_compared_with_its_own_optimizer(name):
+    """Adam's large batch has 0.8, as with a regulariser that does nothing; SGD's has 1.2, and its gap is from 1."""
+    (verdict, _), share = gains({name: {4: 0.6, 16: 0.8}})
+    assert verdict == "disagrees"
+    assert abs(share) < 0.2
+
+
+def test_a_coefficient_of_0_is_treated_like_the_others_it_is_compared_with():
+    values = {
+        ("smooth@0", 4): 0.6,
+        ("smooth@0", 16): 0.8,
+        ("smooth@0.01", 16): 0.8,
+        ("smooth@0.03", 16): 0.83,
+        ("smooth@0.1", 16): 0.95,
+    }
+    config, cells = study({("constant_step", *key): value for key, value in values.items()})
+    cells = cells[(cells["optimizer"] != "smooth@0") | (cells["batch_size"] != 4) | (cells["seed"] < 5)]
+    (one,) = (one for one in judge_looks(config, cells)[-1].decided if one.claim.name == "C7 smooth")
+    assert conclude(one.outcomes, one.claim, one.role)[1].startswith("the optimizers compared differ in seeds")
+
+
+def test_without_its_own_optimizer_a_regulariser_recovers_nothing():
+    assert gains({}) == (None, None)
+    assert gains({"adam": {16: 0.8}}) == (None, None)  # of which there is no small batch
+
+
+def test_a_regularised_method_made_for_noise_is_no_evidence_about_the_method():
+    level = EPOCHS | {("constant_epoch", f"svrg_smooth@{c}", size): 0.5 for c in (0.1, 0.2) for size in (4, 16)}
+    assert [name for name in verdicts(level) if name.startswith("C5")] == ["C5 svrg_equal constant_epoch"]
+
+
 def test_without_a_gap_nothing_is_recovered():
     flat = STEPS | {("constant_step", "sgd", 16): 0.9}
     assert verdicts(flat)["C7 penalty"][0] == "disagrees"
@@ -192,6 +236,16 @@ def test_without_a_gap_nothing_is_recovered():
     table = gap_table(cells, config, "autoencoder_digits")
     assert table["share"].isna().all()
     assert all("the gap is not decided, so it has no shares" in line for line in said(table))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_share_whose_noise_is_unknown_is_said_to_lack(lost):
+    """One seed, or all runs diverged."""
+    config, cells = study(STEPS, seeds=2 if lost else 1)
+    metrics = ["test_squared_error", "train_squared_error", "train_objective"]
+    cells = cells.assign(status="diverged", **dict.fromkeys(metrics, np.nan)) if lost else cells
+    lines = list(said(gap_table(cells, config, "autoencoder_digits")))
+    assert [line.split(": the noise is unknown")[0] for line in lines] == ["penalty", "penalty_whole"]
 
 
 def test_table_of_shares():

@@ -15,11 +15,12 @@ from sgdnoise.analysis.looks import ONLY
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.recommend import recommend
 from sgdnoise.claims import decide, foresight
-from sgdnoise.claims.contrasts import Cell, Contrast
+from sgdnoise.claims.contrasts import QUANTITIES, Cell, Contrast
 from sgdnoise.claims.decide import Study, advise, listed
 from sgdnoise.claims.measurements import measure
 from sgdnoise.claims.verdicts import decide_claims
 from sgdnoise.cli.main import main
+from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid
 from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import grid_part, validate
@@ -217,6 +218,16 @@ def test_one_seed_is_asked_for_more_before_anything_else():
     assert {cell.seeds for cell in added} == {"1-2"}
     assert len(added) == 2 * len(LRS)
     assert num_runs(added) * SECONDS == advice.seconds
+
+
+def test_one_seed_whose_optimum_is_at_an_edge_is_asked_for_a_wider_window_of_its_own_metric(tmp_path):
+    """The train metric is best at the high end, the test metric is enclosed: an empty text, which a table that is read has as NaN."""
+    config, cells = study_of(num=1)
+    optimum_table(cells.assign(train_objective=-cells["lr"]), config).to_csv(tmp_path / "optimum.csv", index=False)
+    optimum = read_table(tmp_path / "optimum.csv")
+    study = Study(config, cells, optimum, measure(optimum, cells))
+    ends = {name: decide.open_ends(("wrn_digits", "constant_epoch", "sgd", 64, name), study) for name in QUANTITIES}
+    assert ends == {name: [] for name in QUANTITIES} | {"stable_lr": ["high"], "best_train": ["high"], "train_lr": ["high"]}
 
 
 def test_decided_claims_and_missing_cells_get_no_advice():

@@ -1,5 +1,7 @@
 """The figure of what regularisers recover, from made-up tables."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -92,6 +94,19 @@ def test_a_study_without_is_told(folder, capsys):
     (folder / "plain.yaml").write_text(STUDY.split("      penalty@0.01")[0])
     assert main(["gap", "--config=plain.yaml", "--benchmark=lstm_synthetic", "--cells=cells.csv", "--out=gap.csv"]) == 1
     assert "plain.yaml: no optimizer with a regulariser, as penalty@0.01, under constant_step" in capsys.readouterr().err
+
+
+def test_a_regulariser_without_its_own_optimizer_is_said_when_planned(folder, capsys):
+    """The study has momentum, and the regulariser of SGD: no figure, no share, and what to add."""
+    (folder / "other.yaml").write_text(STUDY.replace("{optimizer: momentum,", "{optimizer: sgd,"))
+    assert figure_names(load_config("other.yaml"), "lstm_synthetic") == ["constant_step", "headline"]
+    assert main(["grid", "--config=other.yaml"]) == 0
+    add = "penalty has nothing to be compared with, .*benchmarks.lstm_synthetic.constant_step .*, or penalty@0, .*, at 16$"
+    assert re.search(f"warning: lstm_synthetic: {add}", capsys.readouterr().err, re.MULTILINE)
+    assert main(["gap", "--config=other.yaml", "--benchmark=lstm_synthetic", "--cells=cells.csv", "--out=gap.csv"]) == 1
+    assert re.search(f"other.yaml: lstm_synthetic: {add}", capsys.readouterr().err, re.MULTILINE)
+    assert main(["grid", "--config=config.yaml"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_the_other_figures_leave_coefficients_out(folder):

@@ -13,13 +13,14 @@ import yaml
 from conftest import own_benchmark
 
 from sgdnoise import benchmarks, figures
+from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.cli.main import main
 from sgdnoise.report import tables
 from sgdnoise.report.advice import advice
-from sgdnoise.report.render import render
+from sgdnoise.report.render import render, words_of
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
 from sgdnoise.results.tables import read_table
@@ -236,12 +237,31 @@ def test_an_unfinished_study_says_so(page, study):
 def test_cost_counts_every_process_that_trained_a_cell(study):
     cells = study[1]["cells"]
     assert cells["device_seconds"].unique().tolist() == [2 * (3600 + 1800) / 3]
-    (total,) = texts(tables.device_table(cells))
+    (total,) = texts(tables.device_table(cells, {"wrn_digits": 1}))
     assert (total["unit"], float(total["hours"])) == ("GPU hours", len(cells))
     assert {row["examples/s while training"] for row in texts(tables.cost_table(cells))} == {"1,000"}
     (origin,) = texts(tables.origin_table(cells))
     assert "commit 0123456789ab with uncommitted changes; torch 2.14.1" in origin["code, libraries, precision"]
     assert origin["first start (UTC)"] == "2026-01-01 08:00"
+
+
+def test_what_was_planned_of_a_text_is_in_words(study):
+    text = {"lstm_ptb_small": {"seeds": {"num": 1, "keep": 1}, "constant_step": {"steps": 64, "sgd": {4: [1, 1]}}}}
+    config = validate({"benchmarks": study[0]["benchmarks"] | text})
+    cells = study[1]["cells"].iloc[:2].assign(num_steps=64, batch_size=4, benchmark=["lstm_ptb_small", "wrn_digits"])
+    (total,) = texts(tables.device_table(cells, words_of(config)))
+    assert total["examples or words planned"] == "4,352"  # 64 updates of 4 sequences of 16 words, and of 4 images
+
+
+def test_a_study_all_of_whose_runs_diverged_has_a_page_that_says_what_to_widen(study):
+    config = study[0]
+    lost = dict.fromkeys((name for name in study[1]["cells"] if name.startswith(("test_", "train_"))), np.nan)
+    cells = study[1]["cells"].assign(status="diverged", **lost)
+    optimum = with_estimates(optimum_table(cells, config), cells)
+    claims, regimes = claims_table(optimum, {"wrn_digits": "wrn_cifar10"}, cells), regimes_table(cells, config)
+    assert set(claims["verdict"]) == {"undetermined"}
+    page = render(config, {"cells": cells, "optimum": optimum, "claims": claims, "regimes": regimes}, [])
+    assert "widen benchmarks.wrn_digits.constant_epoch.sgd.32: [0.5, 4] to [0.25, 4]" in page
 
 
 def test_results_without_provenance_are_shown(study):

@@ -7,7 +7,7 @@ import pytest
 from conftest import changed
 
 from sgdnoise.results.collect import identity
-from sgdnoise.study import grid, optimizers, text
+from sgdnoise.study import arms, grid, optimizers, text
 from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import validate
 from sgdnoise.study.regularisers import REGULARISERS
@@ -150,3 +150,43 @@ def test_images_are_read_whole_at_every_batch_size():
         },
     )
     assert list(text.warnings(validate(study))) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "base"),
+    [
+        ({}, "sgd"),
+        ({"momentum": 0.0}, "sgd"),
+        ({"optimizer": "momentum"}, "momentum"),
+        ({"momentum": 0.9}, "momentum"),
+        ({"momentum": 0.99}, None),
+        ({"momentum": 0.9, "schedule": "cosine"}, "cosine"),
+        ({"optimizer": "momentum", "schedule": "cosine"}, "cosine"),
+        ({"optimizer": "momentum", "schedule": "cosine", "final": 0.1}, None),
+        ({"optimizer": "svrg", "gradient_evaluations": "equal"}, "svrg"),
+        ({"class": "AdamW"}, "adamw"),
+        ({"class": "AdamW", "schedule": "paper"}, "adamw"),
+        ({"class": "AdamW", "schedule": "linear"}, None),
+        ({"class": "AdamW", "betas": [0.9, 0.99]}, None),
+        ({"optimizer": "adam"}, None),  # the package's, and the study has an own one of that name
+        ({"class": "Adam"}, "adam"),
+        ({"factory": "mine"}, "own"),
+        ({"factory": "other"}, None),
+    ],
+)
+def test_a_regularised_optimizer_is_compared_with_what_it_is_without(said, base):
+    """Or with itself at the coefficient 0, if that is swept."""
+    own = {
+        "cosine": {"optimizer": "momentum", "schedule": "cosine"},
+        "adamw": {"class": "AdamW"},
+        "adam": {"class": "Adam"},
+        "own": {"factory": "mine"},
+        "other": said | {"regulariser": "weight_decay"},
+        "arm": said | {"regulariser": "sam", "micro_batch": 4},
+    }
+    config = validate(STUDY | {"optimizers": own})
+    swept = dict.fromkeys(("sgd", "momentum", "svrg", *own, "arm@0.1"), (4, 16))
+    assert arms.base_of("arm", swept, config) == base
+    assert arms.base_of("arm", swept | {"arm@0": (4, 16)}, config) == (base or "arm@0")
+    assert arms.compared(swept, config) == ({"arm": base} if base else {})
+    assert arms.compared(swept | {"arm@0.1": (4,)}, config) == {}

@@ -1,12 +1,17 @@
 """The packed engine is taken for what it can train, and says why for what it cannot."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from sgdnoise.study.cell import make_cell
+from sgdnoise.study.config import validate
+from sgdnoise.study.cost import cost
+from sgdnoise.study.grid import trained
+from sgdnoise.study.optimizers import optimizer
 from sgdnoise.training import calibrate, graph, packed
 from sgdnoise.training.cell import load_data, plan_of, train_cell, use_device
 from sgdnoise.training.state import Curves, State
@@ -44,6 +49,24 @@ def test_calibrate_times_the_engine_that_trains_cells(monkeypatch, data_folder):
     monkeypatch.setattr(packed, "train", recording)
     assert calibrate.examples_per_second(cell_of("autoencoder_digits"), data_folder, CPU, 0.05) > 0
     assert trained == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("first", ["sgd", "svrg", "kfac", "ascent@0.1", "penalty@0.1"])
+def test_a_plan_costs_the_same_whichever_optimizer_was_timed(monkeypatch, first):
+    """100 gradients a second on a machine made up: of an optimizer whose update takes three an example, 33 examples."""
+    monkeypatch.setattr(calibrate, "evaluation_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(
+        calibrate, "examples_per_second", lambda cell, *_: 100 / optimizer(cell.optimizer, cell.definition).evaluations
+    )
+    windows = {name: {32: [0.01, 0.01]} for name in (first, "svrg", "sgd")}
+    entry = {"seeds": {"num": 1, "keep": 1}, "constant_epoch": {"epochs": 20} | windows}
+    own = {"ascent": {"regulariser": "sam", "micro_batch": 4}, "penalty": {"regulariser": "gradient_norm", "micro_batch": 4}}
+    config = validate({"optimizers": own, "benchmarks": {"autoencoder_digits": entry}})
+    (row,) = calibrate.calibrate(config, Path(), CPU, 1)
+    assert row.examples_per_second == 100
+    for cell in trained(config):
+        gradients = cell.num_steps * 32 * optimizer(cell.optimizer, cell.definition).evaluations
+        assert cost(cell, {(row.benchmark, 32): row}).hours * 3600 == pytest.approx(gradients / 100)
 
 
 @pytest.mark.parametrize("window", [1, 64])

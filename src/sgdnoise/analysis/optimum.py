@@ -15,6 +15,8 @@ from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES, window_key
 
+STATISTICS = ("mean", "sd", "train_mean", "train_sd", "num_kept")  # of a learning rate, as the table of optima has them
+
 
 def best_k(values: np.ndarray, keep: int, direction: str) -> np.ndarray:
     """Return the indices of the best `keep` runs along the last axis, best first; diverged ones (no value) rank last.
@@ -81,12 +83,13 @@ def select(statistics: pd.DataFrame, direction: str, rates: Sequence[str] = ("lr
         summary[f"{rate}_grid_low"] = column[rate][trained].min() if trained.any() else np.nan
         summary[f"{rate}_grid_high"] = column[rate][trained].max() if trained.any() else np.nan
     if np.isnan(mean).all():  # nothing to choose from: the grid has to go on downwards, or first to be trained
-        none = {f"{rate}{end}": np.nan for rate in rates for end in ("", "_low", "_high")}
+        none = dict.fromkeys([*rates, *STATISTICS], np.nan) | {"num_kept": 0}
+        none |= {f"{rate}{end}": np.nan for rate in rates for end in ("_low", "_high")}
         diverged = bool(trained.all())
-        return summary | none | {"mean": np.nan, "at_edge": diverged, "edge": "low" if diverged else ""}
+        return summary | none | {"at_edge": diverged, "edge": "low" if diverged else ""}
     best = np.nanargmax(mean) if direction == "max" else np.nanargmin(mean)
     within = np.abs(mean - mean[best]) <= np.nan_to_num(column["sd"][best])
-    chosen = {name: column[name][best] for name in [*rates, "mean", "sd", "train_mean", "train_sd", "num_kept"]}
+    chosen = {name: column[name][best] for name in [*rates, *STATISTICS]}
     edges = []
     for rate in rates:
         chosen[f"{rate}_low"], chosen[f"{rate}_high"] = column[rate][within].min(), column[rate][within].max()

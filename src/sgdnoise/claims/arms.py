@@ -1,32 +1,12 @@
-"""The regularised optimizers of a study: their coefficients, and what is known of each at its best one."""
+"""What is known of the regularised optimizers of a study at their coefficients, and at the best one."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from sgdnoise.analysis.gap import Best, best_coefficient
 from sgdnoise.claims.measurements import Key, Measurement
-from sgdnoise.study.config import Config
-
-Swept = Mapping[str, Sequence[int]]  # of each optimizer of a benchmark in a budget mode, the batch sizes
-
-
-def arms(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the definitions of a study's optimizers that have a regulariser."""
-    return {name: said for name, said in config["optimizers"].items() if "regulariser" in said}
-
-
-def base_of(said: Mapping[str, Any]) -> str:
-    """Name the optimizer that a regularised one is without its regulariser."""
-    return said.get("optimizer", "sgd")
-
-
-def at_of(arm: str, swept: Swept) -> list[int]:
-    """List the batch sizes of a regularised optimizer, over its coefficients."""
-    return sorted({size for name, sizes in swept.items() if name.startswith(f"{arm}@") for size in sizes})
+from sgdnoise.study.arms import Swept
 
 
 def coefficients(arm: str, size: int, swept: Swept) -> dict[float, str]:
@@ -36,10 +16,10 @@ def coefficients(arm: str, size: int, swept: Swept) -> dict[float, str]:
 
 
 def best_at(
-    benchmark: str, mode: str, arm: str, said: Mapping[str, Any], size: int, swept: Swept, found: dict[Key, Measurement]
+    benchmark: str, mode: str, arm: str, base: str, size: int, swept: Swept, found: dict[Key, Measurement]
 ) -> Best | None:
-    """Return what is known of a regularised optimizer at its best coefficient; None if some of it was not measured."""
-    plain = found.get((benchmark, mode, base_of(said), size, "error"))
+    """Return what is known of a regularised optimizer at its best coefficient, `base` without; None if some of it was not measured."""
+    plain = found.get((benchmark, mode, base, size, "error"))
     known = {
         coefficient: found[benchmark, mode, name, size, "error"]
         for coefficient, name in coefficients(arm, size, swept).items()

@@ -35,7 +35,7 @@ def fair(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[int, int]]) -
         way
         for cell in outcome.contrast.terms
         for (name, size), way in treated.items()
-        if defined_name(name) == cell.optimizer and size == cell.swept
+        if cell.optimizer in (name, defined_name(name)) and size == cell.swept  # an arm at each coefficient, or at 0 alone
     }
     return len(ways) < 2
 

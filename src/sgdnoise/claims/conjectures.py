@@ -18,12 +18,13 @@ import pandas as pd
 
 from sgdnoise.analysis.gap import critical_batch
 from sgdnoise.analysis.looks import ONLY, Look
-from sgdnoise.claims.arms import Swept, arms, at_of, base_of, best_at
+from sgdnoise.claims.arms import best_at
 from sgdnoise.claims.comparable import fair, has_shares, of_shares, treatment
 from sgdnoise.claims.contrasts import CRITICAL, QUANTITIES, Cell, Claim, Contrast, optimizers_of
 from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import scale
 from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, UNSCALED, Decided, Outcome, examples_read, judge_all
+from sgdnoise.study.arms import Swept, arms, at_of, base_of, plain
 from sgdnoise.study.config import Config
 from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name
 
@@ -94,7 +95,10 @@ def of_curvature(mode: str, swept: Swept) -> Iterator[Claim]:
 
 def of_variance(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
     """Claim of each method made for noise that it does not work: at equal updates, and where it makes fewer for its gradients."""
-    equal = [name for name, said in config["optimizers"].items() if said.get(EQUAL) == "equal" and base_of(said) in VARIANCE]
+    methods, defined = [plain({"optimizer": name}) for name in VARIANCE], config["optimizers"].items()
+    equal = [
+        name for name, said in defined if said.get(EQUAL) == "equal" and "regulariser" not in said and plain(said) in methods
+    ]
     for one in (name for name in (*VARIANCE, *equal) if name in swept):
         sizes = sorted(set(swept[one]) & set(swept["sgd"]))
         what = "gradient evaluations" if one in equal else "updates"
@@ -147,10 +151,9 @@ def of_regularisers(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
     """Claim of each regulariser that it closes the gap between small and large batch, and of whole batches that they close less of it."""
     if mode != "constant_step":
         return
-    own = {name: said for name, said in arms(config).items() if name in swept and base_of(said) in swept}
-    for name, said in own.items():
-        base, large = base_of(said), max(swept[name])
-        small = min(swept[base])
+    own, bases = arms(config), {name: base for name in arms(config) if name in swept and (base := base_of(name, swept, config))}
+    for name, base in bases.items():
+        said, small, large = own[name], min(swept[base]), max(swept[name])
         if large not in swept[base] or small == large:
             continue
         gap = errors({(base, large): 1, (base, small): -1}, f"gap: {base} at {large} minus at {small}", 0)
@@ -162,8 +165,8 @@ def of_regularisers(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
             f"there is a gap between batch size {small} and {large}, and at the best coefficient at least half of it is recovered",
             [gap, errors(half, f"{name} at {large} against half of the gap", 0)],
         )
-        for other, about in own.items():
-            if other != name and whole(about) == whole(said) == dict(about) and large in swept[other]:
+        for other in bases:
+            if other != name and whole(own[other]) == whole(said) == dict(own[other]) and large in swept[other]:
                 yield claim(
                     f"C8 {name}",
                     mode,
@@ -233,9 +236,11 @@ def comparable_state(outcome: Outcome, treated: Mapping[tuple[str, int], tuple[i
 def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measurement], config: Config) -> dict[Key, Measurement]:
     """Measure what several points tell together: regularised optimizers at their best coefficients, critical batch sizes."""
     made: dict[Key, Measurement] = {}
-    for arm, said in arms(config).items():
+    for arm in arms(config):
+        if (base := base_of(arm, swept, config)) is None:
+            continue
         for size in at_of(arm, swept):
-            best = best_at(benchmark, mode, arm, said, size, swept, found)
+            best = best_at(benchmark, mode, arm, base, size, swept, found)
             if best is not None:
                 value = Measurement(float(np.median(best.value)), best.value, bool(best.edge))
                 made[benchmark, mode, arm, size, "error"] = value

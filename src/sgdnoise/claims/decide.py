@@ -64,6 +64,10 @@ class Study:
         rows = self.optimum[(self.optimum[["benchmark", "mode", "optimizer"]] == list(key[:3])).all(axis=1)]
         return rows[[swept_of(row) == key[3] for row in rows.to_dict("records")]]
 
+    def metric_of(self, key: Key) -> pd.Series:
+        """Return of these rows that of the metric for which the quantity's learning rate is optimal."""
+        return self.rows_of(key).iloc[1 if key[4] in ("best_train", "train_lr") else 0]
+
     def runs_of(self, key: Key) -> pd.DataFrame:
         """Return the runs of a quantity's point."""
         return self.points[tuple(self.rows_of(key).iloc[0][POINT])]
@@ -194,9 +198,7 @@ def span(key: Key, study: Study, everywhere: bool) -> tuple[float, float]:
 
 def estimate_of(key: Key, study: Study) -> Estimate | None:
     """Estimate the optimum that a quantity belongs to."""
-    rows = study.rows_of(key)
-    names = list(rows["metric"])
-    metric = rows.iloc[1 if key[4] in ("best_train", "train_lr") else 0]
+    metric, names = study.metric_of(key), list(study.rows_of(key)["metric"])
     return estimate(study.runs_of(key), metric["metric"], metric["direction"], names[min(1, len(names) - 1)])
 
 
@@ -231,8 +233,8 @@ def open_ends(key: Key, study: Study) -> list[str]:
     """Name the ends of a point's window beyond which the optimum, or the largest learning rate that completes, may be."""
     if key[4] == "stable_lr":
         return ["high"]
-    known = estimate_of(key, study)
-    return (known.edge if known else study.rows_of(key)["edge"].iloc[0]).split()
+    known, edge = estimate_of(key, study), study.metric_of(key)["edge"]
+    return (known.edge if known else "" if pd.isna(edge) else edge).split()  # an empty text is read as NaN
 
 
 def widened(point: tuple[str, str, str, int], ends: set[str], study: Study) -> tuple[str, float]:

@@ -11,8 +11,9 @@ import pandas as pd
 from sgdnoise.analysis.estimate import LEVEL, interval
 from sgdnoise.analysis.gap import share_recovered
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.claims.arms import arms, at_of, base_of, best_at, coefficients
+from sgdnoise.claims.arms import best_at, coefficients
 from sgdnoise.claims.measurements import measure
+from sgdnoise.study.arms import compared
 from sgdnoise.study.config import Config
 
 MODE = "constant_step"
@@ -32,21 +33,21 @@ def gap_table(cells: pd.DataFrame, config: Config, benchmark: str) -> pd.DataFra
     for _, mode, optimizer, size, quantity in found:
         if (mode, quantity) == (MODE, "error"):
             swept.setdefault(optimizer, []).append(size)
-    own = {name: said for name, said in arms(config).items() if at_of(name, swept) and base_of(said) in swept}
+    bases = compared(swept, config)
     rows = []
-    for base in dict.fromkeys(base_of(said) for said in own.values()):
+    for base in dict.fromkeys(bases.values()):
         ends = {"small": min(swept[base]), "large": max(swept[base])}
         plain = {kind: found[benchmark, MODE, base, size, "error"] for kind, size in ends.items()}
         for kind, one in plain.items():
             rows.append(
                 {"arm": base, "kind": kind, "batch_size": ends[kind], **value_of(one.draws, one.value), "edge": "lr" * one.edge}
             )
-        for arm in (name for name, said in own.items() if base_of(said) == base and ends["large"] in at_of(name, swept)):
+        for arm in (name for name, its in bases.items() if its == base):
             for coefficient, name in coefficients(arm, ends["large"], swept).items():
                 one = found[benchmark, MODE, name, ends["large"], "error"]
                 about = {"arm": arm, "kind": "coefficient", "batch_size": ends["large"], "coefficient": coefficient}
                 rows.append(about | value_of(one.draws, one.value) | {"edge": "lr" * one.edge})
-            best = best_at(benchmark, MODE, arm, own[arm], ends["large"], swept, found)
+            best = best_at(benchmark, MODE, arm, base, ends["large"], swept, found)
             if best is None:
                 continue
             small, large = plain["small"].draws, plain["large"].draws
@@ -88,3 +89,6 @@ def said(table: pd.DataFrame) -> Iterator[str]:
             share = f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}] of the gap"
         edge = f"; not enclosed: {row['edge']}" * bool(row["edge"])
         yield f"{row['arm']} at {row['coefficient']:.3g}: {share}{edge}"
+    unknown = table[(table["kind"] == "coefficient") & ~table["arm"].isin(table.loc[table["kind"] == "best", "arm"])]
+    for arm in unknown["arm"].unique():
+        yield f"{arm}: the noise is unknown, so it has no share; give more seeds, or lower learning rates where runs diverge"

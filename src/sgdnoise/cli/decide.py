@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
-from sgdnoise.study import grid, text
+from sgdnoise.study import arms, grid, text
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import figure_names
 
@@ -92,12 +92,14 @@ def gap(options: argparse.Namespace) -> None:
     from sgdnoise.results.tables import read_table
 
     config, name = load_config(options.config), options.benchmark
+    lacking = list(arms.lacking(name, config))
     if "gap" not in figure_names(config, name):
-        raise ValueError(f"{options.config}: no optimizer with a regulariser, as penalty@0.01, under constant_step of {name!r}")
+        none = f"no optimizer with a regulariser, as penalty@0.01, under constant_step of {name!r}"
+        raise ValueError(f"{options.config}: {next(iter(lacking), none)}")
     table = gap_table(read_table(options.cells), config, name)
     write_csv(table, options.out)
-    for line in said(table):
-        print(f"{name}: {line}")
+    for line in [*(f"{name}: {line}" for line in said(table)), *lacking]:
+        print(line)
 
 
 @verb("regimes", "fit the optimal learning rate against the batch size: break and slopes", STUDY, CELLS, CSV)

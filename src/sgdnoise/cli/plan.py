@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sgdnoise.cli.verbs import CONFIG, COUNT, JSON, PROCESSORS, SECONDS, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
-from sgdnoise.study import grid, text
+from sgdnoise.study import arms, grid, text
 from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import Config, grid_part, load_config, validate
 
@@ -35,7 +35,7 @@ def list_grid(options: argparse.Namespace) -> None:
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )
     runs = sum(len(seed_range(cell.seeds)) for cell in cells)
-    for warning in text.warnings(config):
+    for warning in (*text.warnings(config), *arms.warnings(config)):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
     print(f"{len(cells)} cells, {runs} runs", file=sys.stderr)
 
@@ -84,7 +84,7 @@ def calibrate(options: argparse.Namespace) -> None:
     rows = []
     for row in calibrate(config, Path(config["data"]), use_device(config["device"], options.threads), options.seconds):
         rows.append(row)
-        print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} examples/s")
+        print(f"{row.benchmark} at batch size {row.batch_size}: {row.examples_per_second:,.0f} gradients of examples/s")
     write_csv(pd.DataFrame(rows), options.out)
 
 

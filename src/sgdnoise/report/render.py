@@ -77,10 +77,15 @@ def render(config: Config, tables: figures.Tables, pictures: Sequence[Path], fol
         ],
         pictures=dict.fromkeys(WHOLE_STUDY)
         | {path.stem: show(path, "the whole study", folder) for path in pictures if path.stem in WHOLE_STUDY},
-        costs=[shown.cost_table(cells), shown.device_table(cells)],
+        costs=[shown.cost_table(cells), shown.device_table(cells, words_of(config))],
         origins=shown.origin_table(cells),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
     )
+
+
+def words_of(config: Config) -> dict[str, int]:
+    """Return the words of an example of each benchmark of a study, 1 where it is no text."""
+    return {name: benchmarks.protocol(name, entry.get("file")).get("unroll", 1) for name, entry in config["benchmarks"].items()}
 
 
 def show(path: Path, of: str, folder: Path | None) -> dict[str, str]:

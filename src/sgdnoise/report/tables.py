@@ -188,18 +188,23 @@ def cost_table(cells: pd.DataFrame) -> Table:
         for (name, _, device), some in cells.groupby(["benchmark", "batch_size", "device"], sort=False)
     ]
     columns = ["benchmark", "batch size", "device", "runs", "device hours", "seconds per run", "examples/s while training"]
-    return Table("Time of each device, everything from the start of a process to its result included", columns, rows)
+    return Table(
+        "Time of each device, everything from the start of a process to its result included; an example of a text is a sequence",
+        columns,
+        rows,
+    )
 
 
-def device_table(cells: pd.DataFrame) -> Table:
-    """Return a row per device: what it did in all."""
+def device_table(cells: pd.DataFrame, words: Mapping[str, int]) -> Table:
+    """Return a row per device: what it did in all. Of each benchmark `words` says how many an example of it has, 1 where it is no text."""
+    cells = cells.assign(planned=cells["num_steps"] * cells["batch_size"] * cells["benchmark"].map(words))
     rows = [
         [
             text(device),
             text("CPU hours" if str(device).startswith("CPU") else "GPU hours"),
             number(some["device_seconds"].sum() / 3600),
             number(len(some)),
-            number((some["num_steps"] * some["batch_size"]).sum()),
+            number(some["planned"].sum()),
         ]
         for device, some in cells.groupby("device", sort=False)
     ]

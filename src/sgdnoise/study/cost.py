@@ -21,7 +21,10 @@ UNKNOWN_FLOPS = 1e6  # of an example, where a benchmark does not say: between th
 
 @dataclass(frozen=True)
 class Throughput:
-    """What `calibrate` measures of a benchmark at a batch size: a row of its table."""
+    """What `calibrate` measures of a benchmark at a batch size: a row of its table.
+
+    The examples are those whose gradients are taken: where an update takes several of each, an example counts as often.
+    """
 
     benchmark: str
     batch_size: int

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from sgdnoise import benchmarks
+from sgdnoise.study.arms import at_equal_updates, compared
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import MODES, curve_sizes
 
@@ -30,7 +31,7 @@ def figure_names(config: Config, benchmark: str) -> list[str]:
         "time_to_target": benchmark in config["figures"]["targets"],
         "curves": curves_wanted(config, benchmark) is not None,
         "noise_scale": benchmark in config["noise_scale"],
-        "gap": any("@" in name for name in config["benchmarks"][benchmark].get("constant_step", {})),
+        "gap": bool(compared(at_equal_updates(config["benchmarks"][benchmark]), config)),
     }
     return modes + [name for name, wanted in optional.items() if wanted]
 

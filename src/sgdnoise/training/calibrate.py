@@ -16,6 +16,7 @@ from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
 from sgdnoise.study.cost import Throughput
 from sgdnoise.study.grid import trained
+from sgdnoise.study.optimizers import optimizer
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
 from sgdnoise.training.state import State
 from sgdnoise.training.together import steps_done
@@ -28,7 +29,10 @@ class Enough(Exception):
 
 
 def calibrate(config: Config, data: Path, device: torch.device, seconds: float) -> Iterator[Throughput]:
-    """Yield a row per benchmark and batch size of a study, each timed for about `seconds`, in one process."""
+    """Yield a row per benchmark and batch size of a study, each timed for about `seconds`, in one process.
+
+    Timed is its first optimizer there; an example counts once for each gradient that an update of that takes of it.
+    """
     evaluation: dict[str, float] = {}
     first_cells = {(cell.benchmark, cell.batch_size): cell for cell in reversed(trained(config))}
     for (name, batch_size), cell in sorted(first_cells.items()):
@@ -37,7 +41,8 @@ def calibrate(config: Config, data: Path, device: torch.device, seconds: float) 
         yield Throughput(
             name,
             batch_size,
-            examples_per_second(cell, data, device, seconds, config["engine"]),
+            examples_per_second(cell, data, device, seconds, config["engine"])
+            * optimizer(cell.optimizer, cell.definition).evaluations,
             evaluation[name],
             device_name(device),
         )
