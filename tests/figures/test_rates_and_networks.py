@@ -9,6 +9,7 @@ from sgdnoise.analysis.two_rates import edge_warnings, two_rates_table
 from sgdnoise.cli.main import main
 from sgdnoise.figures.curves import best
 from sgdnoise.study.cell import lr_window
+from sgdnoise.study.config import validate
 from sgdnoise.study.figures import figure_arguments
 
 WRN = benchmarks.protocol("wrn_cifar10") | {"title": "Wide-ResNet"}
@@ -208,3 +209,20 @@ def test_what_a_figure_of_networks_says_of_their_settings():
     (name, style) = figure_arguments(config, "variants")
     assert name == "variants"
     assert '"benchmarks": {"a": "scalar: false, dropout: 0"}' in style
+
+
+@pytest.mark.parametrize("figure", ["variants", "ablation"])
+def test_networks_of_unlike_metrics_are_not_compared(figure):
+    swept = {"constant_epoch": {"epochs": 2, "sgd": {64: [0.5, 1]}}, "seeds": {"num": 1, "keep": 1}}
+    study = {
+        "results": "results",
+        "benchmarks": dict.fromkeys(["wrn_digits", "wrn_skipinit_digits", "autoencoder_digits"], swept),
+    }
+    asked = {"optimizer": "sgd", "benchmarks": ["wrn_digits", "wrn_skipinit_digits"]} | (
+        {"batch_size": 64} if figure == "ablation" else {}
+    )
+    validate(study | {"figures": {figure: asked}})
+    asked["benchmarks"].append("autoencoder_digits")
+    message = rf"figures.{figure}: wrn_digits has test_accuracy \(max\) and .*, autoencoder_digits has test_squared_error \(min\)"
+    with pytest.raises(ValueError, match=message):
+        validate(study | {"figures": {figure: asked}})
