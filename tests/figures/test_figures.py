@@ -201,3 +201,33 @@ def test_a_title_names_the_epochs_of_every_optimizer():
     rows = pd.DataFrame({"optimizer": ["sgd", "sgd", "svrg_equal"], "num_epochs": [56.0, 55.3, 18.6]})
     assert epochs_of(rows) == "56 epochs (svrg_equal: 19)"
     assert epochs_of(rows[:2]) == epochs_of(rows[:2].assign(optimizer=["sgd", "momentum"])) == "56 epochs"
+
+
+def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
+    cells, optimum = (tables[name][tables[name]["optimizer"] == "sgd"] for name in ("cells", "optimum"))
+    protocol, style = benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]}
+    swept = {"cells": cells.assign(optimizer="own@0.1"), "optimum": optimum.assign(optimizer="own@0.1")}
+    both = {name: pd.concat([tables[name], swept[name]]) for name in swept}
+    for name in ("constant_epoch", "lr_sweep"):
+        drawn = figures.draw(name, both, "wrn_digits", protocol, style).axes[0].get_legend_handles_labels()[1]
+        assert {"SGD", "SGD with momentum"} <= set(drawn)
+        assert "own@0.1" not in drawn
+        assert "own@0.1" in figures.draw(name, swept, "wrn_digits", protocol, style).axes[0].get_legend_handles_labels()[1]
+    titles = [axes.get_title() for axes in figures.draw("regimes", both, "wrn_digits", protocol, {}).axes]
+    assert not any("@" in title for title in titles)
+
+
+def test_no_optimum_is_drawn_where_nothing_completed(tables):
+    protocol, lost = benchmarks.protocol("wrn_digits"), tables["cells"]["batch_size"] == 128
+    for rows in (lost, lost | True):
+        tables["cells"].loc[rows, ["test_accuracy", "train_objective"]] = np.nan
+        tables["cells"].loc[rows, "status"] = "diverged"
+        gone = rows[tables["cells"]["modes"].str.contains("constant_epoch")]
+        sizes = set(tables["cells"]["batch_size"][gone[gone].index])
+        tables["optimum"].loc[tables["optimum"]["batch_size"].isin(sizes), ["lr", "lr_low", "lr_high"]] = np.nan
+        figure = figures.draw("regimes", tables, "wrn_digits", protocol, {})
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            (beside,) = (line for line in axes.lines if line.get_markerfacecolor() == "white")
+            assert list(beside.get_xdata()) == ([64 * 1.12] if rows is lost else [])
+    assert not any(len(axes.get_yticks()) for axes in figure.axes)
