@@ -203,6 +203,25 @@ def test_a_title_names_the_epochs_of_every_optimizer():
     assert epochs_of(rows[:2]) == epochs_of(rows[:2].assign(optimizer=["sgd", "momentum"])) == "56 epochs"
 
 
+def test_optimizers_of_ones_own_look_unlike_any_other():
+    """Beside each of the package's optimizers, and all of them, more than there are looks for a first round."""
+    own = [f"own{number:02}" for number in range(30)]
+    for some in ([], *([name] for name in figures.LOOKS), list(figures.LOOKS)):
+        looks = figures.looks([*some, *own])
+        assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(some) + 30
+        assert all(looks[name] == figures.LOOKS[name] for name in some)
+
+
+def test_each_optimizer_has_its_colour_in_every_panel_of_unlimited(tables):
+    optimum = tables["optimum"].query("mode == 'unlimited'")
+    tables["optimum"] = pd.concat([optimum, optimum.assign(optimizer="adam")])
+    figure = figures.draw("unlimited", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    colors = [{container.lines[0].get_color() for container in axes.containers} for axes in figure.axes]
+    assert colors == [{figures.LOOKS[name]["color"] for name in {*optimum["optimizer"], "adam"}}] * 3
+    drawn = [(line.get_color(), line.get_marker()) for line in (container.lines[0] for container in figure.axes[2].containers)]
+    assert len(set(drawn)) == len(drawn) == 4
+
+
 def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
     cells, optimum = (tables[name][tables[name]["optimizer"] == "sgd"] for name in ("cells", "optimum"))
     protocol, style = benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]}

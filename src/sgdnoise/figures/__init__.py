@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,19 @@ def selection(protocol: dict[str, Any]) -> str:
 
 def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return colour, marker and line of the optimizers of a figure, in the order in which they are drawn."""
-    others = itertools.cycle(OTHER_LOOKS)
-    return {name: LOOKS.get(name) or next(others) for name in optimizers.ordered(set(names))}
+    known = {name: LOOKS[name] for name in names if name in LOOKS}
+    taken = [(look["color"], look["marker"]) for look in known.values()]
+    others = (look for look in other_looks() if (look["color"], look["marker"]) not in taken)
+    return {name: known.get(name) or next(others) for name in optimizers.ordered(set(names))}
+
+
+def other_looks() -> Iterator[dict[str, Any]]:
+    """Yield OTHER_LOOKS, then each colour with the marker and the dash of others; those that have both in common are 49 apart."""
+    number = len(OTHER_LOOKS)
+    for index in itertools.count():
+        turn, place = divmod(index, number)
+        keys = enumerate(("color", "marker", "linestyle"))
+        yield {key: OTHER_LOOKS[(place + turn * shift) % number][key] for shift, key in keys}
 
 
 def rate_words(names: Iterable[str]) -> str:
