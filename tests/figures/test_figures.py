@@ -222,6 +222,14 @@ def test_each_optimizer_has_its_colour_in_every_panel_of_unlimited(tables):
     assert len(set(drawn)) == len(drawn) == 4
 
 
+@pytest.mark.parametrize("text", ["Houses in $ against $ of income", "US$ 5% of A$", r"rent in $ / m^2^ in $, \\$"])
+def test_dollar_signs_are_no_mathematics(text):
+    figure = Figure(figsize=(20, 2))
+    figures.label(figure, text, text)
+    figure.draw_without_rendering()
+    assert all(one._preprocess_math(one.get_text()) == (text, False) for one in (figure._suptitle, figure._supxlabel))
+
+
 def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
     cells, optimum = (tables[name][tables[name]["optimizer"] == "sgd"] for name in ("cells", "optimum"))
     protocol, style = benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]}

@@ -141,11 +141,12 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 
 def label(figure: Figure, title: str, caption: str) -> None:
-    """Put a title above and a caption below a figure, wrapped to its width."""
+    """Put a title above and a caption below a figure, wrapped to its width; dollar signs in them are no mathematics."""
     width = int(figure.get_figwidth() * 15)  # characters of the caption; the title's are larger
     lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
-    figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
-    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
+    figure.suptitle(literal("\n".join(lines)), weight="bold", fontsize="large")
+    wrapped = literal("\n".join(textwrap.wrap(caption, width)))
+    figure.supxlabel(wrapped, fontsize="small", x=0.01, ha="left", color="0.25")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -198,8 +199,13 @@ def metric_words(metric: str, protocol: dict[str, Any]) -> str:
 
 
 def metric_label(metric: str, protocol: dict[str, Any]) -> str:
-    """Name a metric where matplotlib would read dollar signs as mathematics."""
-    return metric_words(metric, protocol).replace("$", r"\$")
+    """Name a metric where matplotlib would read dollar signs as mathematics; `label` itself takes `metric_words`."""
+    return literal(metric_words(metric, protocol))
+
+
+def literal(text: str) -> str:
+    """Write dollar signs so that matplotlib does not read what is between them as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def optimizer_label(name: str) -> str:
