@@ -131,6 +131,15 @@ def test_learning_curves_are_of_the_runs_that_are_best_at_the_end(curves):
     assert "best 5 of 7 runs" in words(figure)
 
 
+def test_learning_curves_of_a_batch_size_at_which_all_diverged_are_empty(curves):
+    lost = curves.assign(batch_size=64, test_squared_error=np.nan, train_squared_error=np.nan)
+    protocol = benchmarks.protocol("autoencoder_mnist")
+    figure = figures.draw("curves", {"curves": pd.concat([curves, lost])}, "autoencoder_mnist", protocol, {})
+    figure.draw_without_rendering()
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear", "linear"]
+    assert "At 0.02, 0.04 (batch size 64) fewer were completed." in words(figure)
+
+
 NETWORKS = {"wrn_cifar10": (9, 16), "wrn_skipinit_cifar10": (6, 2), "wrn_plain_cifar10": (3, 0.125)}  # break, largest rate
 
 

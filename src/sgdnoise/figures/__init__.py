@@ -178,12 +178,19 @@ def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans; not where one is not positive."""
+    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans.
+
+    Not where a point is not positive, or nothing is drawn.
+    """
     lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
-    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines):
+    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines) or not np.isfinite(axes.yaxis.get_minpos()):
         return
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+    decades = np.ptp(np.log10(axes.get_ylim()))
+    ticks: tuple[float, ...] = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    if decades > 1.5:  # there is no room for all
+        ticks = (1, 2, 5) if decades < 3 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
