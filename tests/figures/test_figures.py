@@ -201,3 +201,79 @@ def test_a_title_names_the_epochs_of_every_optimizer():
     rows = pd.DataFrame({"optimizer": ["sgd", "sgd", "svrg_equal"], "num_epochs": [56.0, 55.3, 18.6]})
     assert epochs_of(rows) == "56 epochs (svrg_equal: 19)"
     assert epochs_of(rows[:2]) == epochs_of(rows[:2].assign(optimizer=["sgd", "momentum"])) == "56 epochs"
+
+
+def test_optimizers_of_ones_own_look_unlike_any_other():
+    """Beside each of the package's optimizers, and all of them, more than there are looks for a first round."""
+    own = [f"own{number:02}" for number in range(30)]
+    for some in ([], *([name] for name in figures.LOOKS), list(figures.LOOKS)):
+        looks = figures.looks([*some, *own])
+        assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(some) + 30
+        assert all(looks[name] == figures.LOOKS[name] for name in some)
+
+
+def test_each_optimizer_has_its_colour_in_every_panel_of_unlimited(tables):
+    optimum = tables["optimum"].query("mode == 'unlimited'")
+    tables["optimum"] = pd.concat([optimum, optimum.assign(optimizer="adam")])
+    figure = figures.draw("unlimited", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    colors = [{container.lines[0].get_color() for container in axes.containers} for axes in figure.axes]
+    assert colors == [{figures.LOOKS[name]["color"] for name in {*optimum["optimizer"], "adam"}}] * 3
+    drawn = [(line.get_color(), line.get_marker()) for line in (container.lines[0] for container in figure.axes[2].containers)]
+    assert len(set(drawn)) == len(drawn) == 4
+
+
+@pytest.mark.parametrize("text", ["Houses in $ against $ of income", "US$ 5% of A$", r"rent in $ / m^2^ in $, \\$"])
+def test_dollar_signs_are_no_mathematics(text):
+    figure = Figure(figsize=(20, 2))
+    figures.label(figure, text, text)
+    figure.draw_without_rendering()
+    assert all(one._preprocess_math(one.get_text()) == (text, False) for one in (figure._suptitle, figure._supxlabel))
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"), [([1, 1.4], [1, 1.2]), ([1, 60], [1, 2, 5, 10, 20, 50]), ([1e-4, 10], [1e-4, 1e-3, 0.01, 0.1, 1, 10])]
+)
+def test_a_logarithmic_axis_has_as_many_ticks_as_fit(values, ticks):
+    axes = Figure().subplots()
+    axes.errorbar([0, 1], values)
+    figures.plain_log_axis(axes)
+    low, high = axes.get_ylim()
+    np.testing.assert_allclose([tick for tick in axes.get_yticks() if low <= tick <= high], ticks)
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], []])
+def test_an_axis_of_nothing_stays_linear(values):
+    axes = Figure().subplots()
+    axes.errorbar(range(len(values)), values)
+    figures.plain_log_axis(axes)
+    assert axes.get_yscale() == "linear"
+
+
+def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
+    cells, optimum = (tables[name][tables[name]["optimizer"] == "sgd"] for name in ("cells", "optimum"))
+    protocol, style = benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]}
+    swept = {"cells": cells.assign(optimizer="own@0.1"), "optimum": optimum.assign(optimizer="own@0.1")}
+    both = {name: pd.concat([tables[name], swept[name]]) for name in swept}
+    for name in ("constant_epoch", "lr_sweep"):
+        drawn = figures.draw(name, both, "wrn_digits", protocol, style).axes[0].get_legend_handles_labels()[1]
+        assert {"SGD", "SGD with momentum"} <= set(drawn)
+        assert "own@0.1" not in drawn
+        assert "own@0.1" in figures.draw(name, swept, "wrn_digits", protocol, style).axes[0].get_legend_handles_labels()[1]
+    titles = [axes.get_title() for axes in figures.draw("regimes", both, "wrn_digits", protocol, {}).axes]
+    assert not any("@" in title for title in titles)
+
+
+def test_no_optimum_is_drawn_where_nothing_completed(tables):
+    protocol, lost = benchmarks.protocol("wrn_digits"), tables["cells"]["batch_size"] == 128
+    for rows in (lost, lost | True):
+        tables["cells"].loc[rows, ["test_accuracy", "train_objective"]] = np.nan
+        tables["cells"].loc[rows, "status"] = "diverged"
+        gone = rows[tables["cells"]["modes"].str.contains("constant_epoch")]
+        sizes = set(tables["cells"]["batch_size"][gone[gone].index])
+        tables["optimum"].loc[tables["optimum"]["batch_size"].isin(sizes), ["lr", "lr_low", "lr_high"]] = np.nan
+        figure = figures.draw("regimes", tables, "wrn_digits", protocol, {})
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            (beside,) = (line for line in axes.lines if line.get_markerfacecolor() == "white")
+            assert list(beside.get_xdata()) == ([64 * 1.12] if rows is lost else [])
+    assert not any(len(axes.get_yticks()) for axes in figure.axes)

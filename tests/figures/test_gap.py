@@ -116,3 +116,54 @@ def test_the_other_figures_leave_coefficients_out(folder):
         "constant_step", tables, "lstm_synthetic", benchmarks.protocol("lstm_synthetic") | {"title": "a network"}, {}
     )
     assert drawn.axes[0].get_legend_handles_labels()[1] == ["best reachable, 9.00", "SGD with momentum"]
+
+
+GAP = pd.DataFrame(
+    [
+        (f"{base}{kind}", kind, size, coefficient, value)
+        for base, value in (("sgd", 1.0), ("momentum", 2.0))
+        for kind, size, coefficient in (
+            ("small", 4, None),
+            ("large", 16, None),
+            *[("coefficient", 16, c) for c in (0.1, 0.2)],
+            ("best", 16, 0.15),
+        )
+    ],
+    columns=["arm", "kind", "batch_size", "coefficient", "value"],
+).assign(
+    arm=["sgd", "sgd", "own", "own", "own", "momentum", "momentum", "more", "more", "more"], edge="", share=None, num_steps=64
+)
+GAP = GAP.assign(value_low=GAP["value"] - 0.1, value_high=GAP["value"] + 0.1)
+PROTOCOL = {"metrics": {"test_loss": "min"}, "title": "a network"}
+
+
+def test_a_panel_has_the_lines_of_its_own_optimizer():
+    drawn = figures.draw("gap", {"gap": GAP}, "own", PROTOCOL, {})
+    labels = [axes.get_legend_handles_labels()[1] for axes in drawn.axes]
+    own = [[f"{base} at batch size {size}" for size in (4, 16)] for base in ("sgd", "momentum")]
+    assert labels == [[*own[0], *own[1]], *own]
+    lines, _ = drawn.axes[0].get_legend_handles_labels()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 4
+
+
+@pytest.mark.parametrize("kinds", [[], ["small", "large", "coefficient"]])
+def test_without_a_best_coefficient_a_sentence_says_what_it_takes(tmp_path, kinds):
+    table = GAP[GAP["kind"].isin(kinds)].assign(benchmark="own", value_low=None, value_high=None)
+    table.to_csv(tmp_path / "gap.csv", index=False)
+    drawn = figures.draw("gap", figures.read_own("gap", tmp_path / "gap.csv", "own"), "own", PROTOCOL, {})
+    drawn.draw_without_rendering()
+    (sentence,) = drawn.axes[1].texts
+    assert " ".join(sentence.get_text().split()).startswith("No best coefficient is known: that takes")
+
+
+@pytest.mark.parametrize(
+    ("direction", "label", "drawn"),
+    [
+        ("min", "loss of accuracy", "loss of accuracy"),
+        ("max", "test accuracy", "test error"),
+        ("max", "share read right", "1 - share read right"),
+    ],
+)
+def test_what_is_better_the_larger_is_named_as_it_is_drawn(direction, label, drawn):
+    protocol = PROTOCOL | {"metrics": {"test_one": direction}, "labels": {"test_one": label}}
+    assert figures.draw("gap", {"gap": GAP}, "own", protocol, {}).axes[0].get_xlabel() == drawn

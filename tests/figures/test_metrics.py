@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import own_benchmark
+from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
@@ -14,6 +15,7 @@ from sgdnoise.analysis.recommend import recommend
 from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.analysis.wording import text
 from sgdnoise.claims.verdicts import claims_table
+from sgdnoise.figures.lr_sweep import limit_panel, plot_sweep
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import Run, write_run
@@ -100,3 +102,58 @@ def test_a_label_is_its_benchmarks_own_business():
     words = {name: figures.metric_words("test_squared_error", benchmarks.protocol(name)) for name in benchmarks.names()}
     assert {name for name, label in words.items() if "image" in label} == {"autoencoder_mnist", "autoencoder_digits"}
     assert figures.metric_words("train_objective", {}) == "train loss with L2 term"
+
+
+def sweep_axes(values, direction):
+    """A panel of lr_sweep with these values at the learning rates 1, 2, 4 ..."""
+    axes = Figure().subplots()
+    lrs = 2.0 ** np.arange(len(values))
+    plot_sweep(axes, pd.DataFrame({"lr": lrs, "mean": values, "sd": 0.0, "num_missing": 0}), figures.LOOKS["sgd"], "SGD")
+    limit_panel(axes, direction)
+    return axes
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "beyond"),
+    [
+        ("min", [2, 1, 1.5, 4.5], [8]),
+        ("min", [-3.5, -4, -3.8, -3, 1e6], [16]),
+        ("min", [0.5, 0, 0.2, 0.6, 1e6], [16]),
+        ("min", [-4, -4, -4, -3], []),
+        ("max", [0.8, 0.9, 0.85, 0.5, np.nan], [8, 16]),
+        ("max", [80, 90, 85, 50], [8]),
+        ("max", [-1005.3, -1005, -1006, -1008, -9e9], [16]),
+        ("max", [-1, -1], []),
+    ],
+)
+def test_only_what_is_far_worse_is_beyond_a_panel(direction, values, beyond):
+    axes = sweep_axes(values, direction)
+    triangles = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == ("v" if direction == "max" else "^")]
+    assert triangles == [beyond] * bool(beyond)
+    low, high = axes.get_ylim()
+    shown = [value for lr, value in zip(2.0 ** np.arange(len(values)), values, strict=True) if lr not in beyond]
+    assert low < min(shown) <= max(shown) < high
+    assert high - low < 10 * (np.ptp(shown) or 1)
+
+
+def test_rates_that_diverged_have_a_tick_and_missing_ones_are_not_among_them(study):
+    """Of five learning rates one lacks a run, one has one run only, one none, one diverged."""
+    rows = []
+    for lr, statuses in {1: "ccc", 2: "ccm", 4: "cmm", 8: "mmm", 16: "ddd", 32: "ddd"}.items():
+        for seed, status in enumerate(statuses):
+            value = 0.9 - 0.01 * lr if status == "c" else np.nan
+            status = {"c": "completed", "m": "missing", "d": "diverged"}[status]
+            row = {"lr": float(lr), "seed": seed, "status": status, "test_accuracy": value, "train_objective": 1 - value}
+            rows.append(row)
+    fixed = {"benchmark": "wrn_digits", "optimizer": "sgd", "budget": "epochs4", "batch_size": 64, "num_epochs": 4.0, "keep": 2}
+    cells = pd.DataFrame(rows).assign(**fixed, num_train=1000, num_steps=10, modes="constant_epoch", bound=np.nan)
+    protocol = benchmarks.protocol("wrn_digits")
+    figure = figures.draw("lr_sweep", {"cells": cells, "optimum": optimum_table(cells, study)}, "wrn_digits", protocol, {})
+    test = figure.axes[0]
+    ((line, *_),) = test.containers
+    assert line.get_xdata().tolist() == [1, 2, 16, 32]
+    (hollow,) = (one for one in test.lines if one.get_markerfacecolor() == "white")
+    assert list(hollow.get_xdata()) == [2]
+    (triangles,) = (one for one in test.lines if one.get_marker() == "v")
+    assert triangles.get_xdata().tolist() == [16, 32]
+    assert {1, 2, 16, 32} <= set(test.get_xticks())

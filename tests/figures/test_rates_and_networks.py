@@ -9,6 +9,7 @@ from sgdnoise.analysis.two_rates import edge_warnings, two_rates_table
 from sgdnoise.cli.main import main
 from sgdnoise.figures.curves import best
 from sgdnoise.study.cell import lr_window
+from sgdnoise.study.config import validate
 from sgdnoise.study.figures import figure_arguments
 
 WRN = benchmarks.protocol("wrn_cifar10") | {"title": "Wide-ResNet"}
@@ -130,6 +131,15 @@ def test_learning_curves_are_of_the_runs_that_are_best_at_the_end(curves):
     assert "best 5 of 7 runs" in words(figure)
 
 
+def test_learning_curves_of_a_batch_size_at_which_all_diverged_are_empty(curves):
+    lost = curves.assign(batch_size=64, test_squared_error=np.nan, train_squared_error=np.nan)
+    protocol = benchmarks.protocol("autoencoder_mnist")
+    figure = figures.draw("curves", {"curves": pd.concat([curves, lost])}, "autoencoder_mnist", protocol, {})
+    figure.draw_without_rendering()
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear", "linear"]
+    assert "At 0.02, 0.04 (batch size 64) fewer were completed." in words(figure)
+
+
 NETWORKS = {"wrn_cifar10": (9, 16), "wrn_skipinit_cifar10": (6, 2), "wrn_plain_cifar10": (3, 0.125)}  # break, largest rate
 
 
@@ -208,3 +218,20 @@ def test_what_a_figure_of_networks_says_of_their_settings():
     (name, style) = figure_arguments(config, "variants")
     assert name == "variants"
     assert '"benchmarks": {"a": "scalar: false, dropout: 0"}' in style
+
+
+@pytest.mark.parametrize("figure", ["variants", "ablation"])
+def test_networks_of_unlike_metrics_are_not_compared(figure):
+    swept = {"constant_epoch": {"epochs": 2, "sgd": {64: [0.5, 1]}}, "seeds": {"num": 1, "keep": 1}}
+    study = {
+        "results": "results",
+        "benchmarks": dict.fromkeys(["wrn_digits", "wrn_skipinit_digits", "autoencoder_digits"], swept),
+    }
+    asked = {"optimizer": "sgd", "benchmarks": ["wrn_digits", "wrn_skipinit_digits"]} | (
+        {"batch_size": 64} if figure == "ablation" else {}
+    )
+    validate(study | {"figures": {figure: asked}})
+    asked["benchmarks"].append("autoencoder_digits")
+    message = rf"figures.{figure}: wrn_digits has test_accuracy \(max\) and .*, autoencoder_digits has test_squared_error \(min\)"
+    with pytest.raises(ValueError, match=message):
+        validate(study | {"figures": {figure: asked}})

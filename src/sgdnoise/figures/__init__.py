@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,10 @@ def read_own(name: str, path: Path | None, benchmark: str) -> Tables:
     if path is None:
         word = name.replace("_", "-")
         raise ValueError(f"the figure {name} needs --{word}, the table of `sgdnoise {word}`")
-    return {name: _of(benchmark, read_table(path), path)}
+    table = read_table(path)
+    if name == "gap" and table.empty:  # the study lacks an optimizer without the regulariser, or its batch sizes
+        return {name: table}
+    return {name: _of(benchmark, table, path)}
 
 
 def _of(benchmark: str, table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -138,11 +141,12 @@ def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Fi
 
 
 def label(figure: Figure, title: str, caption: str) -> None:
-    """Put a title above and a caption below a figure, wrapped to its width."""
+    """Put a title above and a caption below a figure, wrapped to its width; dollar signs in them are no mathematics."""
     width = int(figure.get_figwidth() * 15)  # characters of the caption; the title's are larger
     lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(0.62 * width))]
-    figure.suptitle("\n".join(lines), weight="bold", fontsize="large")
-    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize="small", x=0.01, ha="left", color="0.25")
+    figure.suptitle(literal("\n".join(lines)), weight="bold", fontsize="large")
+    wrapped = literal("\n".join(textwrap.wrap(caption, width)))
+    figure.supxlabel(wrapped, fontsize="small", x=0.01, ha="left", color="0.25")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -174,12 +178,19 @@ def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans; not where one is not positive."""
+    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans.
+
+    Not where a point is not positive, or nothing is drawn.
+    """
     lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
-    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines):
+    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines) or not np.isfinite(axes.yaxis.get_minpos()):
         return
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+    decades = np.ptp(np.log10(axes.get_ylim()))
+    ticks: tuple[float, ...] = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    if decades > 1.5:  # there is no room for all
+        ticks = (1, 2, 5) if decades < 3 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
@@ -195,8 +206,13 @@ def metric_words(metric: str, protocol: dict[str, Any]) -> str:
 
 
 def metric_label(metric: str, protocol: dict[str, Any]) -> str:
-    """Name a metric where matplotlib would read dollar signs as mathematics."""
-    return metric_words(metric, protocol).replace("$", r"\$")
+    """Name a metric where matplotlib would read dollar signs as mathematics; `label` itself takes `metric_words`."""
+    return literal(metric_words(metric, protocol))
+
+
+def literal(text: str) -> str:
+    """Write dollar signs so that matplotlib does not read what is between them as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def optimizer_label(name: str) -> str:
@@ -211,8 +227,19 @@ def selection(protocol: dict[str, Any]) -> str:
 
 def looks(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return colour, marker and line of the optimizers of a figure, in the order in which they are drawn."""
-    others = itertools.cycle(OTHER_LOOKS)
-    return {name: LOOKS.get(name) or next(others) for name in optimizers.ordered(set(names))}
+    known = {name: LOOKS[name] for name in names if name in LOOKS}
+    taken = [(look["color"], look["marker"]) for look in known.values()]
+    others = (look for look in other_looks() if (look["color"], look["marker"]) not in taken)
+    return {name: known.get(name) or next(others) for name in optimizers.ordered(set(names))}
+
+
+def other_looks() -> Iterator[dict[str, Any]]:
+    """Yield OTHER_LOOKS, then each colour with the marker and the dash of others; those that have both in common are 49 apart."""
+    number = len(OTHER_LOOKS)
+    for index in itertools.count():
+        turn, place = divmod(index, number)
+        keys = enumerate(("color", "marker", "linestyle"))
+        yield {key: OTHER_LOOKS[(place + turn * shift) % number][key] for shift, key in keys}
 
 
 def rate_words(names: Iterable[str]) -> str:
@@ -286,6 +313,12 @@ def draw_bound(axes: Axes, points: pd.DataFrame) -> None:
     """Draw the best value that the test metric can reach, where it is known."""
     if (bound := points["bound"].dropna()).size:
         axes.axhline(bound.iloc[0], color="0.4", linestyle=(0, (1, 1)), label=f"best reachable, {bound.iloc[0]:.2f}")
+
+
+def without_swept(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the optimizers with a coefficient, which are in the figure gap, unless there are no others."""
+    others = table[~table["optimizer"].str.contains("@")]
+    return table if others.empty else others
 
 
 def cells_of(tables: Tables, mode: str) -> pd.DataFrame:

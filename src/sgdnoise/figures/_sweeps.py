@@ -26,7 +26,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     """Draw the four panels of a budget mode whose batch size is swept."""
     test_metric, train_metric = list(protocol["metrics"])[:2]
     points = tables["optimum"].query("mode == @mode")
-    points = points[~points["optimizer"].str.contains("@")]  # those are in the figure gap
+    points = figures.without_swept(points)
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
     names = {*points["optimizer"], *paper["optimizer"]}

@@ -24,7 +24,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         own = runs[runs["batch_size"] == size]
         kept = {lr: best(own[own["lr"] == lr], *metrics[0]) for lr in sorted(own["lr"].unique())}
         kept = about_the_best(kept, *metrics[0])
-        few += [f"{lr:.4g}" for lr, some in kept.items() if some["seed"].nunique() < one["keep"]]
+        if lacking := [f"{lr:.4g}" for lr, some in kept.items() if some["seed"].nunique() < one["keep"]]:
+            few.append(", ".join(lacking) + f" (batch size {size})" * (len(sizes) > 1))
         for axes, (metric, _) in zip(panels, metrics, strict=True):
             for (lr, some), look in zip(kept.items(), LOOKS, strict=False):
                 at = some.groupby("num_epochs")[metric]

@@ -58,7 +58,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     caption = (
         "Bars: 95 % intervals. A triangle stands on the lower limit of a noise scale that is not identifiable: the gradient cannot "
         "be told from 0. Dark lines, grey bands: what the sweep measured, if it did, for "
-        f"{figures.metric_label(metric, protocol)}."
+        f"{figures.metric_words(metric, protocol)}."
     )
     if noise["stable_lr"].isna().all():
         caption += " The stable learning rate is known of SGD only, with momentum or without."

@@ -68,6 +68,6 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         "Seconds: at the measured speed, of all seeds together where these train at once. "
     )
     caption += f"Not reached (best mean): {'; '.join(where)}. " * bool(where) + f"{HOLLOW} {CURVE}"
-    title = f"time to a {figures.metric_label(metric, protocol)} of {target:g}"
+    title = f"time to a {figures.metric_words(metric, protocol)} of {target:g}"
     figures.label(figure, f"{protocol['title']}\n{title}", caption)
     return figure

@@ -29,6 +29,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
             some = points.query("metric == @metric and optimizer == @name")
             panel_look = looks[name] if len(optimizers) > 1 else look
+            look = look | {"color": panel_look["color"]}
             figures.plot_points(
                 axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
             )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sgdnoise.benchmarks import is_variant
+from sgdnoise.benchmarks import is_variant, protocol
 from sgdnoise.machine.files import expanded
 from sgdnoise.study import reader
 
@@ -139,6 +139,8 @@ def _check(config: Config) -> None:
     for where, entries in (named | {name: config[name] for name in ("noise_scale", "two_rates")}).items():
         if unknown := set(entries) - set(config["benchmarks"]):
             raise ValueError(f"config: {where}.{min(unknown)}: no such benchmark in this study")
+    for figure in ("variants", "ablation"):
+        _check_compared(config, figure)
     for name in figures["targets"]:
         if config["evaluations"] < 2:
             raise ValueError(
@@ -164,6 +166,19 @@ def _check(config: Config) -> None:
             - ({str(config["two_rates"][name]["batch_size"])} if name in config["two_rates"] else set())
         ):
             raise ValueError(f"config: benchmarks.{name}.processes.{min(unused)}: no cell of this study has that batch size")
+
+
+def _check_compared(config: Config, figure: str) -> None:
+    """Refuse a figure that compares benchmarks whose test and train metrics are not the same."""
+    found = {}
+    for name in config["figures"][figure].get("benchmarks", []):
+        metrics = protocol(name, config["benchmarks"][name].get("file"))["metrics"]
+        found[name] = " and ".join(f"{metric} ({direction})" for metric, direction in list(metrics.items())[:2])
+    for name, metrics in found.items():
+        if metrics != found[first := next(iter(found))]:
+            raise ValueError(
+                f"config: figures.{figure}: {first} has {found[first]}, {name} has {metrics}; compare benchmarks that have the same"
+            )
 
 
 def batch_sizes(entry: Config, mode: str) -> set[str]:
