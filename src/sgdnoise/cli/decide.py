@@ -62,11 +62,12 @@ def two_rates(options: argparse.Namespace) -> None:
 )
 def time_to_target(options: argparse.Namespace) -> None:
     """Write the table that the figure of that name draws, and say what it shows."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.time_to_target import summary, time_to_target_table
     from sgdnoise.results.collect import collect_curves
     from sgdnoise.results.tables import read_table
 
-    config, name = load_config(options.config), options.benchmark
+    config, name = load_settled(options.config), options.benchmark
     if not (listed := grid.target_cells(config, name)):
         raise ValueError(f"{options.config}: no constant_epoch or constant_step of a benchmark {name!r}")
     cells = read_table(options.cells).query("benchmark == @name")

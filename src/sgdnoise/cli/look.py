@@ -51,10 +51,11 @@ def show(options: argparse.Namespace) -> None:
 )
 def collect(options: argparse.Namespace) -> None:
     """Write cells.csv."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.results.collect import collect_cells
     from sgdnoise.results.run import MISSING
 
-    table = collect_cells(load_config(options.config), options.roots, options.workers)
+    table = collect_cells(load_settled(options.config), options.roots, options.workers)
     write_csv(table, options.out)
     if missing := int((table["status"] == MISSING).sum()):
         print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
@@ -74,9 +75,10 @@ def collect(options: argparse.Namespace) -> None:
 )
 def curves(options: argparse.Namespace) -> None:
     """Write the table that the figure of that name draws."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.results.collect import collect_curves
 
-    config = load_config(options.config)
+    config = load_settled(options.config)
     wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
     table = collect_curves(config, curves_left(config, options.benchmark, wanted), options.roots)
     write_csv(table, options.out)
