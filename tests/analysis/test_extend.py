@@ -203,7 +203,9 @@ def test_a_study_by_its_config_has_all_that_windows_and_looks_added(extended, tm
     (tmp_path / "study.json").write_text(json.dumps(changed(STUDY, changes) | {"results": results}))
     collect = ["collect", f"--config={tmp_path / 'study.json'}", f"--out={tmp_path / 'cells.csv'}"]
     assert main(collect) == 1
-    assert "looks/1.json is missing; run it on" in capsys.readouterr().err
+    assert (
+        "looks/1.json is missing, which says whether it gets cells; go on with: snakemake --cores all" in capsys.readouterr().err
+    )
     added = [{"benchmark": "autoencoder_digits", "lr": 0.64, "add_seeds": 5}]  # a rate that no window has as written
     (tmp_path / "results/looks").mkdir()
     (tmp_path / "results/looks/1.json").write_text(json.dumps(added))
@@ -218,7 +220,7 @@ def test_a_study_by_its_config_has_all_that_windows_and_looks_added(extended, tm
     (last,) = sorted((tmp_path / "results/windows").rglob("*_full.json"), key=lambda path: path.stat().st_mtime)[-1:]
     last.unlink()
     assert main(collect) == 1
-    assert f"study.json is not finished, and may still get cells: {last} is missing; run it on" in capsys.readouterr().err
+    assert f"study.json is not finished: {last} is missing" in capsys.readouterr().err
 
 
 def test_of_a_brackets_runs_the_same_share_counts():

@@ -10,7 +10,7 @@ from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import Run, read_run
-from sgdnoise.study import grid, looks, windows
+from sgdnoise.study import grid, looks, remedy, windows
 from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config, load_config
 from sgdnoise.study.windows import Window
@@ -72,7 +72,9 @@ def load_settled(path: str | Path) -> Config:
 
     def there(file: str) -> Path:
         if not (results / file).exists():
-            raise ValueError(f"the study {path} is not finished, and may still get cells: {results / file} is missing; run it on")
+            raise ValueError(
+                f"the study {path} is not finished: {results / file} is missing, which says whether it gets cells; go on with: {remedy.command(cores='all')}"
+            )
         return results / file
 
     for start in windows.starts(config) if config["extend_grid"] else []:

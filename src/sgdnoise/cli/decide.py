@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
-from sgdnoise.study import grid, text
+from sgdnoise.study import grid, remedy, text
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import figure_names
 
@@ -145,14 +145,14 @@ def decide(options: argparse.Namespace) -> None:
     results, tables = Path(load_config(options.config)["results"]), []
     for name in ("claims.csv", "regimes.csv", "cells.csv", "grid.json"):
         if not (path := results / name).exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores all {path}")
+            raise ValueError(f"{path} is missing; make it with: {remedy.command(path, 'all')}")
         if path.suffix == ".csv":
             tables.append(read_table(path))
     claims, regimes, cells = tables
     for name, table in (("claims.csv", claims), ("regimes.csv", regimes)):
         if "decide" not in table:
             raise ValueError(
-                f"{results / name} is of an earlier version; make it with: snakemake --cores all --force {results / name}"
+                f"{results / name} is of an earlier version; make it with: {remedy.command(results / name, 'all', force=True)}"
             )
     has_advice = cells["modes"].str.contains("constant_epoch").any()
     advice = recommend(cells, load_config(results / "grid.json")) if has_advice else []
@@ -186,7 +186,7 @@ def recommend(options: argparse.Namespace) -> None:
     study = options.config or cells.with_name("grid.json")
     for path in (cells, study):
         if not path.exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+            raise ValueError(f"{path} is missing; make it with: {remedy.command(path)}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
     advice = recommend(read_table(cells), load_config(study), **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))
