@@ -41,6 +41,8 @@ def read_cells(study: str | Path) -> pd.DataFrame:
     gathered from their files, with those that `extend_grid` and `decide` added. Accuracies are fractions; losses are nats per example, or per token. A ValueError names what is missing.
     """
     path = Path(study)
+    if not path.exists():
+        raise ValueError(f"cannot read the config {path}, nor is there a results folder of that name; name one that is there")
     if path.is_dir():
         cells, config = read_table(path / "cells.csv"), load_config(path / "grid.json")
     else:
