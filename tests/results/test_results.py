@@ -17,6 +17,7 @@ import pytest
 from conftest import curves, without_seal
 from made_up import made_up_wrn
 
+from sgdnoise.cli.main import main
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.results.tables import read_table
@@ -136,6 +137,22 @@ def test_a_cell_that_none_of_several_folders_has_is_named_with_all_of_them(study
     path.unlink()
     with pytest.raises(ValueError, match=f"{cell.path} is missing in each of {study['results']}, other; train it, or add"):
         collect_cells(study, [study["results"], "other"])
+
+
+def test_a_merged_study_is_one_that_the_other_commands_find(study, tmp_path, monkeypatch, capsys):
+    """By the commands of docs/scaling.md."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(json.dumps(study | {"results": "results"}))
+    for number, cell in enumerate(grid.cells(study)):
+        place = Path(f"machine{number % 2 + 1}/results", cell.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (Path(study["results"]) / cell.path).rename(place)
+    text = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
+    commands = text.split("merge them:")[1].split("```")[1].splitlines()[1:]
+    assert len(commands) == 4
+    for line in commands:
+        assert main(line.split()[1:]) == 0, capsys.readouterr().err
+    assert "SGD" in capsys.readouterr().out
 
 
 # Locks, and what else keeps a good file from being read
