@@ -217,6 +217,17 @@ def test_a_study_by_its_config_has_all_that_windows_and_looks_added(extended, tm
     assert cells["lr"].max() > 0.16
     assert cells.query("lr == 0.64")["seed"].max() == 8
     assert cells.attrs["study"]["looks"] == [added]
+    (tmp_path / "grid.json").write_text(grid_part(config | {"looks": [added]}))
+    made = []
+    for study in ("study.json", "grid.json"):
+        tables = [f"--config={tmp_path / study}", f"--cells={tmp_path / 'cells.csv'}"]
+        assert main(["optimum", *tables, f"--out={tmp_path / 'optimum.csv'}"]) == 0
+        assert main(["claims", *tables, f"--optimum={tmp_path / 'optimum.csv'}", f"--out={tmp_path / 'claims.csv'}"]) == 0
+        capsys.readouterr()
+        assert main(["recommend", *tables]) == 0
+        said = capsys.readouterr().out
+        made.append([said, *((tmp_path / name).read_text() for name in ("optimum.csv", "claims.csv"))])
+    assert made[0] == made[1]
     (last,) = sorted((tmp_path / "results/windows").rglob("*_full.json"), key=lambda path: path.stat().st_mtime)[-1:]
     last.unlink()
     assert main(collect) == 1

@@ -17,10 +17,11 @@ from sgdnoise.study.figures import figure_names
 def optimum(options: argparse.Namespace) -> None:
     """Write optimum.csv, and warn of every optimum that the grid does not enclose."""
     from sgdnoise.analysis.estimate import with_estimates
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.optimum import edge_warnings, optimum_table
     from sgdnoise.results.tables import read_table
 
-    config, cells = load_config(options.config), read_table(options.cells)
+    config, cells = load_settled(options.config), read_table(options.cells)
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
     for warning in (*text.warnings(config), *edge_warnings(table, config)):
@@ -118,12 +119,13 @@ def claims(options: argparse.Namespace) -> None:
     """Write claims.csv, and say how many verdicts there are of each kind."""
     import pandas as pd
 
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.claims.decide import advice_columns
     from sgdnoise.claims.looks import first_verdicts, judge_looks
     from sgdnoise.claims.verdicts import row
     from sgdnoise.results.tables import read_table
 
-    config, cells = load_config(options.config), read_table(options.cells)
+    config, cells = load_settled(options.config), read_table(options.cells)
     looks = judge_looks(config, cells, read_table(options.optimum))
     decided, numbers = zip(*first_verdicts(looks), strict=True)
     table = pd.DataFrame(map(row, decided)).join(advice_columns(list(decided), looks[-1].study))
@@ -176,6 +178,7 @@ def decide(options: argparse.Namespace) -> None:
 )
 def recommend(options: argparse.Namespace) -> None:
     """Print advice on every benchmark of the study."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.recommend import recommend
     from sgdnoise.analysis.wording import as_json, text
     from sgdnoise.results.tables import read_table
@@ -188,5 +191,5 @@ def recommend(options: argparse.Namespace) -> None:
         if not path.exists():
             raise ValueError(f"{path} is missing; make it with: {remedy.command(path)}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
-    advice = recommend(read_table(cells), load_config(study), **chosen)
+    advice = recommend(read_table(cells), load_settled(study), **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

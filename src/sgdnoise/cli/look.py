@@ -13,7 +13,7 @@ from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROO
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.cell import Cell
-from sgdnoise.study.config import Config, load_config
+from sgdnoise.study.config import Config
 from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
 
 
@@ -180,12 +180,13 @@ def figure(options: argparse.Namespace) -> None:
 )
 def report(options: argparse.Namespace) -> None:
     """Write the page."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.report.render import render
     from sgdnoise.results.tables import read_table
 
     paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
     tables = {name: read_table(path) for name, path in paths.items() if path}
     folder = options.out.parent if options.out.suffix == ".md" else None
-    page = render(load_config(options.config), tables, options.figures, folder).encode()
+    page = render(load_settled(options.config), tables, options.figures, folder).encode()
     publish(options.out, page)
     print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))
