@@ -25,6 +25,7 @@ SHARE = 0.02  # of the time may be spent on looking
 CLEAR = "\r\x1b[K"
 SHOWN = ("Will exit after", "Terminating processes")  # of what Snakemake says by the way while jobs run
 LAST, NOTHING = "Complete log", "Nothing to be done"
+WARNED = "sgdnoise: warning: "  # how a line begins that is no reason to end
 TWICE = ("RuleException:\nCalledProcessError", "WorkflowError:\nAt least one job")  # of jobs whose failure is said in a line
 
 
@@ -104,7 +105,8 @@ class LogHandler(LogHandlerBase):
             return f"how far it is cannot be read: {error}"
         self.at_once = max(self.at_once, len(found.running))
         jobs = "; {} of {} jobs".format(*self.jobs) if self.jobs else ""
-        return f"{progress.words(found)}{jobs}" + "\n" * (not self.terminal)
+        more = "; cells may be added" * progress.may_grow(config)
+        return f"{progress.words(found)}{more}{jobs}" + "\n" * (not self.terminal)
 
     def write(self, text: str) -> None:
         """Write a line: one that does not end is overwritten by the next."""
@@ -138,4 +140,8 @@ def failed(job: dict[str, Any]) -> str:
     """Say in a line which job failed, why, and where more is said."""
     log = next(iter(job["log"]), None)
     why = progress.last_line(Path(log)) if log else ""
-    return f"failed: {', '.join(job['output']) or job['rule_name']}: {why or 'its process ended'}" + f" ({log})" * bool(log)
+    if not why or why.startswith(WARNED):  # as after Ctrl-C, which ends what writes the log before the cell
+        why = "its process ended"
+        if any(progress.checkpoint_of(Path(path)).exists() for path in job["output"]):
+            why += "; a checkpoint is kept, from which the same command goes on"
+    return f"failed: {', '.join(job['output']) or job['rule_name']}: {why}" + f" ({log})" * bool(log)

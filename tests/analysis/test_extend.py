@@ -10,6 +10,7 @@ from conftest import changed, lrs
 from made_up import EXTENDED as STUDY
 from made_up import KEY, made_up_run
 
+import sgdnoise
 from sgdnoise.analysis.extend import next_window, settled
 from sgdnoise.analysis.optimum import edge_warnings, optimum_table
 from sgdnoise.cli.main import main
@@ -192,6 +193,45 @@ def test_curves_are_drawn_of_the_learning_rates_that_the_windows_have_ended_with
     assert f"sgdnoise grid --config={config['results']}/grid.json` lists what there is" in said
     frozen.write_text(grid_part(config | {"extend_grid": False}))
     assert draw("0.04", "0.16")[0] == 1
+
+
+@pytest.mark.parametrize("bracket_seeds", [0, 2])
+def test_a_study_by_its_config_has_all_that_windows_and_looks_added(extended, tmp_path, capsys, bracket_seeds):
+    """As by its grid.json; where a file does not say yet what is added, the study is not finished."""
+    results, changes = str(tmp_path / "results"), {"bracket_seeds": bracket_seeds, "decide": {"max_seeds": 9, "claims": ["5"]}}
+    config, _ = extended(changes, optima=(0.64, 0.64, 0.64))
+    (tmp_path / "study.json").write_text(json.dumps(changed(STUDY, changes) | {"results": results}))
+    collect = ["collect", f"--config={tmp_path / 'study.json'}", f"--out={tmp_path / 'cells.csv'}"]
+    assert main(collect) == 1
+    assert (
+        "looks/1.json is missing, which says whether it gets cells; go on with: snakemake --cores all" in capsys.readouterr().err
+    )
+    added = [{"benchmark": "autoencoder_digits", "lr": 0.64, "add_seeds": 5}]  # a rate that no window has as written
+    (tmp_path / "results/looks").mkdir()
+    (tmp_path / "results/looks/1.json").write_text(json.dumps(added))
+    for cell in grid.cells(config | {"looks": [added]}):
+        write_run(tmp_path / "results" / cell.path, made_up_run(cell, optima=(0.64, 0.64, 0.64)))
+    assert main(collect) == 0
+    cells, whole = sgdnoise.read_cells(tmp_path / "study.json"), collect_cells(config | {"looks": [added]})
+    assert len(cells) == len(pd.read_csv(tmp_path / "cells.csv")) == len(whole)
+    assert cells["lr"].max() > 0.16
+    assert cells.query("lr == 0.64")["seed"].max() == 8
+    assert cells.attrs["study"]["looks"] == [added]
+    (tmp_path / "grid.json").write_text(grid_part(config | {"looks": [added]}))
+    made = []
+    for study in ("study.json", "grid.json"):
+        tables = [f"--config={tmp_path / study}", f"--cells={tmp_path / 'cells.csv'}"]
+        assert main(["optimum", *tables, f"--out={tmp_path / 'optimum.csv'}"]) == 0
+        assert main(["claims", *tables, f"--optimum={tmp_path / 'optimum.csv'}", f"--out={tmp_path / 'claims.csv'}"]) == 0
+        capsys.readouterr()
+        assert main(["recommend", *tables]) == 0
+        said = capsys.readouterr().out
+        made.append([said, *((tmp_path / name).read_text() for name in ("optimum.csv", "claims.csv"))])
+    assert made[0] == made[1]
+    (last,) = sorted((tmp_path / "results/windows").rglob("*_full.json"), key=lambda path: path.stat().st_mtime)[-1:]
+    last.unlink()
+    assert main(collect) == 1
+    assert f"study.json is not finished: {last} is missing" in capsys.readouterr().err
 
 
 def test_of_a_brackets_runs_the_same_share_counts():

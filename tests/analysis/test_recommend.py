@@ -338,6 +338,9 @@ def test_a_study_without_a_constant_epoch_budget_is_an_error():
 def test_command_line_answers_for_the_study_in_the_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["recommend"]) == 1
+    assert "results/cells.csv is missing; make it with: sgdnoise run CONFIG -- results/cells.csv" in capsys.readouterr().err
+    (tmp_path / "Snakefile").touch()
+    assert main(["recommend"]) == 1
     assert "results/cells.csv is missing; make it with: snakemake --cores 1 results/cells.csv" in capsys.readouterr().err
     cells, config = made(Scenario((0.0, 0.2), 0.3, spread=(1, 1), offset=(0, 0)))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"results": "mine"}))

@@ -528,7 +528,9 @@ def test_every_figure_of_a_benchmark_of_the_paper_says_how_it_is_reduced(name, s
     reduced["optimum"]["budget"] = "epochs20"
     for tables, expected in ((reduced, said), (paper_study(), ""), (paper_study("wrn_digits"), "")):
         tables = {key: table.query("optimizer == 'momentum'") for key, table in tables.items()}
-        tables["cells"] = tables["cells"].assign(benchmark="any", num_epochs=20, num_steps=1, test_accuracy=0.9, train_objective=0.1)
+        tables["cells"] = tables["cells"].assign(
+            benchmark="any", num_epochs=20, num_steps=1, test_accuracy=0.9, train_objective=0.1
+        )
         caption = " ".join(figures.draw(name, tables, "any", PROTOCOL, {})._supxlabel.get_text().split())
         assert ("scale:" in caption) == bool(expected)
         assert caption.startswith(expected)

@@ -262,6 +262,9 @@ def test_the_list_has_the_cheapest_first(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"benchmarks": config["benchmarks"]}))
     assert main(["decide"]) == 1
+    assert "results/claims.csv is missing; make it with: sgdnoise run CONFIG -- results/claims.csv" in capsys.readouterr().err
+    (tmp_path / "Snakefile").touch()
+    assert main(["decide"]) == 1
     assert "results/claims.csv is missing; make it with: snakemake" in capsys.readouterr().err
     cells.to_csv("results/cells.csv", index=False)
     tables = ["--config=config.yaml", "--cells=results/cells.csv"]

@@ -1,6 +1,7 @@
 """`sgdnoise new` and `sgdnoise range`: what they write trains as it is."""
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -34,6 +35,9 @@ def test_a_new_network_can_be_trained_at_once(task, tmp_path, capsys):
     assert config["extend_grid"]
     assert {cell.batch_size for cell in grid.cells(config)} == {8, 32, 128}
     written = study.read_text()
+    (more,) = re.findall(r"by overrides: (.*)", written)
+    added = grid.cells(config | {"overrides": yaml.safe_load(more)})
+    assert [cell.seeds for cell in added] == ["0-2", "3-4"] * len(grid.cells(config))
     assert written.count("#") >= 8  # commented line by line
     commented = yaml.safe_load(written.split("# optimizers")[1].partition("\n")[2].replace("#", " "))
     definitions = load_config(study) | {"optimizers": commented}

@@ -43,6 +43,12 @@ def test_what_snakemake_is_told(commands, capsys):
     assert capsys.readouterr().err == "study.yaml: 2 cells, 4 runs\n"
 
 
+@pytest.mark.parametrize("verb", ["status", "decide", "plan", "grid"])
+def test_where_no_study_is_named_and_none_is_found_it_is_said_how(verb, commands, capsys):
+    assert main([verb]) == 1
+    assert "config.yaml: there is none in this folder; name the study with --config" in capsys.readouterr().err
+
+
 def test_further_targets_come_before_options(commands):
     assert main(["run", "study.yaml", "--", "results/one.csv", "two", "-n"]) == 0
     assert commands[0][4:9] == [

@@ -17,10 +17,11 @@ import pytest
 from conftest import curves, without_seal
 from made_up import made_up_wrn
 
+from sgdnoise.cli.main import main
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.results.tables import read_table
-from sgdnoise.study import grid
+from sgdnoise.study import grid, looks, windows
 from sgdnoise.training import checkpoint
 
 
@@ -110,6 +111,48 @@ def test_a_damaged_result_is_named_with_the_command_that_rebuilds_it(study, dama
         collect_cells(study)
     assert str(path) in str(caught.value)
     assert f"snakemake --cores 1 --force {path}" in str(caught.value)
+
+
+def test_without_a_workflow_in_the_folder_remedies_name_the_command_that_works_there(study, tmp_path, monkeypatch):
+    _, path = one_cell(study, 3)
+    truncate(path)
+    monkeypatch.chdir(tmp_path)
+    for call, remedy in (
+        (lambda: collect_cells(study), f"to rebuild this cell: sgdnoise run CONFIG -- {path} --force"),
+        (lambda: collect_cells(study | {"allow_missing": True}, ["none"]), "make them with: sgdnoise run CONFIG"),
+        (lambda: read_table(Path("a b.csv")), "make it with: sgdnoise run CONFIG -- 'a b.csv'"),
+        (lambda: windows.read("w.json"), "make it with: sgdnoise run CONFIG -- w.json --force"),
+        (lambda: looks.read("l.json"), "make it with: sgdnoise run CONFIG -- l.json --force"),
+    ):
+        with pytest.raises(ValueError, match=f"{re.escape(remedy)}$"):
+            call()
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").touch()
+    with pytest.raises(ValueError, match=f"to rebuild this cell: snakemake --cores 1 --force {path}$"):
+        collect_cells(study)
+
+
+def test_a_cell_that_none_of_several_folders_has_is_named_with_all_of_them(study):
+    cell, path = one_cell(study, 3)
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{cell.path} is missing in each of {study['results']}, other; train it, or add"):
+        collect_cells(study, [study["results"], "other"])
+
+
+def test_a_merged_study_is_one_that_the_other_commands_find(study, tmp_path, monkeypatch, capsys):
+    """By the commands of docs/scaling.md."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(json.dumps(study | {"results": "results"}))
+    for number, cell in enumerate(grid.cells(study)):
+        place = Path(f"machine{number % 2 + 1}/results", cell.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (Path(study["results"]) / cell.path).rename(place)
+    text = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
+    commands = text.split("merge them:")[1].split("```")[1].splitlines()[1:]
+    assert len(commands) == 4
+    for line in commands:
+        assert main(line.split()[1:]) == 0, capsys.readouterr().err
+    assert "SGD" in capsys.readouterr().out
 
 
 # Locks, and what else keeps a good file from being read

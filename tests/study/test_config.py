@@ -361,7 +361,7 @@ def test_a_study_may_have_a_step_between_learning_rates_of_its_own():
             {"benchmarks.wrn_digits.lr_ratio": 4, f"{SGD}.64": [2, 2]},
             r"no learning rate of the grid 1 \* 4\^k lies in \[2, 2\]; widen the window",
         ),
-        ({f"{SGD}.64": [2, 1]}, r"sgd.64: no learning rate .* lies in \[2, 1\]"),
+        ({f"{SGD}.64": [2, 1]}, r"sgd.64: no learning rate .* lies in \[2, 1\]; the lowest comes first"),
         ({"evaluations": 4.0}, "evaluations: 4.0 is not of type 'integer'"),
         ({"overrides": [{"benchmark": "wrn_digits", "add_seeds": 0}]}, "overrides.0.add_seeds: 0 is less than the minimum"),
         (

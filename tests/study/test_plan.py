@@ -258,6 +258,12 @@ SGD = "benchmarks.wrn_digits.constant_epoch.sgd"
         ({"benchmarks": {}}, "benchmarks: .* at least one benchmark"),
         ({"benchmarks.wrn_digit": TINY["benchmarks"]["wrn_digits"]}, "unknown benchmark 'wrn_digit'; known: .*wrn_digits"),
         ({"benchmarks.wrn digits; rm": {}}, "unknown key 'wrn digits; rm'"),
+        ({"benchmarks.my-net": {}}, "unknown key 'my-net'; .* named in lower-case letters, digits and _, a letter first"),
+        ({"optimizers": {"adam2": {}}}, "unknown key 'adam2'; .* named in lower-case letters and _"),
+        (
+            {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "momentun": {64: [1, 2]}}},
+            r"unknown key 'momentun'; did you mean 'momentum'\? known: epochs",
+        ),
         ({"benchmarks.wrn_digits": {"seeds": {"num": 3, "keep": 2}}}, "wrn_digits: no cells; add at least one of constant_epoch"),
         (
             {"benchmarks.wrn_digits.constant_epoch": {"epochs": 4, "rprop": {64: [1, 2]}}},
@@ -503,6 +509,10 @@ def test_a_sweep_of_both_rates_is_part_of_the_study_and_leaves_its_cells_as_they
             r"epochs\.4: no final rate",
         ),
         ({"wrn_digits": TWO | {"epochs": {4: {"initial": [0.5, 1]}}}}, "'final' is a required property"),
+        (
+            {"wrn_digits": TWO | {"epochs": {4: {"initial": [1, 0.5], "final": [0.5, 0.5]}}}},
+            r"4.initial: no .*\[1, 0.5\]; the lowest",
+        ),
         ({"other": TWO | {"epochs": {4: {"initial": [0.5, 1], "final": [0.5, 0.5]}}}}, r"two_rates\.other: no such benchmark"),
         (
             {"wrn_digits": TWO | {"optimizer": "sdg", "epochs": {4: {"initial": [1, 1], "final": [1, 1]}}}},

@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+import snakemake_logger_plugin_sgdnoise as logger
 from sgdnoise.study import progress
 from sgdnoise.study.config import validate
+from sgdnoise.training import checkpoint
 
 STUDY = {
     "benchmarks": {
@@ -76,6 +79,45 @@ def test_done_running_failed_and_the_time_left(study):
     assert other not in found.done
     again = progress.look(config, files.logs, seen, since=time.time() + 60)  # what failed before is trained again
     assert (again.failed, again.num_waiting) == ({}, 2)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("Traceback (most recent call last):\n  ...\nRuntimeError: sensor fell off\n", "RuntimeError: sensor fell off"),
+        ("Traceback (most recent call last):\n  ...\nKeyboardInterrupt\n", None),
+        ("sgdnoise: interrupted after update 3 of seed 0; the same command goes on from there\n", None),
+        ("sgdnoise: warning: something\n", None),
+    ],
+)
+def test_a_cell_has_failed_if_python_says_so_not_if_it_was_interrupted(study, log, reason):
+    config, (cell, *_), files = study
+    files.log(cell, log)
+    assert progress.look(config, files.logs).failed == ({cell.path: reason} if reason else {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [({}, ""), ({"extend_grid": True}, "; cells may be added"), ({"decide": {"max_seeds": 5}}, "; cells may be added")],
+)
+def test_the_line_of_progress_says_whether_cells_may_be_added(study, monkeypatch, changes, more):
+    monkeypatch.setattr(progress, "watched", [progress.Watched(validate(STUDY | changes), study[2].logs)])
+    handler = SimpleNamespace(seen={}, at_once=1, started=0.0, jobs=(2, 9), terminal=True)
+    assert logger.LogHandler.words(handler) == f"0 of 4 cells done; ETA after the first seconds of training{more}; 2 of 9 jobs"
+
+
+def test_a_job_that_ends_without_a_word_says_whether_a_checkpoint_is_kept(tmp_path):
+    """After Ctrl-C, for example."""
+    out, log = tmp_path / "cell.h5", tmp_path / "cell.log"
+    job = {"output": [str(out)], "rule_name": "train", "log": [str(log)]}
+    for said in ("", "sgdnoise: warning: something\n"):
+        log.write_text(said)
+        assert logger.failed(job) == f"failed: {out}: its process ended ({log})"
+    checkpoint.path_of(out).touch()
+    kept = f"failed: {out}: its process ended; a checkpoint is kept, from which the same command goes on ({log})"
+    assert logger.failed(job) == kept
+    log.write_text("RuntimeError: sensor fell off\n")
+    assert logger.failed(job) == f"failed: {out}: RuntimeError: sensor fell off ({log})"
 
 
 def test_a_process_that_is_gone_is_not_running(study):

@@ -65,7 +65,10 @@ FAILS = {
     "no carry": ([('reduction="sum"), None', 'reduction="sum")')], ["loss: `loss` returns a Tensor; return a pair"]),
     "no number": ([('reduction="sum"', 'reduction="none"')], [r"loss: the loss is a tensor of shape \(8,\); return the sum"]),
     "carry": ([('"sum"), None', '"sum"), model(x)')], ["loss: the carry .* detach"]),
-    "infinite": ([('"sum"), None', '"sum") * float("inf"), None')], ["loss: the loss of the first batch is inf"]),
+    "infinite": (
+        [('"sum"), None', '"sum") * float("inf"), None')],
+        ["loss: the loss of the first batch is inf; mend the loss, the initialisation or the data"],
+    ),
     "all frozen": ([("    return network", "    return network.requires_grad_(False)")], ["loss: no parameter .* is trained"]),
     "metric": ([('"mse": mse}', '"error": mse}')], ["metrics: PROTOCOL has the metric test_mse, but .* test_error"]),
     "no loss": ([('{"loss": mse, ', "{")], ["metrics: `evaluate` returns no 'loss'"]),

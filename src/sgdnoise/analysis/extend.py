@@ -10,9 +10,9 @@ from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.results.collect import read_cells
 from sgdnoise.results.run import Run, read_run
-from sgdnoise.study import grid, windows
+from sgdnoise.study import grid, looks, remedy, windows
 from sgdnoise.study.cell import Cell
-from sgdnoise.study.config import Config
+from sgdnoise.study.config import Config, load_config
 from sgdnoise.study.windows import Window
 
 Read = Callable[[Path], Run]  # of a cell's file
@@ -57,6 +57,32 @@ def settled(config: Config) -> Config:
         window = windows.last_window(start, lambda window: results / window.path)
         ends[window.point] = (float(window.low), float(window.high))
     return windows.moved(config, ends)
+
+
+def load_settled(path: str | Path) -> Config:
+    """Read a study as it has ended: with the last window of each point, and the seeds that its looks have added.
+
+    `grid.json`, which the workflow writes, is so already; of a config, the files in its results folder say it. A ValueError names
+    the first of them that is missing.
+    """
+    config = load_config(path)
+    if Path(path).name == "grid.json":
+        return config
+    results = Path(config["results"])
+
+    def there(file: str) -> Path:
+        if not (results / file).exists():
+            raise ValueError(
+                f"the study {path} is not finished: {results / file} is missing, which says whether it gets cells; go on with: {remedy.command(cores='all')}"
+            )
+        return results / file
+
+    for start in windows.starts(config) if config["extend_grid"] else []:
+        there(windows.furthest(start, results).path)
+    if config["decide"] is not None:
+        files = looks.files(config, lambda number: str(there(looks.PATH.format(number=number))))
+        return settled(config) | {"looks": [some for file in files if (some := looks.read(file))]}
+    return settled(config)
 
 
 def replayed(config: Config, read: Read = read_run) -> tuple[Config, list[Cell]]:

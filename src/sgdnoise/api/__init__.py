@@ -15,6 +15,7 @@ from sgdnoise import benchmarks
 from sgdnoise.analysis import advice, estimate, wording
 from sgdnoise.analysis import optimum as paper_rule
 from sgdnoise.analysis import recommend as own
+from sgdnoise.analysis.extend import load_settled
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.results.tables import read_table
 from sgdnoise.study.config import Config, load_config
@@ -37,13 +38,15 @@ def read_cells(study: str | Path) -> pd.DataFrame:
     """Return the runs of a study, a row per seed, with its config in `attrs["study"]`.
 
     `study` is a results folder, that of `sgdnoise import` too, which has cells.csv and grid.json; or a config, whose cells are then
-    gathered from their files. Accuracies are fractions; losses are nats per example, or per token. A ValueError names what is missing.
+    gathered from their files, with those that `extend_grid` and `decide` added. Accuracies are fractions; losses are nats per example, or per token. A ValueError names what is missing.
     """
     path = Path(study)
+    if not path.exists():
+        raise ValueError(f"cannot read the config {path}, nor is there a results folder of that name; name one that is there")
     if path.is_dir():
         cells, config = read_table(path / "cells.csv"), load_config(path / "grid.json")
     else:
-        config = load_config(path)
+        config = load_settled(path)
         cells = collect_cells(config)
     cells.attrs["study"] = config
     return cells

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, CONFIG, COUNT, CSV, OPTIMUM, ROOTS, STUDY, number, option, to_path, verb, write_csv
-from sgdnoise.study import arms, grid, text
+from sgdnoise.study import arms, grid, remedy, text
 from sgdnoise.study.config import load_config
 from sgdnoise.study.figures import figure_names
 
@@ -17,10 +17,11 @@ from sgdnoise.study.figures import figure_names
 def optimum(options: argparse.Namespace) -> None:
     """Write optimum.csv, and warn of every optimum that the grid does not enclose."""
     from sgdnoise.analysis.estimate import with_estimates
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.optimum import edge_warnings, optimum_table
     from sgdnoise.results.tables import read_table
 
-    config, cells = load_config(options.config), read_table(options.cells)
+    config, cells = load_settled(options.config), read_table(options.cells)
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
     for warning in (*text.warnings(config), *edge_warnings(table, config)):
@@ -62,11 +63,12 @@ def two_rates(options: argparse.Namespace) -> None:
 )
 def time_to_target(options: argparse.Namespace) -> None:
     """Write the table that the figure of that name draws, and say what it shows."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.time_to_target import summary, time_to_target_table
     from sgdnoise.results.collect import collect_curves
     from sgdnoise.results.tables import read_table
 
-    config, name = load_config(options.config), options.benchmark
+    config, name = load_settled(options.config), options.benchmark
     if not (listed := grid.target_cells(config, name)):
         raise ValueError(f"{options.config}: no constant_epoch or constant_step of a benchmark {name!r}")
     cells = read_table(options.cells).query("benchmark == @name")
@@ -119,12 +121,13 @@ def claims(options: argparse.Namespace) -> None:
     """Write claims.csv, and say how many verdicts there are of each kind."""
     import pandas as pd
 
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.claims.decide import advice_columns
     from sgdnoise.claims.looks import first_verdicts, judge_looks
     from sgdnoise.claims.verdicts import row
     from sgdnoise.results.tables import read_table
 
-    config, cells = load_config(options.config), read_table(options.cells)
+    config, cells = load_settled(options.config), read_table(options.cells)
     looks = judge_looks(config, cells, read_table(options.optimum))
     decided, numbers = zip(*first_verdicts(looks), strict=True)
     table = pd.DataFrame(map(row, decided)).join(advice_columns(list(decided), looks[-1].study))
@@ -146,14 +149,14 @@ def decide(options: argparse.Namespace) -> None:
     results, tables = Path(load_config(options.config)["results"]), []
     for name in ("claims.csv", "regimes.csv", "cells.csv", "grid.json"):
         if not (path := results / name).exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores all {path}")
+            raise ValueError(f"{path} is missing; make it with: {remedy.command(path, 'all')}")
         if path.suffix == ".csv":
             tables.append(read_table(path))
     claims, regimes, cells = tables
     for name, table in (("claims.csv", claims), ("regimes.csv", regimes)):
         if "decide" not in table:
             raise ValueError(
-                f"{results / name} is of an earlier version; make it with: snakemake --cores all --force {results / name}"
+                f"{results / name} is of an earlier version; make it with: {remedy.command(results / name, 'all', force=True)}"
             )
     has_advice = cells["modes"].str.contains("constant_epoch").any()
     advice = recommend(cells, load_config(results / "grid.json")) if has_advice else []
@@ -177,6 +180,7 @@ def decide(options: argparse.Namespace) -> None:
 )
 def recommend(options: argparse.Namespace) -> None:
     """Print advice on every benchmark of the study."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.recommend import recommend
     from sgdnoise.analysis.wording import as_json, text
     from sgdnoise.results.tables import read_table
@@ -187,7 +191,7 @@ def recommend(options: argparse.Namespace) -> None:
     study = options.config or cells.with_name("grid.json")
     for path in (cells, study):
         if not path.exists():
-            raise ValueError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+            raise ValueError(f"{path} is missing; make it with: {remedy.command(path)}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
-    advice = recommend(read_table(cells), load_config(study), **chosen)
+    advice = recommend(read_table(cells), load_settled(study), **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

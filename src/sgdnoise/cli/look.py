@@ -13,7 +13,7 @@ from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROO
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.cell import Cell
-from sgdnoise.study.config import Config, load_config
+from sgdnoise.study.config import Config
 from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
 
 
@@ -51,10 +51,11 @@ def show(options: argparse.Namespace) -> None:
 )
 def collect(options: argparse.Namespace) -> None:
     """Write cells.csv."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.results.collect import collect_cells
     from sgdnoise.results.run import MISSING
 
-    table = collect_cells(load_config(options.config), options.roots, options.workers)
+    table = collect_cells(load_settled(options.config), options.roots, options.workers)
     write_csv(table, options.out)
     if missing := int((table["status"] == MISSING).sum()):
         print(f"sgdnoise: warning: {missing} of {len(table)} runs are missing; the tables and figures say where", file=sys.stderr)
@@ -74,9 +75,10 @@ def collect(options: argparse.Namespace) -> None:
 )
 def curves(options: argparse.Namespace) -> None:
     """Write the table that the figure of that name draws."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.results.collect import collect_curves
 
-    config = load_config(options.config)
+    config = load_settled(options.config)
     wanted = {name: getattr(options, name) for name in ("optimizer", "budget", "batch_size", "lr")}
     table = collect_curves(config, curves_left(config, options.benchmark, wanted), options.roots)
     write_csv(table, options.out)
@@ -178,12 +180,13 @@ def figure(options: argparse.Namespace) -> None:
 )
 def report(options: argparse.Namespace) -> None:
     """Write the page."""
+    from sgdnoise.analysis.extend import load_settled
     from sgdnoise.report.render import render
     from sgdnoise.results.tables import read_table
 
     paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
     tables = {name: read_table(path) for name, path in paths.items() if path}
     folder = options.out.parent if options.out.suffix == ".md" else None
-    page = render(load_config(options.config), tables, options.figures, folder).encode()
+    page = render(load_settled(options.config), tables, options.figures, folder).encode()
     publish(options.out, page)
     print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))

@@ -131,5 +131,5 @@ def status(options: argparse.Namespace) -> None:
         print(f"  running  {path}: {note.done / note.total:.0%}, {left} left")
     for path, reason in found.failed.items():
         print(f"  failed   {path}: {reason} ({logs / path}.log)")
-    if config["extend_grid"] or config["decide"] is not None:
+    if progress.may_grow(config):
         print("  Cells may be added: the study extends its windows or adds seeds.")

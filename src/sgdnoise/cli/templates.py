@@ -173,7 +173,8 @@ extend_grid: true # a window of learning rates moves until it encloses the optim
 benchmarks:
   {name}:
     file: {file}
-    seeds: {{num: 3, keep: 3}} # runs at each learning rate, and how many of the best count
+    seeds: {{num: 3, keep: 3}} # runs at each learning rate, and how many of the best count. Another num trains
+      # all of them anew; more runs come to those that are there by overrides: [{{benchmark: {name}, add_seeds: 2}}]
     constant_epoch:
       epochs: 8 # of a run, whatever its batch size
       momentum: # SGD with momentum 0.9; or sgd, or one of your own, as below. Batch size: [lowest, highest] learning rate

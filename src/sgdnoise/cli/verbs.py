@@ -42,6 +42,8 @@ def option(*names: str, **details: Any) -> Option:
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb of a command line, after a look at where its results will go: nothing that is computed shall be lost."""
+    if getattr(options, "config", None) is UNNAMED and not UNNAMED.exists():
+        raise ValueError(f"cannot read the config {UNNAMED}: there is none in this folder; name the study with --config")
     out: Path | list[Path] | None = getattr(options, "out", None)
     for path in [out] if isinstance(out, Path) else out or []:
         check_writable(path)
@@ -83,7 +85,8 @@ COUNT = number(int, 1, 999_999_999)
 PROCESSORS = number(int, 1, 1024)
 SECONDS = number(float, 0.001, 1e9)
 
-CONFIG = option("--config", type=to_path, default="config.yaml", help="the study (default: %(default)s)")
+UNNAMED = Path("config.yaml")  # the study, where no --config is given
+CONFIG = option("--config", type=to_path, default=UNNAMED, help="the study (default: %(default)s)")
 STUDY = option("--config", required=True, type=to_path, help="the study")
 FILE = option("--file", type=file_name, help="the Python file of a benchmark of your own")
 DATA = option("--data", type=to_path, default="data", help="data folder (default: %(default)s)")

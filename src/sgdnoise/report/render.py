@@ -26,6 +26,7 @@ from sgdnoise.figures.claims import SECTIONS
 from sgdnoise.report import tables as shown
 from sgdnoise.report.advice import advice
 from sgdnoise.results.run import DIVERGED, MISSING
+from sgdnoise.study import remedy
 from sgdnoise.study.config import Config
 from sgdnoise.study.figures import WHOLE_STUDY, caption, is_papers
 from sgdnoise.study.grid import MODES
@@ -93,7 +94,7 @@ def show(path: Path, of: str, folder: Path | None) -> dict[str, str]:
     try:
         content = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
-        raise ValueError(f"cannot read the figure {path}: {error}; make it with: snakemake --cores 1 {path}") from error
+        raise ValueError(f"cannot read the figure {path}: {error}; make it with: {remedy.command(path)}") from error
     if path.suffix not in MIME:
         raise ValueError(f"{path}: a page can show {' and '.join(MIME)} figures; add png to figures.formats of the config")
     words = caption(path.stem).split("\n\n")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sgdnoise import benchmarks
 from sgdnoise.results.run import MISSING, Run, read_run
-from sgdnoise.study import budgets
+from sgdnoise.study import budgets, remedy
 from sgdnoise.study.cell import Cell, seed_range
 from sgdnoise.study.config import Config
 from sgdnoise.study.grid import cells
@@ -44,7 +44,7 @@ def collect_cells(
     else:
         table = pd.concat(map(read, chunks), ignore_index=True)
     if (table["status"] == MISSING).all():
-        raise ValueError(f"not one of the {len(listed)} cells has been trained; make them with: snakemake --cores all")
+        raise ValueError(f"not one of the {len(listed)} cells has been trained; make them with: {remedy.command(cores='all')}")
     return table
 
 
@@ -58,7 +58,7 @@ def read_cells(
         if allow_missing and not path.exists():
             rows.extend(missing_rows(cell))
         else:
-            rows.extend(cell_rows(cell, run_of(cell, path, read)))
+            rows.extend(cell_rows(cell, run_of(cell, folders, read)))
     return pd.DataFrame(rows)
 
 
@@ -67,13 +67,21 @@ def path_of(cell: Cell, folders: list[Path]) -> Path:
     return next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
 
 
-def run_of(cell: Cell, path: Path, read: Callable[[Path], Run] = read_run) -> Run:
+def run_of(cell: Cell, folders: list[Path], read: Callable[[Path], Run] = read_run) -> Run:
     """Read the file of a cell, which has to be of this very cell."""
+    path = path_of(cell, folders)
+    if len(folders) > 1 and not path.exists():
+        raise ValueError(
+            f"{cell.path} is missing in each of {', '.join(map(str, folders))}; train it, or add a folder that has it"
+        )
     try:
         run = read(path)
         check_spec(run, cell, path)
     except ValueError as error:
-        raise ValueError(f"{error}; to rebuild this cell: snakemake --cores 1 --force {path}") from None
+        how = (
+            "train it again where it is from" if len(folders) > 1 else f"to rebuild this cell: {remedy.command(path, force=True)}"
+        )
+        raise ValueError(f"{error}; {how}") from None
     return run
 
 
@@ -87,7 +95,7 @@ def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None =
         path = path_of(cell, folders)
         if config["allow_missing"] and not path.exists():
             continue
-        run, common = run_of(cell, path), identity(cell)
+        run, common = run_of(cell, folders), identity(cell)
         epochs = run.step / cell.num_steps * common["num_epochs"]
         for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True)):
             for column, (step, epoch) in enumerate(zip(run.step, epochs, strict=True)):
@@ -96,7 +104,7 @@ def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None =
                 rows.append(common | {"seed": int(seed), "status": status} | at | values)
     if not rows:
         raise ValueError(
-            "not one of the cells whose curves are to be drawn has been trained; make them with: snakemake --cores all"
+            f"not one of the cells whose curves are to be drawn has been trained; make them with: {remedy.command(cores='all')}"
         )
     return pd.DataFrame(rows)
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +196,15 @@ def _explain(error: Any) -> str:
         patterns = error.schema.get("patternProperties", {})
         known = sorted(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known and not any(re.search(p, key) for p in patterns)]
-        close = difflib.get_close_matches(unknown[0], known, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         expected = f"known: {', '.join(known)}" if known else f"expected {right}"
-        return f"{where}: unknown key {unknown[0]!r}; {hint}{expected}"
+        return f"{where}: unknown key {unknown[0]!r}; {hint(unknown[0], known)}{expected}"
     return f"{where}: {error.message}" + (f"; expected {right}" if right else "")
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Ask whether a word that is unknown is a slip of one that is known."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def grid_part(config: Config) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sgdnoise import benchmarks
 from sgdnoise.study import optimizers
 from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
-from sgdnoise.study.config import Config
+from sgdnoise.study.config import Config, hint
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.settings import resolve
@@ -103,6 +103,9 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
         for epochs, windows in entry["epochs"].items():
             key = f"{where}.epochs.{epochs}"
             initial, final = (lr_window(*windows[end], **lr_grid) for end in ("initial", "final"))
+            for end, (low, high) in windows.items():
+                if low > high:
+                    raise ValueError(f"config: {key}.{end}: no learning rate lies in {[low, high]}; the lowest comes first")
             try:
                 pairs = [(float(lr), float(last)) for lr in initial for last in final if float(last) <= float(lr)]
                 if not pairs:
@@ -178,7 +181,8 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) ->
             lrs = lr_window(*window, **protocol["lr_grid"]) if window[0] <= window[1] else []
             if not lrs:
                 grid = "{anchor} * {ratio}^k".format(**protocol["lr_grid"])
-                raise ValueError(f"config: {key}: no learning rate of the grid {grid} lies in {window}; widen the window")
+                how = "widen the window" if window[0] <= window[1] else "the lowest comes first"
+                raise ValueError(f"config: {key}: no learning rate of the grid {grid} lies in {window}; {how}")
             try:
                 budget, steps = updates_of(one, budget, batch_size, protocol)
             except ValueError as error:
@@ -197,7 +201,8 @@ def _points(mode_entry: Config, mode: str, where: str, own: Config) -> Iterator[
         if optimizer == fixed:
             continue
         if optimizers.defined_name(optimizer) not in (known := {**OPTIMIZERS, **own}):
-            raise ValueError(f"config: {where}: unknown key {optimizer!r}; known: {', '.join([fixed, *known])}")
+            words = [fixed, *known]
+            raise ValueError(f"config: {where}: unknown key {optimizer!r}; {hint(optimizer, words)}known: {', '.join(words)}")
         for swept, window in windows.items():
             if mode == "unlimited":
                 budget, batch_size = f"epochs{swept}", mode_entry["batch_size"]

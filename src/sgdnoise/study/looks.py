@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from sgdnoise.study import remedy
 from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
 
@@ -68,5 +69,5 @@ def read(path: str | Path) -> list[Override]:
     try:
         added: list[Override] = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a look ({error}); make it with: snakemake --cores 1 --force {path}") from error
+        raise ValueError(f"{path} is not a look ({error}); make it with: {remedy.command(path, force=True)}") from error
     return added

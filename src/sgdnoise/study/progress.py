@@ -22,6 +22,8 @@ from sgdnoise.study.config import Config
 
 INTERVAL, SOON = 2.0, 0.3  # seconds between two notes of a running cell, and until the first
 SILENT = 600.0  # seconds without a note after which a cell on another machine counts as ended
+ERROR, TRACEBACK = "sgdnoise: error: ", "Traceback (most recent call last):"
+STOPPED = ("sgdnoise: interrupted", "KeyboardInterrupt")  # how the last line begins of a cell that was asked to end
 SAID_SECONDS = re.compile(r", ([0-9.]+) s$")  # how the line ends that `train` prints of a cell that is done
 
 
@@ -79,6 +81,16 @@ def noted(out: Path, total: int) -> Iterator[Callable[[int], None]]:
     finally:
         with suppress(OSError):
             path_of(out).unlink(missing_ok=True)
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Return where the checkpoint of a cell is, which goes on from there: as training/checkpoint.py has it, which imports torch."""
+    return out.with_name(f".{out.name}.checkpoint")
+
+
+def may_grow(config: Config) -> bool:
+    """Say whether cells may be added to those that are known."""
+    return config["extend_grid"] or config["decide"] is not None
 
 
 def read_note(out: Path) -> Note | None:
@@ -173,17 +185,25 @@ def said_seconds(log: Path) -> float:
 
 
 def failure(log: Path, since: float) -> str:
-    """Return the error with which the log of a cell ends, if that is no older than `since`; nothing if there is none."""
-    line = last_line(log)
-    if not line or log.stat().st_mtime < since:
-        return ""
-    return line.removeprefix("sgdnoise: error: ") if line.startswith("sgdnoise: error: ") else ""
+    """Return the error with which the log of a cell ends, if that is no older than `since`; nothing if there is none.
+
+    It is one that sgdnoise names, or what Python says of any other, of the user's own code for example.
+    """
+    text = read_log(log)
+    line = text.rpartition("\n")[2]
+    named = line.startswith(ERROR) or (TRACEBACK in text and not line.startswith(STOPPED))
+    return line.removeprefix(ERROR) if named and log.stat().st_mtime >= since else ""
 
 
 def last_line(log: Path) -> str:
     """Return the last line of a log, as far as it is there."""
+    return read_log(log).rpartition("\n")[2]
+
+
+def read_log(log: Path) -> str:
+    """Return the text of a log, as far as it is there."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+        return log.read_text(encoding="utf-8", errors="replace").rstrip()
     except OSError:
         return ""
 

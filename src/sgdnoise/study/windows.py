@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.study import grid, optimizers
+from sgdnoise.study import grid, optimizers, remedy
 from sgdnoise.study.cell import Cell, Point
 from sgdnoise.study.config import Config
 
@@ -78,7 +78,7 @@ def read(path: Path | str) -> Window:
     try:
         return Window(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a window ({error}); make it with: snakemake --cores 1 --force {path}") from error
+        raise ValueError(f"{path} is not a window ({error}); make it with: {remedy.command(path, force=True)}") from error
 
 
 def widest(config: Config) -> Config:

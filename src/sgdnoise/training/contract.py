@@ -126,13 +126,13 @@ def check_loss(subject: Subject) -> Lines:
     if forward * examples > PATIENCE:
         subject.few = max(FEWEST, int(PATIENCE / forward))
     if not math.isfinite(total):
-        yield f"the loss of the first batch is {total}; mend the loss or the initialisation"
+        yield f"the loss of the first batch is {total}; mend the loss, the initialisation or the data"
         return
     if named := loop.without_gradient(state.model):
         log.warning("%s, so it stays as it is", named)
     for name, one in state.model.named_parameters():
         if one.grad is not None and not one.grad.isfinite().all():
-            yield f"the gradient of {name} is not finite at the start; mend the loss or the initialisation"
+            yield f"the gradient of {name} is not finite at the start; mend the loss, the initialisation or the data"
 
 
 def check_sum(subject: Subject) -> Lines:
