@@ -21,7 +21,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     metrics = list(protocol["metrics"])[:2]
     points = tables["optimum"].query("mode == 'unlimited'")
     paper = same_budget(paper_table(), points)
-    figure, ((test, train, lr),) = figures.panels(3)
+    figure, ((test, train, lr),) = figures.panels(3, height=3.1)  # with room for the names below
     optimizers = ordered(set(points["optimizer"]))
     estimates, looks = "", figures.looks(optimizers)
     for name in optimizers:
@@ -50,7 +50,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
         axes.set(title=title, xlabel="epochs")
     figures.plain_log_axis(train)
-    lr.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)  # in it they would hide points
+    lr.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.26), frameon=False)  # in it they would hide points
     if points["bound"].notna().any() or len(optimizers) > 1 or len(paper):
         figures.legend(figure, test)
     batch_size = points["batch_size"].iloc[0]
@@ -60,4 +60,6 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     if len(paper):
         caption += f" {figures.PAPER}"
     figures.label(figure, f"{protocol['title']}\n{budget}", caption)
+    for _ in range(2):  # panels that are lower for the names have other ticks, for which there has to be room
+        figure.draw_without_rendering()
     return figure
