@@ -17,12 +17,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sgdnoise.benchmarks._protocol import BOUNDS, PROTOCOL_KEYS, is_number, is_value, is_whole, protocol_problem
+from sgdnoise.benchmarks._protocol import BOUNDS, PROTOCOL_KEYS, hint, is_number, is_value, is_whole, protocol_problem
 from sgdnoise.machine import imports, sources
 from sgdnoise.machine.constants import Unreadable, constants
 from sgdnoise.tasks.record import READY, Benchmark
 
-__all__ = ["BOUNDS", "PROTOCOL_KEYS", "Benchmark", "is_number", "is_value"]  # of other files, for those that import this room
+__all__ = [
+    "BOUNDS",
+    "PROTOCOL_KEYS",
+    "Benchmark",
+    "hint",
+    "is_number",
+    "is_value",
+]  # of other files, for those that import this room
 
 Settings = dict[str, Any]
 

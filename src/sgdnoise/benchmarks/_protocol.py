@@ -6,7 +6,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PROTOCOL_KEYS = {
@@ -47,9 +47,7 @@ def protocol_problem(protocol: Any) -> str:
         return " is not a dictionary"
     known = [*PROTOCOL_KEYS, *OPTIONAL_KEYS]
     if unknown := [key for key in protocol if key not in known]:
-        close = difflib.get_close_matches(str(unknown[0]), known, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f" has the unknown key {unknown[0]!r}; {hint}known: {', '.join(known)}"
+        return f" has the unknown key {unknown[0]!r}; {hint(str(unknown[0]), known)}known: {', '.join(known)}"
     if missing := [key for key in PROTOCOL_KEYS if key not in protocol]:
         return f" lacks {missing[0]!r} ({PROTOCOL_KEYS[missing[0]]})"
     for key, (is_well, right) in VALUES.items():
@@ -73,6 +71,12 @@ def protocol_problem(protocol: Any) -> str:
         return f"['later']: {later!r} is not a list of names of its settings"
     problems = {name: offer_problem(offer) for name, offer in settings.items()}
     return next((f"['settings'][{name!r}]: {problem}" for name, problem in problems.items() if problem), "")
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Ask whether a word that is unknown is a slip of one that is known."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def metrics_problem(metrics: Any, labels: dict[str, Any]) -> str:

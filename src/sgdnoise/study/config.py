@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sgdnoise.benchmarks import is_variant, protocol
+from sgdnoise.benchmarks import hint, is_variant, protocol
 from sgdnoise.machine.files import expanded
 from sgdnoise.study import reader
 
@@ -199,12 +198,6 @@ def _explain(error: Any) -> str:
         expected = f"known: {', '.join(known)}" if known else f"expected {right}"
         return f"{where}: unknown key {unknown[0]!r}; {hint(unknown[0], known)}{expected}"
     return f"{where}: {error.message}" + (f"; expected {right}" if right else "")
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """Ask whether a word that is unknown is a slip of one that is known."""
-    close = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def grid_part(config: Config) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sgdnoise import benchmarks
 from sgdnoise.study import optimizers
 from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
-from sgdnoise.study.config import Config, hint
+from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
 from sgdnoise.study.settings import resolve
@@ -202,7 +202,9 @@ def _points(mode_entry: Config, mode: str, where: str, own: Config) -> Iterator[
             continue
         if optimizers.defined_name(optimizer) not in (known := {**OPTIMIZERS, **own}):
             words = [fixed, *known]
-            raise ValueError(f"config: {where}: unknown key {optimizer!r}; {hint(optimizer, words)}known: {', '.join(words)}")
+            raise ValueError(
+                f"config: {where}: unknown key {optimizer!r}; {benchmarks.hint(optimizer, words)}known: {', '.join(words)}"
+            )
         for swept, window in windows.items():
             if mode == "unlimited":
                 budget, batch_size = f"epochs{swept}", mode_entry["batch_size"]

@@ -84,7 +84,7 @@ def noted(out: Path, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def checkpoint_of(out: Path) -> Path:
-    """Return where the checkpoint of a cell is, which goes on from there: as training/checkpoint.py has it, which imports torch."""
+    """Return where the checkpoint of the result `out` is kept: hidden, beside it. Here since training/checkpoint.py imports torch."""
     return out.with_name(f".{out.name}.checkpoint")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sgdnoise.machine.files import SEAL, publish, read, seal, sealed
+from sgdnoise.study.progress import checkpoint_of
 
 LAYOUT = 2
 MAX_SHARE = 0.01  # of the training time may be spent on writing checkpoints
@@ -19,9 +20,7 @@ MAX_SHARE = 0.01  # of the training time may be spent on writing checkpoints
 log = logging.getLogger("sgdnoise")
 
 
-def path_of(out: Path) -> Path:
-    """Return where the checkpoint of the result `out` is kept: hidden, beside it."""
-    return out.with_name(f".{out.name}.checkpoint")
+path_of = checkpoint_of
 
 
 def save(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> bool:
