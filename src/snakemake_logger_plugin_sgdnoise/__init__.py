@@ -14,6 +14,7 @@ from logging import WARNING, LogRecord
 from pathlib import Path
 from typing import Any
 
+from snakemake.logging import logger
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
@@ -59,16 +60,22 @@ class LogHandler(LogHandlerBase):
         self.ended = threading.Event()
         self.line = threading.Lock()
         self.thread: threading.Thread | None = None
+        if self.shows:
+            logger.addFilter(self.hush)
+
+    def hush(self, record: LogRecord) -> bool:
+        """Hide what jobs print, which is in their logs; in Snakemake's own thread, since `emit` may be called after the first job."""
+        if getattr(record, "event", None) == LogEvent.RUN_INFO and not self.hushed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            self.hushed = True
+        return True
 
     def emit(self, record: LogRecord) -> None:
         """Take note of what Snakemake says, and pass on what is an error."""
         if not self.shows:
             return
         event, text = getattr(record, "event", None), ""
-        if event == LogEvent.RUN_INFO and not self.hushed:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what jobs print is in their logs
-            self.hushed = True
-        elif event == LogEvent.JOB_INFO and self.thread is None:  # after what is said `onstart`
+        if event == LogEvent.JOB_INFO and self.thread is None:  # after what is said `onstart`
             self.thread = threading.Thread(target=self.watch, daemon=True)
             self.thread.start()
         elif event == LogEvent.PROGRESS:

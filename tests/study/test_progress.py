@@ -106,6 +106,30 @@ def test_the_line_of_progress_says_whether_cells_may_be_added(study, monkeypatch
     assert logger.LogHandler.words(handler) == f"0 of 4 cells done; ETA after the first seconds of training{more}; 2 of 9 jobs"
 
 
+QUIET = """
+import os
+from types import SimpleNamespace
+
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_sgdnoise import LogHandler, LogHandlerSettings
+
+logger.setLevel("INFO")  # as Snakemake does
+for screen in ("all", "progress"):
+    LogHandler(SimpleNamespace(dryrun=False, verbose=False), LogHandlerSettings(screen=screen))
+    os.write(1, f"{screen}: plan; ".encode())
+    logger.info("Job stats", extra={"event": LogEvent.RUN_INFO})
+    os.write(1, f"{screen}: job; ".encode())
+"""
+
+
+def test_no_word_of_the_first_job_is_shown_however_late_the_display_is_told():
+    """Snakemake hands a display what it says in another thread: here, never."""
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
+    assert done.stdout == "all: plan; all: job; progress: plan; "
+
+
 def test_a_job_that_ends_without_a_word_says_whether_a_checkpoint_is_kept(tmp_path):
     """After Ctrl-C, for example."""
     out, log = tmp_path / "cell.h5", tmp_path / "cell.log"
