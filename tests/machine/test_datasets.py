@@ -81,3 +81,22 @@ def test_an_unwritable_data_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ValueError, match="cannot write the file .*data.npz: a part of it is a file"):
         datasets.prepare(tmp_path / "file" / "data.npz", lambda folder: {"a": np.zeros(1)})
+
+
+def test_objects_are_refused_before_they_are_written(tmp_path):
+    """They would be pickles, and the file one that no one can read, however often it is made anew."""
+    for made in (np.array([{}, None]), [[1], None], np.zeros(2, [("a", object)])):
+        path = tmp_path / "data.npz"
+        with pytest.raises(ValueError, match="data.npz cannot hold odd, an array of objects of Python; make numbers"):
+            datasets.prepare(
+                path, lambda folder, made=made: {"x": np.zeros(1), "odd": np.array(made, getattr(made, "dtype", object))}
+            )
+        assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_either_byte_order_are_loaded(tmp_path):
+    import torch
+
+    datasets.prepare(tmp_path / "data.npz", lambda folder: {kind: np.arange(3, dtype=kind) for kind in (">i2", "<i2", ">f8")})
+    loaded = datasets.load(tmp_path / "data.npz", torch.device("cpu"))
+    assert [array.tolist() for array in loaded.values()] == [[0, 1, 2]] * 3

@@ -58,8 +58,13 @@ def prepare(
     check_writable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
-        made = arrays(path.parent)
-        np.savez(temporary, **made)  # type: ignore[arg-type]  # its flag allow_pickle comes after them
+        made = {name: np.asarray(array) for name, array in arrays(path.parent).items()}
+        if objects := [name for name, array in made.items() if array.dtype.hasobject]:  # as pickles, which are never read
+            raise ValueError(f"{path} cannot hold {objects[0]}, an array of objects of Python; make numbers or texts of them")
+        native = {
+            name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in made.items()
+        }  # as torch wants it
+        np.savez(temporary, **native)  # type: ignore[arg-type]  # its flag allow_pickle comes after them
         before = recipes(path) or []
         if before and checksums(path) != checksums(temporary):
             if set(before) & set(beside):
