@@ -93,6 +93,20 @@ def test_what_is_left_out_is_said(caplog):
     assert caplog.messages == ["of 8 examples 2 are left out, by num_train and num_test of PROTOCOL"]
 
 
+@pytest.mark.parametrize(
+    "pixels", [np.full((4, 4), 60_000, np.uint16), np.full((4, 4), 70_000, np.int32), np.full((4, 4), 0.5, np.float32)]
+)
+def test_pictures_of_more_than_8_bits_are_refused(pixels, tmp_path):
+    """PIL would cut them off at 255."""
+    picture = Image.fromarray(pixels)
+    (tmp_path / "cat").mkdir()
+    picture.save(tmp_path / "cat" / "deep.tif")
+    with pytest.raises(ValueError, match=r"deep.tif has more than 8 bits .*scale it to 0..255"):
+        ready.images(tmp_path)
+    with pytest.raises(ValueError, match=rf"a picture of data\(\) has more than 8 bits \(mode {picture.mode}\)"):
+        split(Rows([(picture, 0)] * 8), SIZES)
+
+
 def test_pictures_of_a_folder(tmp_path):
     for index, kind in enumerate(("cat", "dog", "dog")):
         (tmp_path / kind).mkdir(exist_ok=True)

@@ -93,8 +93,17 @@ def stack(values: list[Any]) -> np.ndarray:
 
 def picture(image: Any) -> np.ndarray:
     """Return a picture of the library PIL as bytes (C, H, W)."""
-    pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    pixels = np.asarray(image if image.mode in ("L", "RGB") else converted(image, "RGB", "a picture of data()"))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def converted(image: Any, mode: str, what: str) -> Any:
+    """Return a picture of the library PIL in another mode; one of more than 8 bits would be cut off at 255."""
+    if image.mode[0] in "IF":
+        raise ValueError(
+            f"{what} has more than 8 bits (mode {image.mode}); scale it to 0..255 as L or RGB, or return an array of numbers"
+        )
+    return image.convert(mode)
 
 
 def images(folder: Path | str, size: int | None = None, mode: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +121,7 @@ def images(folder: Path | str, size: int | None = None, mode: str | None = None)
         try:
             with Image.open(path) as opened:
                 mode = mode or ("L" if opened.mode in ("1", "L") else "RGB")
-                image = opened.convert(mode)
+                image = converted(opened, mode, str(path))
         except OSError as error:
             raise ValueError(f"cannot read the picture {path} ({error}); replace it") from error
         found.append(image.resize((size, size)) if size else image)
