@@ -79,6 +79,8 @@ def test_train_and_test_stay_as_they_are(found):
         ((INPUTS[:7], TARGETS[:7]), "num_test 2, but of inputs and targets there are 7, 7; write what there is"),
         ((INPUTS, TARGETS[:7]), "num_train 6, but of inputs and targets there are 8, 7"),
         ((pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), [0, 1]), "mixed kinds; make numbers of all columns"),
+        ((INPUTS.astype(str), TARGETS), "inputs that are no numbers (<U32); make numbers of them"),
+        ((INPUTS.astype("datetime64[s]"), TARGETS), "inputs that are no numbers (datetime64[s])"),
         (Rows([(1, 2, 3)] * 8), "an item of the data set has 3 parts"),
         (Rows([([1] * (index + 1), 0) for index in range(8)]), "have different shapes, (1,) and (2,)"),
     ],
@@ -91,6 +93,18 @@ def test_what_is_wrong_with_data_is_said(found, message):
 def test_what_is_left_out_is_said(caplog):
     split((INPUTS, TARGETS), {"num_train": 4, "num_test": 2})
     assert caplog.messages == ["of 8 examples 2 are left out, by num_train and num_test of PROTOCOL"]
+
+
+def test_inputs_that_float32_hardly_tells_apart_are_warned_of(caplog):
+    seconds = 1.7e9 + INPUTS
+    constant = np.full((8, 3), 0.1) * (1 + 1e-15 * INPUTS)
+    for found in (INPUTS, seconds.astype(np.int64), constant, INPUTS - 1000):
+        split((found, TARGETS), SIZES)
+    split((seconds, TARGETS), SIZES, np.float64)
+    assert not caplog.messages
+    split((seconds, TARGETS), SIZES)
+    (message,) = caplog.messages
+    assert "float32 hardly tells them apart; subtract what they have in common" in message
 
 
 @pytest.mark.parametrize(
@@ -131,6 +145,36 @@ def test_classes_have_names_or_any_numbers():
         ready.classification(nn.Identity, lambda: (INPUTS, [0, 1] * 3, INPUTS[:2], [1, 9]), SIZES).arrays(None)
 
 
+@pytest.mark.parametrize("odd", [0.5, np.nan, np.inf])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_classes_are_whole_numbers_or_names(odd, split):
+    """Shares of classes would become 0 and 1, and no number a class of its own."""
+    targets = {"train": [0.0, 1.0] * 3, "test": [1.0, 1.0]}
+    targets[split] = [*targets[split][1:], odd]
+    with pytest.raises(ValueError, match=f"targets are classes, whole numbers or names, but one is {odd}; mend it"):
+        ready.classification(nn.Identity, lambda: (INPUTS[:6], targets["train"], INPUTS[6:], targets["test"]), SIZES).arrays(None)
+    with pytest.raises(ValueError, match="one is 2020-01-0"):
+        ready.classification(nn.Identity, lambda: (INPUTS, TARGETS + np.datetime64("2020-01-01")), SIZES).arrays(None)
+
+
+def test_whole_numbers_beyond_those_of_float32_are_classes_of_their_own():
+    made = ready.classification(nn.Identity, lambda: (INPUTS, 2.0**24 + TARGETS % 2), SIZES).arrays(None)
+    assert set(made["train_targets"]) == {0, 1}
+
+
+def test_numbers_far_from_0_keep_their_digits():
+    """Seconds since 1970 within a minute, which in float32 are one number; constant columns stay constant, whatever rounding."""
+    inputs = np.stack([1.7e9 + INPUTS[:, 0], np.full(8, 0.1), 0.1 * (1 + 1e-15 * TARGETS)], axis=1)
+    made = ready.regression(nn.Identity, lambda: (inputs, 1.7e9 + TARGETS), SIZES).arrays(None)
+    for array in (made["train_inputs"][:, 0], made["train_targets"]):
+        assert array.dtype == np.float32
+        assert len(np.unique(array)) == 6
+        assert array.std() == pytest.approx(1)
+    assert np.abs(made["train_inputs"][:, 1:]).max() < 1e-12
+    with pytest.raises(ValueError, match="targets that are no numbers"):
+        ready.regression(nn.Identity, lambda: (INPUTS, TARGETS.astype(str)), SIZES).arrays(None)
+
+
 def test_an_error_of_regression_is_in_the_unit_of_its_targets():
     benchmark = ready.regression(lambda: nn.Linear(3, 1), lambda: (INPUTS, 100.0 + 10 * TARGETS), SIZES)
     data = {name: torch.from_numpy(np.asarray(array)) for name, array in benchmark.arrays(None).items()}
@@ -155,6 +199,15 @@ def test_sequences_of_a_language_model_follow_one_another():
         ValueError, match=r"PROTOCOL asks for 22 tokens \(num_train and num_test sequences of 4\), but the text has 21"
     ):
         ready.language_model(nn.Identity, lambda: np.arange(21), protocol).arrays(None)
+    for found, message in {
+        "abc " * 30: "a text of the shape () (<U120); return tokens (N,), whole numbers from 0 (ready.text",
+        ("a", "b", "c"): "returns 3 texts; return one, or two",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(message)):
+            ready.language_model(nn.Identity, lambda found=found: found, protocol).arrays(None)
+    for found in (np.arange(30) / 30, np.arange(30) - 1, np.full(30, np.nan), np.zeros((30, 2), int), list("abc" * 10)):
+        with pytest.raises(ValueError, match="data.. returns a text of the shape .*; return tokens"):
+            ready.language_model(nn.Identity, lambda found=found: found, protocol).arrays(None)
     with pytest.raises(ValueError, match="'context'.: None is not a whole number"):
         ready.language_model(nn.Identity, lambda: [], SIZES)
 

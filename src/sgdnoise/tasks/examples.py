@@ -16,18 +16,21 @@ import numpy as np
 from torch import Tensor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+ROUNDING = 1e-12  # our choice: numbers that differ by less than this share of their size are one, but for the rounding of float64
+COARSE = 1e-5  # our choice: by less than this share, float32 tells but a hundred of them apart
 
 log = logging.getLogger("sgdnoise")
 
 
-def split(found: Any, protocol: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return train and test, inputs and targets, of what `data()` has returned."""
+def split(found: Any, protocol: Mapping[str, Any], floats: type = np.float32) -> dict[str, np.ndarray]:
+    """Return train and test, inputs and targets, of what `data()` has returned; inputs that are no whole numbers as `floats`."""
     parts = list(found) if isinstance(found, tuple) else [found]
     if all(map(is_dataset, parts)):
         parts = [array for one in parts for array in stacked(one)]
     arrays = [as_array(one) for one in parts]
     if len(arrays) not in (2, 4):
         raise ValueError(f"data() returns {len(arrays)} parts; return inputs and targets, or those of training and then of test")
+    arrays[::2] = [as_inputs(one, floats) for one in arrays[::2]]
     counts = {"train": protocol["num_train"], "test": protocol["num_test"]}
     total = len(arrays[0])
     if len(arrays) == 2:
@@ -51,7 +54,7 @@ def split(found: Any, protocol: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def as_array(part: Any) -> np.ndarray:
-    """Return an array, tensor, table or list as an array: float32, or of whole numbers or texts as it is."""
+    """Return an array, tensor, table or list as an array, of numbers or texts."""
     array = np.asarray(part.detach().cpu() if isinstance(part, Tensor) else part)
     if array.dtype.kind == "O":
         texts = {type(one) for one in array.flat} == {str}
@@ -60,7 +63,31 @@ def as_array(part: Any) -> np.ndarray:
                 "data() returns a table or list of mixed kinds; make numbers of all columns, for example by pandas.get_dummies"
             )
         array = array.astype(str)
-    return array.astype(np.float32) if array.dtype.kind in "fb" else array
+    return array
+
+
+def as_inputs(array: np.ndarray, floats: type) -> np.ndarray:
+    """Return inputs as they are kept: whole numbers as they are, others as `floats`; warn of those that it can hardly tell apart."""
+    if array.dtype.kind not in "iufbc":
+        raise ValueError(f"data() returns inputs that are no numbers ({array.dtype}); make numbers of them")
+    if array.dtype.kind not in "fb":
+        return array
+    if len(array) and array.dtype.itemsize > np.dtype(floats).itemsize:
+        size, spread = np.abs(array).max(axis=0), np.ptp(array, axis=0)
+        if ((spread > ROUNDING * size) & (spread < COARSE * size)).any():
+            log.warning(
+                "inputs: some of the numbers differ between examples by so little of their size that %s hardly tells them apart;"
+                " subtract what they have in common",
+                np.dtype(floats),
+            )
+    return array.astype(floats)
+
+
+def not_whole(array: np.ndarray) -> np.ndarray:
+    """Return the values of an array that are no whole numbers, (K,)."""
+    if array.dtype.kind == "f":
+        return array[~(np.isfinite(array) & (array == np.floor(array)))]
+    return array.ravel()[: 0 if array.dtype.kind in "iub" else None]
 
 
 def is_dataset(part: Any) -> bool:

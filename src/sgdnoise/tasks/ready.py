@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgdnoise.tasks.batches import Batches, drawn, index_stream
-from sgdnoise.tasks.examples import as_array, images, split, text
+from sgdnoise.tasks.examples import ROUNDING, as_array, images, not_whole, split, text
 from sgdnoise.tasks.record import Benchmark
 
 __all__ = ["classification", "images", "language_model", "regression", "text"]  # for the files of users
@@ -47,6 +47,12 @@ def classification(
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         made = split(data(), protocol)
+        for name in ("train_targets", "test_targets"):
+            if made[name].dtype.kind not in "US" and len(odd := not_whole(made[name])):
+                raise ValueError(
+                    f"targets are classes, whole numbers or names, but one is {odd[0]}; mend it (for other numbers, such as shares of"
+                    " classes, take ready.regression with standardize=False and a loss of your own)"
+                )
         known = np.unique(made["train_targets"])
         if unknown := set(np.unique(made["test_targets"])) - set(known):
             raise ValueError(f"the test examples have the class {min(unknown)}, which no training example has; give it some")
@@ -87,12 +93,14 @@ def regression(
     """
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
-        made = split(data(), protocol)
+        made = split(data(), protocol, np.float64 if standardize else np.float32)
+        if made["train_targets"].dtype.kind not in "iufb":
+            raise ValueError(f"data() returns targets that are no numbers ({made['train_targets'].dtype}); make numbers of them")
         scale = np.ones((), np.float32)
         for kind in ("inputs", "targets") if standardize else ():
             train = made[f"train_{kind}"].astype(np.float64)
             mean, sd = train.mean(axis=0), train.std(axis=0)
-            sd = np.where(sd > 0, sd, 1.0)
+            sd = np.where(sd > ROUNDING * np.abs(train).max(axis=0), sd, 1.0)
             for name in (f"train_{kind}", f"test_{kind}"):
                 made[name] = (made[name] - mean) / sd
             scale = np.asarray(sd)
@@ -136,8 +144,15 @@ def language_model(
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         found, sizes = data(), {name: protocol[f"num_{name}"] * context + 1 for name in ("train", "test")}
         texts = list(map(as_array, found)) if isinstance(found, tuple) else [as_array(found)]
+        if len(texts) not in (1, 2):
+            raise ValueError(f"data() returns {len(texts)} texts; return one, or two, for training and for test")
         wanted = [sizes["train"], sizes["test"]] if len(texts) == 2 else [sum(sizes.values())]
         for one, tokens in zip(texts, wanted, strict=True):
+            if one.ndim != 1 or len(not_whole(one)) or (one < 0).any():
+                raise ValueError(
+                    f"data() returns a text of the shape {one.shape} ({one.dtype}); return tokens (N,), whole numbers from 0"
+                    " (ready.text reads those of a file)"
+                )
             if len(one) < tokens:
                 raise ValueError(
                     f"PROTOCOL asks for {tokens:,} tokens (num_train and num_test sequences of {context}), but the text has"
