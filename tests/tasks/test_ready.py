@@ -175,6 +175,71 @@ def test_numbers_far_from_0_keep_their_digits():
         ready.regression(nn.Identity, lambda: (INPUTS, TARGETS.astype(str)), SIZES).arrays(None)
 
 
+def measure(task=ready.classification, network=lambda: nn.Linear(3, 3), targets=TARGETS % 3, **more):
+    """Return what a benchmark evaluates to before training."""
+    benchmark = task(network, lambda: (INPUTS, targets), SIZES, **more)
+    data = {name: torch.from_numpy(np.asarray(array)) for name, array in benchmark.arrays(None).items()}
+    with torch.no_grad():
+        return benchmark.evaluate(benchmark.build(), data, "train")
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape"),
+    [
+        (lambda outputs, targets: (outputs - targets).abs(), "(6, 6)"),  # of all pairs
+        (lambda outputs, targets: (outputs[:, 0] - targets).abs().mean(), "()"),
+        (lambda outputs, targets: float(outputs.mean()), "()"),
+        (lambda outputs, targets: outputs.repeat(1, 4), "(6, 4)"),
+    ],
+)
+@pytest.mark.parametrize("task", [ready.classification, ready.regression])
+def test_a_metric_is_a_value_for_each_example(task, metric, shape):
+    own = {"metrics": {"mine": metric}, "network": lambda: nn.Linear(3, 1)}
+    if task is ready.classification:
+        own["metrics"] |= {"accuracy": lambda outputs, targets: outputs[:, 0] > 0}
+        own["loss"] = lambda outputs, targets: outputs.sum()
+    with pytest.raises(
+        ValueError, match=re.escape(f"the metric 'mine' is of the shape {shape} for 6 examples; return a value for each")
+    ):
+        measure(task, **own)
+
+
+def test_each_example_may_have_its_value_in_a_row_of_its_own():
+    found = measure(ready.regression, lambda: nn.Linear(3, 1), metrics={"one": lambda outputs, targets: outputs * 0 + 1})
+    assert found["one"] == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [(lambda: nn.Linear(3, 1), "(6, 1)"), (lambda: nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), "(6,)")]
+)
+def test_the_accuracy_of_a_single_logit_is_not_made_up(network, shape):
+    """It would be the share of class 0, whatever the network."""
+
+    def loss(outputs, targets):
+        return nn.functional.binary_cross_entropy_with_logits(outputs.flatten(), targets.float(), reduction="sum")
+
+    own = {"network": network, "targets": TARGETS % 2, "loss": loss}
+    with pytest.raises(
+        ValueError, match=re.escape(f"the network returns {shape} and the targets are (6,); return a logit for each")
+    ):
+        measure(**own)
+    found = measure(**own, metrics={"accuracy": lambda outputs, targets: (outputs.flatten() > 0) == targets})
+    assert 0 <= found["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("task", "name"), [("classification", "loss"), ("regression", "loss"), ("regression", "rmse")])
+def test_a_metric_may_not_have_the_name_of_what_a_task_measures(task, name):
+    with pytest.raises(ValueError, match=f"the metric '{name}' has a name that is taken"):
+        getattr(ready, task)(nn.Identity, lambda: (INPUTS, TARGETS), SIZES, metrics={name: lambda outputs, targets: outputs})
+
+
+@pytest.mark.parametrize("task", READY)
+def test_a_setting_of_the_number_of_examples_is_refused(task):
+    """Planning would count with it, and training draw from all."""
+    with pytest.raises(ValueError, match="'num_train' cannot be a setting; leave it out"):
+        getattr(ready, task)(nn.Identity, lambda: (INPUTS, TARGETS), SIZES | {"context": 2, "settings": {"num_train": 3}})
+
+
 def test_an_error_of_regression_is_in_the_unit_of_its_targets():
     benchmark = ready.regression(lambda: nn.Linear(3, 1), lambda: (INPUTS, 100.0 + 10 * TARGETS), SIZES)
     data = {name: torch.from_numpy(np.asarray(array)) for name, array in benchmark.arrays(None).items()}

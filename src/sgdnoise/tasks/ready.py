@@ -9,7 +9,7 @@ What `data()` may return says `examples.py`. All of it is kept in memory; for wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def classification(
 
     Metrics: loss (nats per example), accuracy (a fraction), and those given. `details` are those of `record`.
     """
+    check_given(protocol, metrics)
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         made = split(data(), protocol)
@@ -61,10 +62,20 @@ def classification(
                 made[name] = np.searchsorted(known, made[name])
         return made | {name: made[name].astype(np.int64) for name in ("train_targets", "test_targets")}
 
-    all_metrics = {"accuracy": lambda outputs, targets: (outputs.argmax(dim=1) == targets).float()} | dict(metrics or {})
+    all_metrics = {"accuracy": accuracy} | dict(metrics or {})
     if loss is None:
         details = {"sampled_loss": partial(sampled, classes_drawn)} | details
     return record(network, arrays, loss or cross_entropy, all_metrics, **details)
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 for each example whose largest logit is that of its class, else 0: (B,)."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or targets.ndim != 1:
+        raise ValueError(
+            f"the accuracy is of logits (B, classes) and a class for each example, but the network returns {tuple(outputs.shape)} and"
+            f" the targets are {tuple(targets.shape)}; return a logit for each class, or give a metric 'accuracy' of your own"
+        )
+    return (outputs.argmax(dim=1) == targets).float()
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -91,6 +102,7 @@ def regression(
     Inputs and targets are centred and scaled to one s.d. of the training examples, unless `standardize` is false. The loss is the
     squared error of scaled targets; rmse, the root of the mean squared error, is in the unit of the targets.
     """
+    check_given(protocol, metrics, taken=("loss", "rmse"))
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         made = split(data(), protocol, np.float64 if standardize else np.float32)
@@ -140,6 +152,7 @@ def language_model(
     context = protocol.get("context")
     if type(context) is not int or context < 1:
         raise ValueError(f"PROTOCOL['context']: {context!r} is not a whole number of tokens from 1")
+    check_given(protocol, None)
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         found, sizes = data(), {name: protocol[f"num_{name}"] * context + 1 for name in ("train", "test")}
@@ -187,6 +200,18 @@ def language_model(
     return record(network, arrays, loss, {}, evaluate=evaluate, load=load, **details)
 
 
+def check_given(protocol: Mapping[str, Any], metrics: Metrics | None, taken: Collection[str] = ("loss",)) -> None:
+    """Refuse metrics by the names that a task itself gives, and a setting that its batches would not follow."""
+    if names := [name for name in metrics or {} if name in taken]:
+        raise ValueError(
+            f"the metric {names[0]!r} has a name that is taken: this task measures {', '.join(taken)} by itself; rename it"
+        )
+    if "num_train" in protocol.get("settings", {}):
+        raise ValueError(
+            "PROTOCOL['settings']: a ready task trains on all that data() returns, so 'num_train' cannot be a setting; leave it out"
+        )
+
+
 def record(
     network: Callable[[], nn.Module],
     arrays: Callable[[Path], Mapping[str, np.ndarray]],
@@ -228,7 +253,13 @@ def measured(model: nn.Module, data: Any, split: str, loss: Loss, metrics: Metri
         outputs = outputs_of(model, inputs)
         sums["loss"] += float(loss(outputs, targets))
         for name, metric in metrics.items():
-            sums[name] += float(metric(outputs, targets).double().sum())
+            values = torch.as_tensor(metric(outputs, targets))
+            if values.numel() != len(inputs):
+                raise ValueError(
+                    f"the metric {name!r} is of the shape {tuple(values.shape)} for {len(inputs)} examples; return a value for each,"
+                    f" ({len(inputs)},) (outputs (B, 1) with targets (B,) make (B, B): use outputs[:, 0])"
+                )
+            sums[name] += float(values.double().sum())
     return {name: value / len(data[f"{split}_inputs"]) for name, value in sums.items()}
 
 
