@@ -11,11 +11,12 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
 from sgdnoise.tasks import ready
 from sgdnoise.tasks.examples import split
 from sgdnoise.tasks.record import READY
 from sgdnoise.training import loop
+from sgdnoise.training.regularisers import smoothed
 from sgdnoise.training.state import Plan
 
 SIZES = {"num_train": 6, "num_test": 2}
@@ -298,6 +299,22 @@ def test_of_a_record_the_logits_are_taken_and_own_metrics_are_means():
         found = benchmark.evaluate(model, data, "train")
     assert found["margin"] == pytest.approx(float(model.inside(data["train_inputs"]).amax(dim=1).mean().detach()))
     assert set(found) == {"loss", "accuracy", "margin"}
+
+
+def test_what_is_classified_can_have_smoothed_labels():
+    """As the table of regularisers says."""
+    targets, logits = torch.tensor([0, 2, 1]), torch.randn(3, 4)
+    said = optimizer("mine@0.4", '{"regulariser": "label_smoothing"}')
+    plan = Plan(said, 8, 0.25, 20, 0, 1, {})
+    smooth = nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.4)
+    benchmark = ready.classification(nn.Identity, lambda: None, SIZES)
+    assert smoothed(benchmark, plan).loss(nn.Identity(), (logits, targets), None)[0] == pytest.approx(float(smooth))
+    benchmark = ready.language_model(nn.Identity, lambda: None, SIZES | {"context": 3})
+    found, _ = smoothed(benchmark, plan).loss(nn.Identity(), (logits[None], targets[None]), None)
+    assert found == pytest.approx(float(smooth) / 3)
+    own = ready.classification(nn.Identity, lambda: None, SIZES, loss=lambda outputs, targets: outputs.sum())
+    with pytest.raises(ValueError, match="no parameter label_smoothing"):
+        smoothed(own, plan)
 
 
 # Versions. When these numbers change, and that is meant: raise the version of the task in tasks/record.py, and write the new ones here.

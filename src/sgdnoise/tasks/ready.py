@@ -10,6 +10,7 @@ What `data()` may return says `examples.py`. All of it is kept in memory; for wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,10 @@ def classification(
         return made | {name: made[name].astype(np.int64) for name in ("train_targets", "test_targets")}
 
     all_metrics = {"accuracy": accuracy} | dict(metrics or {})
-    if loss is None:
-        details = {"sampled_loss": partial(sampled, classes_drawn)} | details
-    return record(network, arrays, loss or cross_entropy, all_metrics, **details)
+    if loss is not None:
+        return record(network, arrays, loss, all_metrics, **details)
+    details = {"sampled_loss": partial(sampled, classes_drawn)} | details
+    return replace(record(network, arrays, cross_entropy, all_metrics, **details), loss=partial(smoothable, cross_entropy))
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,9 +80,9 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(dim=1) == targets).float()
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the summed cross-entropy of logits, whose second axis is the classes."""
-    return F.cross_entropy(outputs, targets, reduction="sum")
+    return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
 
 
 def classes_drawn(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -185,8 +187,8 @@ def language_model(
         inputs = {f"{name}_inputs": one[:, :-1] for name, one in sequences.items()}
         return inputs | {f"{name}_targets": one[:, 1:] for name, one in sequences.items()}
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum") / targets.shape[1]
+    def loss(outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        return cross_entropy(outputs.flatten(0, 1), targets.flatten(), label_smoothing) / targets.shape[1]
 
     def tokens_drawn(outputs: Tensor, targets: Tensor) -> Tensor:
         return loss(outputs, drawn(outputs)) * targets.shape[1] ** 0.5
@@ -197,7 +199,7 @@ def language_model(
             return found | {"perplexity": float(np.exp(found["loss"]))}
 
     details = {"sampled_loss": partial(sampled, tokens_drawn)} | details
-    return record(network, arrays, loss, {}, evaluate=evaluate, load=load, **details)
+    return replace(record(network, arrays, loss, {}, evaluate=evaluate, load=load, **details), loss=partial(smoothable, loss))
 
 
 def check_given(protocol: Mapping[str, Any], metrics: Metrics | None, taken: Collection[str] = ("loss",)) -> None:
@@ -239,6 +241,13 @@ def record(
 
     measure = evaluate or partial(measured, loss=loss, metrics=metrics)
     return Benchmark(arrays=arrays, build=network, batches=batches, loss=loss_of, evaluate=measure, **details)
+
+
+def smoothable(
+    loss: Callable[..., Tensor], model: nn.Module, batch: tuple[Tensor, ...], carry: Any, label_smoothing: float = 0.0
+) -> tuple[Tensor, None]:
+    """Return a loss that may spread a share of the target over all classes."""
+    return loss(outputs_of(model, batch[0]), batch[1], label_smoothing), None
 
 
 def sampled(loss: Loss, model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
