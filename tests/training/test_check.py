@@ -71,6 +71,15 @@ FAILS = {
     ),
     "all frozen": ([("    return network", "    return network.requires_grad_(False)")], ["loss: no parameter .* is trained"]),
     "metric": ([('"mse": mse}', '"error": mse}')], ["metrics: PROTOCOL has the metric test_mse, but .* test_error"]),
+    "name of a metric": (
+        [('"mse": mse}', '"mse": mse, "acc/top2": mse}')],
+        ["metrics: ValueError: `evaluate` returns 'acc/top2'; give it a name"],
+    ),
+    "no name": ([('"mse": mse}', '"mse": mse, "": mse}')], ["metrics: ValueError: `evaluate` returns ''; give it a name"]),
+    "name that is taken": (
+        [('"mse": mse}', '"mse": mse, "objective": mse}')],
+        ["metrics: ValueError: `evaluate` returns 'objective'; give it a name"],
+    ),
     "no loss": ([('{"loss": mse, ', "{")], ["metrics: `evaluate` returns no 'loss'"]),
     "not finite": ([('"mse": mse}', '"mse": mse / 0 if split == "test" else 0}')], ["metrics: ZeroDivisionError.*own.py, line"]),
     "numpy's random numbers": (

@@ -17,13 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sgdnoise.benchmarks._protocol import BOUNDS, PROTOCOL_KEYS, hint, is_number, is_value, is_whole, protocol_problem
+from sgdnoise.benchmarks._protocol import BOUNDS, METRIC, PROTOCOL_KEYS, hint, is_number, is_value, is_whole, protocol_problem
 from sgdnoise.machine import imports, sources
 from sgdnoise.machine.constants import Unreadable, constants
 from sgdnoise.tasks.record import READY, Benchmark
 
 __all__ = [
     "BOUNDS",
+    "METRIC",
     "PROTOCOL_KEYS",
     "Benchmark",
     "hint",

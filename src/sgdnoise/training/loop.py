@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdnoise.benchmarks import Benchmark
+from sgdnoise.benchmarks import METRIC, Benchmark
 from sgdnoise.machine import parallel, precision
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import kfac, regularisers, svrg, updates
@@ -165,8 +166,19 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: Any, decayed: list[Te
         for name, value in benchmark.evaluate(model, data, split).items()
     }
     model.train()
+    refuse_names(row)
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
     return row | {"train_objective": row["train_loss"] + l2 / 2 * squares}
+
+
+def refuse_names(row: Iterable[str]) -> None:
+    """Refuse metrics that no file of results could hold, or that have the name of another."""
+    for name in row:
+        if not re.fullmatch(METRIC, name) or name == "train_objective":
+            raise ValueError(
+                f"`evaluate` returns {name.partition('_')[2]!r}; give it a name that is not empty or 'objective', without / and"
+                " control characters"
+            )
 
 
 def l2_parameters(model: nn.Module, scope: str) -> list[Tensor]:
