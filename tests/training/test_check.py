@@ -134,6 +134,12 @@ def test_a_slow_evaluation_is_of_the_first_examples(tmp_path, monkeypatch):
     seen = "    assert len(data['train_x']) == len(data['test_x']) == 32\n    mse = F"
     assert check(tmp_path, [("    mse = F", seen)]) == []
     assert check(tmp_path, [("    mse = F", seen.replace("32", "33"))]) != []
+    factors = [
+        ('{"train_x":', '{"factor": np.ones(50), "train_x":'),
+        ("    mse = F", "    assert len(data['factor']) == 50\n    mse = F"),
+    ]
+    (tmp_path / "factors").mkdir()
+    assert check(tmp_path / "factors", factors) == []
 
 
 def test_frozen_parameters_stay_and_have_no_part_in_l2(tmp_path):

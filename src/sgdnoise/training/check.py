@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -87,17 +87,23 @@ def subject_of(
     if isinstance(data, Mapping):
         lengths |= {str(key): len(value) for key, value in data.items() if isinstance(value, Tensor) and value.ndim}
     protocol = benchmarks.sized(protocol, plan.settings)
-    return Subject(benchmark, protocol, plan, data, partial(first, data, protocol), lengths, device, second_derivative, own)
+    named = {number for key, number in lengths.items() if {"train", "test"} & set(key.lower().split("_"))}
+    few = partial(first, data, protocol, named | {protocol["num_train"], protocol["num_test"]})
+    return Subject(benchmark, protocol, plan, data, few, lengths, device, second_derivative, own)
 
 
-def first(data: Any, protocol: dict[str, Any], number: int) -> Any:
-    """Return the first examples of data that are tensors and arrays, in dictionaries and dataclasses; of a text, its sequences."""
+def first(data: Any, protocol: dict[str, Any], splits: Collection[int], number: int) -> Any:
+    """Return the first examples of data that are tensors and arrays, in dictionaries and dataclasses; of a text, its sequences.
+
+    What is not as long as one of the `splits` stays as it is: a factor for each target, for example.
+    """
+    some = partial(first, protocol=protocol, splits=splits, number=number)
     if isinstance(data, Tensor | np.ndarray):
-        return data[: number * protocol.get("unroll", 1)] if data.ndim else data
+        return data[: number * protocol.get("unroll", 1)] if data.ndim and len(data) in splits else data
     if isinstance(data, Mapping):
-        return {key: first(value, protocol, number) for key, value in data.items()}
+        return {key: some(value) for key, value in data.items()}
     if is_dataclass(data) and not isinstance(data, type):
-        return replace(data, **{field.name: first(getattr(data, field.name), protocol, number) for field in fields(data)})
+        return replace(data, **{field.name: some(getattr(data, field.name)) for field in fields(data)})
     return data
 
 
