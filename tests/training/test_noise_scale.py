@@ -229,6 +229,13 @@ def test_the_objective_has_the_weight_decay_of_the_optimizer(convention):
     torch.testing.assert_close(noise_scale.hessian_product(terms, parameters, vector), hessian @ vector + more * vector)
 
 
+def test_a_linear_loss_has_no_curvature():
+    weights, vector = torch.ones(3, requires_grad=True), torch.arange(3.0)
+    terms = [lambda: weights.sum(), lambda: weights.square().sum()]
+    torch.testing.assert_close(noise_scale.hessian_product(terms[:1], [weights], vector), torch.zeros(3))
+    torch.testing.assert_close(noise_scale.hessian_product(terms, [weights], vector), 2 * vector)
+
+
 def test_the_objective_has_the_label_smoothing_of_the_optimizer():
     plan = tiny.plan(optimizer("mine@0.4", '{"regulariser": "label_smoothing"}'))
     torch.manual_seed(0)

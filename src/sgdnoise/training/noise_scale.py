@@ -57,10 +57,11 @@ def hessian_product(terms: Terms, parameters: Sequence[Tensor], vector: Tensor) 
     total = torch.zeros_like(vector)
     for term in terms:
         gradients = torch.autograd.grad(term(), parameters, create_graph=True, materialize_grads=True)
-        curved, along = zip(
-            *((one, piece) for one, piece in zip(gradients, pieces, strict=True) if one.requires_grad), strict=True
-        )
-        total += flat(torch.autograd.grad(curved, parameters, along, materialize_grads=True))
+        if pairs := [
+            (one, piece) for one, piece in zip(gradients, pieces, strict=True) if one.requires_grad
+        ]:  # else it is linear
+            curved, along = zip(*pairs, strict=True)
+            total += flat(torch.autograd.grad(curved, parameters, along, materialize_grads=True))
     return total
 
 
