@@ -78,7 +78,9 @@ def test_train_and_test_stay_as_they_are(found):
     [
         ((INPUTS, TARGETS, INPUTS), "data() returns 3 parts; return inputs and targets"),
         ((INPUTS[:7], TARGETS[:7]), "num_test 2, but of inputs and targets there are 7, 7; write what there is"),
-        ((INPUTS, TARGETS[:7]), "num_train 6, but of inputs and targets there are 8, 7"),
+        ((INPUTS, TARGETS[:7]), "num_train 6, but of inputs and targets there are 8, 7; return a target for each input"),
+        ((INPUTS[:6], TARGETS, INPUTS[6:], TARGETS[6:]), "there are 6, 8, 2, 2; return a target for each input"),
+        ((INPUTS[:6], TARGETS[:6], INPUTS, TARGETS[6:]), "there are 6, 6, 8, 2; return a target for each input"),
         ((pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), [0, 1]), "mixed kinds; make numbers of all columns"),
         ((INPUTS.astype(str), TARGETS), "inputs that are no numbers (<U32); make numbers of them"),
         ((INPUTS.astype("datetime64[s]"), TARGETS), "inputs that are no numbers (datetime64[s])"),
@@ -143,7 +145,7 @@ def test_classes_have_names_or_any_numbers():
         made = ready.classification(nn.Identity, lambda targets=targets: (INPUTS, targets), SIZES).arrays(None)
         assert set(made["train_targets"]) == {0, 1, 2}
     with pytest.raises(ValueError, match="the test examples have the class 9, which no training example has"):
-        ready.classification(nn.Identity, lambda: (INPUTS, [0, 1] * 3, INPUTS[:2], [1, 9]), SIZES).arrays(None)
+        ready.classification(nn.Identity, lambda: (INPUTS[:6], [0, 1] * 3, INPUTS[:2], [1, 9]), SIZES).arrays(None)
 
 
 @pytest.mark.parametrize("odd", [0.5, np.nan, np.inf])

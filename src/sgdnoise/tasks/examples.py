@@ -32,19 +32,20 @@ def split(found: Any, protocol: Mapping[str, Any], floats: type = np.float32) ->
         raise ValueError(f"data() returns {len(arrays)} parts; return inputs and targets, or those of training and then of test")
     arrays[::2] = [as_inputs(one, floats) for one in arrays[::2]]
     counts = {"train": protocol["num_train"], "test": protocol["num_test"]}
-    total = len(arrays[0])
+    lengths = [len(one) for one in arrays]
+    uneven, total = lengths[::2] != lengths[1::2], lengths[0]
     if len(arrays) == 2:
         shuffled = np.random.default_rng(0).permutation(total)
         taken = {"train": shuffled[: counts["train"]], "test": shuffled[counts["train"] :][: counts["test"]]}
-        chosen = {name: [array[index] for array in arrays if len(array) == total] for name, index in taken.items()}
+        chosen = {name: [array[index] for array in arrays if not uneven] for name, index in taken.items()}
     else:
         total += len(arrays[2])
         chosen = {"train": [one[: counts["train"]] for one in arrays[:2]], "test": [one[: counts["test"]] for one in arrays[2:]]}
     for name, number in counts.items():
-        if [len(one) for one in chosen[name]] != [number, number]:
+        if uneven or [len(one) for one in chosen[name]] != [number, number]:
             raise ValueError(
-                f"PROTOCOL has num_{name} {number:,}, but of inputs and targets there are {', '.join(f'{len(one):,}' for one in arrays)};"
-                " write what there is"
+                f"PROTOCOL has num_{name} {number:,}, but of inputs and targets there are {', '.join(f'{one:,}' for one in lengths)};"
+                f" {'return a target for each input' if uneven else 'write what there is'}"
             )
     if left := total - sum(counts.values()):
         log.warning("of %s examples %s are left out, by num_train and num_test of PROTOCOL", f"{total:,}", f"{left:,}")
