@@ -51,7 +51,7 @@ def calibrate(config: Config, data: Path, device: torch.device, seconds: float) 
 def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float, engine: str = "auto") -> float:
     """Time whole updates of a cell by the engine that trains it, at a learning rate at which it does not diverge."""
     benchmark, data = load_data(cell, folder, device)
-    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
+    endless = replace(plan_of(cell, benchmark), lr=1e-6, num_steps=10**9)
     chosen = choose_engine(engine, benchmark, endless, device)
     train_group, (group, *_) = groups_of(chosen, benchmark, seed_range(cell.seeds), cell.batch_size)
     stamps: list[tuple[float, int]] = []  # with the updates done: an engine may make several between two

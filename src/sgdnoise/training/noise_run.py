@@ -16,7 +16,7 @@ from sgdnoise import benchmarks
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import Cell, seed_range
-from sgdnoise.study.optimizers import check_measurable
+from sgdnoise.study.optimizers import check_measurable, optimizer
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.gradients import turn_off_dropout, twice_differentiable
@@ -52,9 +52,9 @@ def measure_run(
         raise ValueError(f"at {' '.join(map(str, at))}: write shares of the run, above 0 and up to 1")
     if num_batches < 8:
         raise ValueError(f"num-batches {num_batches}: an interval needs at least 8")
-    plan = plan_of(cell)
-    check_measurable(cell.optimizer, plan.optimizer)
+    check_measurable(cell.optimizer, optimizer(cell.optimizer, cell.definition))
     benchmark, data = load_data(cell, data_folder, device)
+    plan = plan_of(cell, benchmark)
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     if budgets.epochs_to_steps(1, cell.batch_size, protocol) < 2:
         raise ValueError(
