@@ -208,6 +208,15 @@ def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
         ({"class": "LBFGS"}, r"class 'LBFGS' is none of torch.optim's"),
         ({"class": "AdamW", "beta": 0.9}, r"torch.optim.AdamW refuses its settings: .*beta"),
         ({"class": "AdamW", "betas": [2, 0.9]}, r"refuses its settings: Invalid beta parameter"),
+        ({"class": "AdamW", "betas": [0.9]}, r"torch.optim.AdamW refuses its settings: "),
+        ({"class": "SparseAdam"}, r"class 'SparseAdam' is none of torch.optim's"),
+        (
+            {"class": "AdamW", "groups": [{"match": "bias", "weightdecay": 0}]},
+            r"torch.optim.AdamW refuses the settings of its group 'bias': .*weightdecay",
+        ),
+        ({"class": "AdamW", "groups": [{"match": "bias", "weight_decay": -0.1}]}, r"its group 'bias': Invalid weight_decay"),
+        ({"class": "AdamW", "groups": [{"match": "bias", "params": 1}]}, r"its group 'bias': "),
+        ({"factory": "lbfgs"}, r"the factory of the optimizer returns a LBFGS; return an optimizer of torch, but not LBFGS"),
         (
             {"class": "AdamW", "groups": [{"match": "scale"}]},
             r"no trained parameter is left for the group 'scale'; there are: 0.weight",
@@ -218,7 +227,8 @@ def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
     ],
 )
 def test_what_torch_does_not_know_is_said_before_training(tmp_path, definition, message):
-    minus = ("\n\ndef fall(", "\n\ndef minus(step, num_steps):\n    return -1\n\n\ndef fall(")
+    more = "\n\ndef minus(step, num_steps):\n    return -1\n\n\ndef lbfgs(model, lr):\n    return torch.optim.LBFGS(model.parameters())\n"
+    minus = ("\n\ndef fall(", f"{more}\n\ndef fall(")
     one = cell(tmp_path, definition, minus)
     with pytest.raises((ValueError, TypeError), match=message):
         train_cell(one, tmp_path / "data", CPU, lambda step: pytest.fail("it trained"))
