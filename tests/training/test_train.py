@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from conftest import OFFLINE
 from torch import nn
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import make_cell
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
 from sgdnoise.tasks import classification
 from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
@@ -61,6 +62,51 @@ def test_batches_that_processes_cannot_share_are_refused(load, monkeypatch, name
     benchmark, data = load(name)
     with pytest.raises(ValueError, match=message):
         loop.train(benchmark, data, plan_of(name, batch_size=batch_size), 0, CPU)
+
+
+def with_norm(norm):
+    """Return the tiny benchmark with a norm in place of its own."""
+
+    def build():
+        model = tiny.network()
+        model[1] = norm()
+        return model
+
+    return replace(tiny.BENCHMARK, build=build)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"micro_batch": 4}, "BatchNorm2d would normalise a micro_batch of 4 by itself"),
+        ({"processes": 2}, "BatchNorm2d would normalise the part of each of 2 processes by itself"),
+        ({"regulariser": 4}, "BatchNorm2d would normalise a micro_batch of 4 by itself"),
+        ({"micro_batch": 8}, ""),
+        ({"regulariser": 8}, ""),
+    ],
+)
+def test_batch_norm_sees_whole_batches(monkeypatch, changes, message):
+    """One that is frozen, or of single examples, may be cut."""
+    plan = tiny.plan("momentum", num_steps=1)
+    plan = replace(plan, settings=tiny.SETTINGS | {"micro_batch": changes.get("micro_batch", 0)})
+    if micro_batch := changes.get("regulariser"):
+        one = optimizer("sharp@0.1", f'{{"optimizer": "momentum", "regulariser": "sam", "micro_batch": {micro_batch}}}')
+        plan = replace(plan, optimizer=one)
+    if "processes" in changes:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def prepared(norm):
+        benchmark = with_norm(norm)
+        loop.source(benchmark, tiny.data(), plan, loop.start(benchmark, plan, 0, CPU, None), 0)
+
+    for norm in (lambda: nn.BatchNorm2d(4), lambda: nn.BatchNorm2d(4, track_running_stats=False).eval()):
+        if message:
+            with pytest.raises(ValueError, match=message):
+                prepared(norm)
+        else:
+            prepared(norm)
+    prepared(lambda: nn.BatchNorm2d(4).eval())
+    prepared(lambda: nn.GroupNorm(2, 4))
 
 
 @pytest.mark.parametrize("name", OFFLINE)
