@@ -1,5 +1,6 @@
 """The plain training loop."""
 
+import copy
 import math
 import re
 from dataclasses import replace
@@ -107,6 +108,72 @@ def test_batch_norm_sees_whole_batches(monkeypatch, changes, message):
             prepared(norm)
     prepared(lambda: nn.BatchNorm2d(4).eval())
     prepared(lambda: nn.GroupNorm(2, 4))
+
+
+class FreezesItself(nn.Module):
+    """A network that keeps its norm in evaluation mode, as `train` of many a library's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = tiny.network()
+        self.layers[1] = nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.layers(images)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.layers[1].eval()
+        return self
+
+
+def frozen_by_hand():
+    model = with_norm(lambda: nn.BatchNorm2d(4)).build()
+    model[1].eval()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "evaluating"),
+    [
+        (tiny.network, []),
+        (lambda: tiny.network().eval(), []),
+        (frozen_by_hand, ["1"]),
+        (FreezesItself, ["layers.1"]),
+        (lambda: FreezesItself().eval(), ["layers.1"]),
+    ],
+)
+def test_modes_of_a_network_are_the_same_before_and_after_an_evaluation(build, evaluating):
+    """So results do not depend on how often a run is evaluated, nor on an interruption."""
+    benchmark, plan = replace(tiny.BENCHMARK, build=build), tiny.plan("momentum")
+    seen, rows, packed = [], [], []
+
+    def loss(model, batch, carry):
+        seen.append([name for name, module in model.named_modules() if not module.training])
+        return tiny.BENCHMARK.loss(model, batch, carry)
+
+    benchmark = replace(benchmark, loss=loss)
+    for evaluations in (1, 6):
+        some = replace(plan, evaluations=evaluations)
+        curves = loop.train(benchmark, tiny.data(), some, 0, CPU, lambda state: packed.append(copy.deepcopy(state.packed())))
+        rows.append({name: value for name, value in curves.rows[-1].items() if name != "stream_loss"})
+    resumed = loop.train(benchmark, tiny.data(), replace(plan, evaluations=6), 0, CPU, resume=packed[8])
+    rows.append({name: value for name, value in resumed.rows[-1].items() if name != "stream_loss"})
+    assert rows[0] == rows[1] == rows[2]
+    assert seen == [evaluating] * len(seen)
+
+
+def test_networks_of_five_axes_are_trained():
+    """Of 3D convolutions; what has four axes is channels last."""
+
+    def build():
+        convolutions = (nn.Conv2d(1, 2, 3, padding=1), nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 2, (2, 3, 3), padding=(0, 1, 1)))
+        return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(128, tiny.CLASSES))
+
+    benchmark = replace(tiny.BENCHMARK, build=build)
+    assert not loop.train(benchmark, tiny.data(), tiny.plan("momentum", lr=0.01), 0, CPU).diverged
+    model = loop.placed(build(), CPU)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", OFFLINE)

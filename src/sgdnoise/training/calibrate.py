@@ -18,6 +18,7 @@ from sgdnoise.study.cost import Throughput
 from sgdnoise.study.grid import trained
 from sgdnoise.study.optimizers import optimizer
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
+from sgdnoise.training.loop import placed
 from sgdnoise.training.state import State
 from sgdnoise.training.together import steps_done
 
@@ -72,7 +73,7 @@ def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:
     """Time the evaluation of the test split, and scale it to both splits."""
     benchmark, data = load_data(cell, folder, device)
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
-    model = benchmark.build().to(device).to(memory_format=torch.channels_last).eval()
+    model = placed(benchmark.build(), device).eval()
     with torch.no_grad():
         started = time.perf_counter()
         benchmark.evaluate(model, data, "test")

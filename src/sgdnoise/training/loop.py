@@ -75,8 +75,9 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     """Build the network of a run, or go on from its packed state `resume`."""
     init, _, noise = seed_streams(seed)
     torch.manual_seed(init)
-    model = benchmark.build().to(device).to(memory_format=torch.channels_last)
+    model = placed(benchmark.build(), device)
     torch.manual_seed(noise)
+    to_training(model)
     state = State(model, device, precision=precision.of(plan.settings))
     precision.prepare(model, state.precision, device)
     if plan.factory:
@@ -84,6 +85,24 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     if resume:
         state.unpack(resume)
     return state
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Put a network on a device, what has four axes channels last; torch refuses that of the five axes of 3D convolutions."""
+    model = model.to(device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model
+
+
+def to_training(model: nn.Module) -> None:
+    """Let a network train as `train()` has it; modules that its file has put into evaluation mode, to freeze them, stay there."""
+    if not model.training:  # as a whole, as libraries return what was trained before
+        model.train()
+    for module in model.modules():
+        if type(module).train is not nn.Module.train:  # which may keep parts in evaluation mode
+            module.train(module.training)
 
 
 def source(benchmark: Benchmark, data: Any, plan: Plan, state: State, seed: int) -> Gradient:
@@ -158,13 +177,15 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: Any, decayed: list[Te
 
     `train_objective` is the train loss plus l2 / 2 ||w||^2 over the parameters that L2 covers.
     """
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     row = {
         f"{split}_{name}": float(value)  # a checkpoint holds no numbers of other libraries
         for split in ("train", "test")
         for name, value in benchmark.evaluate(model, data, split).items()
     }
-    model.train()
+    for module, mode in modes:
+        module.training = mode
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
     return row | {"train_objective": row["train_loss"] + l2 / 2 * squares}
 
