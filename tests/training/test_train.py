@@ -327,6 +327,44 @@ def test_divergence_is_data(load):
     assert len(wild.rows) == 2
 
 
+def validated(outputs):
+    """Raise as torch.distributions does, of which a loss or a metric may be made."""
+    torch.distributions.Categorical(logits=outputs)
+    return outputs
+
+
+@pytest.mark.parametrize("where", ["loss", "evaluate"])
+@pytest.mark.parametrize(("lr", "evaluations"), [(1e30, 6), (1e30, 1), (1e38, 3)])
+def test_validations_that_raise_at_a_diverged_network_are_divergence(where, lr, evaluations):
+    """Not an error by which the whole cell is lost; before the first evaluation, too."""
+
+    def loss(model, batch, carry):
+        validated(model(batch[0]))
+        return tiny.BENCHMARK.loss(model, batch, carry)
+
+    def evaluate(model, data, split):
+        validated(model(tiny.normalize(data[f"{split}_images"])))
+        return tiny.BENCHMARK.evaluate(model, data, split)
+
+    benchmark = replace(tiny.BENCHMARK, **{where: {"loss": loss, "evaluate": evaluate}[where]})
+    plan = replace(tiny.plan("momentum", lr=lr), evaluations=evaluations)
+    wanted, found = (loop.train(some, tiny.data(), plan, 0, CPU) for some in (tiny.BENCHMARK, benchmark))
+    assert (found.diverged, wanted.diverged) == (True, True)
+    assert found.steps_done <= 6
+    assert {"test_loss", "train_objective", "stream_loss"} <= found.rows[-1].keys() == wanted.rows[-1].keys()
+    assert all(math.isnan(value) for value in found.rows[-1].values())
+
+
+@pytest.mark.parametrize("where", ["loss", "evaluate"])
+def test_errors_of_a_network_that_is_finite_are_errors(where):
+    def fails(model, *words):
+        model(torch.zeros(2, 1, 8, 8))
+        raise LookupError("a slip")
+
+    with pytest.raises(LookupError, match="a slip"):
+        loop.train(replace(tiny.BENCHMARK, **{where: fails}), tiny.data(), tiny.plan("momentum"), 0, CPU)
+
+
 def test_a_cell_whose_every_run_diverges_at_once_has_a_record(data_folder):
     wild = train_cell(cell_of("lstm_synthetic", lr=1e30, seeds="0-1", evaluations=3), data_folder, CPU)
     assert wild.status == ["diverged", "diverged"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import parallel, precision
@@ -58,7 +62,7 @@ def train(
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     for step in range(curves.steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
-        loss_sum = float(gradient(next(batches)))
+        loss_sum = float(unless_diverged(state, partial(gradient, next(batches)), math.nan))
         (loss_sum,) = parallel.total(loss_sum, device=device)
         update(plan.lr_at(step))
         curves.train_seconds += time.perf_counter() - started
@@ -131,10 +135,37 @@ def book(benchmark: Benchmark, data: Any, plan: Plan, state: State, loss_sum: fl
     curves.diverged = not math.isfinite(loss_sum)
     if curves.steps_done in evaluate_at or curves.diverged:
         decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
-        row = evaluate(benchmark, state.model, data, decayed, l2) | {"stream_loss": state.stream_loss / state.stream_terms}
-        curves.diverged |= not all(map(math.isfinite, row.values()))
-        curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
+        row: dict[str, float] = {}
+        if not curves.diverged:  # at weights that are not finite, what is of the user's may raise
+            row = unless_diverged(state, lambda: evaluate(benchmark, state.model, data, decayed, l2), row)
+        row |= {"stream_loss": state.stream_loss / state.stream_terms} if row else {}
+        curves.diverged |= not row or not all(map(math.isfinite, row.values()))
+        if curves.diverged:
+            row = dict.fromkeys(row or names_of(benchmark, data, plan, state), math.nan)
+        curves.rows.append(row)
         state.stream_loss, state.stream_terms = 0.0, 0
+
+
+def unless_diverged(state: State, compute: Callable[[], Any], instead: Any) -> Any:
+    """Compute, or return `instead` if that raises, as validations do, where weights or outputs of the network are not finite."""
+    try:
+        return compute()
+    except Exception:
+        seen: list[Any] = list(state.model.parameters())
+        with state.model.register_forward_hook(lambda model, inputs, outputs: seen.append(outputs)), suppress(Exception):
+            compute()
+        if all(bool(one.isfinite().all()) for one in tree_leaves(seen) if isinstance(one, Tensor)):
+            raise
+        return instead
+
+
+def names_of(benchmark: Benchmark, data: Any, plan: Plan, state: State) -> Iterable[str]:
+    """Name the metrics of a run that has diverged: those evaluated before, or before there were any, those of a network at its start."""
+    if state.curves.rows:
+        return state.curves.rows[-1]
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+        fresh = start(benchmark, replace(plan, factory=None), 0, state.device, None)
+    return [*evaluate(benchmark, fresh.model, data, [], 0.0), "stream_loss"]
 
 
 def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float | Tensor], None]:
