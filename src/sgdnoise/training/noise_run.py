@@ -113,7 +113,7 @@ def measure(
     example is drawn twice: if it is the share s of an epoch, the variance of its gradient is 1 - s of that of independent
     draws, and the noise is divided by that. (The noise of augmentation is not reduced, and comes out too large by 1 / (1 - s).)
     """
-    model = copy.deepcopy(model)
+    model = copied(model)
     turn_off_dropout(model)
     epoch_steps = budgets.epochs_to_steps(1, plan.batch_size, protocol)
     parameters = trained_parameters(model)
@@ -142,6 +142,12 @@ def measure(
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Copy a network, also one whose forward passes leave weights that are made of others, as torch.nn.utils.weight_norm has them."""
+    made = [one for module in model.modules() for one in vars(module).values() if isinstance(one, Tensor) and not one.is_leaf]
+    return copy.deepcopy(model, {id(one): one.detach().clone() for one in made})
 
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:
