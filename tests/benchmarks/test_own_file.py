@@ -107,6 +107,34 @@ def test_a_file_that_changes_meanwhile_is_refused(own):
     asked_anew()
 
 
+DATACLASS = """
+
+@dataclass
+class Chosen:
+    widths: list[int]
+
+
+def arrays("""
+
+
+def test_a_file_may_have_dataclasses_with_postponed_annotations(own):
+    """They look for their module by its name, also when it is run again; one that fails leaves none."""
+    edit(
+        own,
+        "my_net.py",
+        "from dataclasses import replace",
+        "from __future__ import annotations\nfrom dataclasses import dataclass, replace",
+    )
+    edit(own, "my_net.py", "\n\ndef arrays(", DATACLASS)
+    edit(own, "my_net.py", "shape.WIDTHS", "Chosen(shape.WIDTHS).widths")
+    for _ in range(2):
+        benchmarks.load("my_net", str(own / "my_net.py")).build()
+    edit(own, "my_net.py", "import shape", "import shape; 1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        benchmarks.load("my_net", str(own / "my_net.py"))
+    assert "sgdnoise.benchmarks.my_net" not in sys.modules
+
+
 def test_python_and_its_own_modules_come_first(own):
     (own / "random.py").write_text("raise RuntimeError('the wrong one')")
     sys.modules.pop("random")

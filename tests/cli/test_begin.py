@@ -172,6 +172,33 @@ def test_the_rate_rises_until_a_run_diverges():
     assert window([Tried(1.0, 3.0), Tried(2.0, math.inf)]) == (0.5, 2.0)
 
 
+def quadratic(offset):
+    """Return a benchmark whose loss is a quadratic, moved."""
+
+    def batches(*words):
+        while True:
+            yield (torch.ones(8, 4),)
+
+    def loss(model, batch, carry):
+        return (model.w - batch[0]).square().sum() / 2 + 8 * offset, None
+
+    return Benchmark(arrays=None, build=Point, batches=batches, loss=loss, evaluate=None)
+
+
+def test_a_loss_may_be_negative():
+    """One that is moved has the same window."""
+    plan = Plan(OPTIMIZERS["sgd"], 8, 1.0, 100, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0})
+    plain, moved = (window(try_rates(quadratic(offset), None, plan, 1.0, torch.device("cpu"))) for offset in (0.0, -100.0))
+    assert plain == moved
+
+
+def test_a_loss_that_is_never_finite_has_no_window():
+    plan = Plan(OPTIMIZERS["sgd"], 8, 1.0, 100, 0, 1, {"l2_scope": "all", "l2_convention": "half", "micro_batch": 0})
+    tried = try_rates(quadratic(math.nan), None, plan, 1.0, torch.device("cpu"))
+    with pytest.raises(ValueError, match="the loss is not finite even at the learning rate 1.*`sgdnoise check` says"):
+        window(tried)
+
+
 def test_the_rates_are_tried_in_a_run_that_counts_its_updates(load, monkeypatch):
     """By which SVRG knows when its snapshot is due, and K-FAC draws new targets; alpha-SVRG ends where its run would."""
     benchmark, data = load("autoencoder_digits")

@@ -171,6 +171,23 @@ def test_optimizers_of_the_study_are_tried(tmp_path):
     assert line.startswith("optimizers: an interrupted run with mine ends elsewhere")
 
 
+@pytest.mark.parametrize(
+    ("groups", "well"),
+    [
+        ("model.parameters()", False),
+        ("model.parameters(), lr=0.001", False),
+        ('[{"params": model[0].parameters(), "lr": 0.1}, {"params": model[2].parameters()}], lr=lr', False),
+        ('[{"params": model[0].parameters(), "lr": 0.3 * lr}, {"params": model[2].parameters()}], lr=lr', True),
+    ],
+)
+def test_a_factory_follows_the_learning_rate(tmp_path, groups, well):
+    factory = f"\n\ndef mine(model, lr):\n    return torch.optim.Adam({groups})\n\n\ndef benchmark("
+    file = own_benchmark(tmp_path, ("\n\ndef benchmark(", factory))
+    found = list(problems("own", str(file), "{}", tmp_path / "data", CPU, 8, False, {"mine": {"factory": "mine"}}))
+    message = r"optimizers: the learning rates of mine are \[.*\] at 0.01, but .* at twice that: let its factory"
+    assert (found == []) if well else re.match(message, found[0])
+
+
 def test_regularisers_are_tried_at_a_batch_size_that_their_micro_batch_divides(tmp_path):
     """And with as many updates as others, however many gradients one takes; all is valid at their cells' batch size 192."""
     own_benchmark(tmp_path)

@@ -9,8 +9,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import branches, graph, loop
@@ -219,6 +221,37 @@ def test_other_random_numbers_are_refused(data_folder):
 
     with pytest.raises(ValueError, match="this network draws random numbers for more than torch's dropout; use --engine plain"):
         graph.train(replace(benchmark, loss=noisy), data, plan, SEEDS, DEVICE)
+
+
+CARRIES = {
+    "one": lambda state: state,
+    "dictionary": lambda state: {"state": state},
+    "nested": lambda state: [({"state": state}, None), state + 1],
+}
+
+
+def carrying(made):
+    """Return the tiny benchmark with a carry, which the loss of the next batch depends on."""
+
+    def loss(model, batch, carry):
+        logits = model(batch[0])
+        before = 0.0 if carry is None else sum(one.sum() for one in tree_leaves(carry) if isinstance(one, torch.Tensor))
+        return nn.functional.cross_entropy(logits + before, batch[1], reduction="sum") + before, made(logits.detach().mean(dim=0))
+
+    return replace(tiny.BENCHMARK, loss=loss)
+
+
+@pytest.mark.parametrize("kind", CARRIES)
+def test_a_carry_is_of_any_shape(kind):
+    case = carrying(CARRIES[kind]), {name: one.to(DEVICE) for name, one in tiny.data().items()}, tiny.plan("momentum", lr=0.1)
+    (curves, found), expected = together(*case, [3])[0], alone(case, 3)
+    assert_same((curves, found), (expected[0], expected[1]))
+
+
+def test_a_carry_of_other_things_than_tensors_is_refused():
+    case = carrying(lambda state: (state, 1)), tiny.data(), tiny.plan("momentum", lr=0.1)
+    with pytest.raises(ValueError, match="engine graph: the carry has other things than tensors, .*; use --engine plain"):
+        together(*case, [3])
 
 
 def test_what_has_no_graph(data_folder, monkeypatch):

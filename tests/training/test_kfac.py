@@ -11,6 +11,7 @@ import torch
 from conftest import own_benchmark
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 from sgdnoise import benchmarks
 from sgdnoise.study.cell import make_cell
@@ -72,6 +73,21 @@ def test_of_a_linear_network_with_normal_targets_it_is_exact():
         jacobian = jacobians(model, layer, inputs)
         exact = torch.einsum("nka,nkb->ab", jacobian, jacobian) / len(inputs)
         torch.testing.assert_close(torch.kron(g, a), exact)
+
+
+def test_layers_are_those_of_their_own_weight():
+    """Not one whose weight is made of other parameters, as by torch.nn.utils; and the weight comes first, whatever the order."""
+    made = [nn.utils.spectral_norm(nn.Linear(3, 2)), parametrizations.weight_norm(nn.Linear(3, 2))]
+    made += [prune.l1_unstructured(nn.Linear(3, 2), name, 1) for name in ("weight", "bias")]
+    made.append(prune.l1_unstructured(nn.Conv2d(3, 2, 1), "weight", 1))
+    assert kfac.layers_of(nn.Sequential(*made)) == []
+    turned = nn.Linear(3, 2)
+    weight = turned.weight
+    del turned.weight
+    turned.weight = weight
+    model = nn.Sequential(turned, nn.Linear(2, 2, bias=False))
+    assert [name for name, _ in model.named_parameters()] == ["0.bias", "0.weight", "1.weight"]
+    assert [layer.parameters for layer in kfac.layers_of(model)] == [[1, 0], [2]]
 
 
 def test_drawn_targets_have_that_in_the_mean():

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import tiny
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from sgdnoise import figures
 from sgdnoise.benchmarks import Benchmark
@@ -455,3 +457,21 @@ def test_the_config_names_runs_of_its_benchmarks(tmp_path):
         validate(study | {"noise_scale": {"lstm": run}})
     with pytest.raises(ValueError, match="noise_scale.wrn_digits: unknown optimizer 'adamm'"):
         grid.noise_cells(validate(study | {"noise_scale": {"wrn_digits": run | {"optimizer": "adamm"}}}))
+
+
+@pytest.mark.parametrize(
+    "made", [nn.utils.weight_norm, nn.utils.spectral_norm, partial(prune.l1_unstructured, name="weight", amount=1)]
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_a_network_whose_weights_are_made_of_others_is_measured(made):
+    """By hooks of torch.nn.utils: what a forward pass leaves of them cannot be copied by itself."""
+
+    def build():
+        model = tiny.network()
+        made(model[-1])
+        return model
+
+    plan, protocol = tiny.plan("sgd", num_steps=2), {"num_train": tiny.NUM_TRAIN}
+    curves, found = noise_run.train_measured(replace(tiny.BENCHMARK, build=build), tiny.data(), plan, 0, CPU, [2], protocol, 8)
+    assert np.isfinite(found[2]["top_eigenvalue"])
+    assert curves.rows == train(replace(tiny.BENCHMARK, build=build), tiny.data(), plan, 0, CPU).rows

@@ -13,7 +13,10 @@ from sgdnoise import benchmarks
 from sgdnoise.cli.main import main
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import checkpoint, loop
+from sgdnoise.training.calibrate import examples_per_second
 from sgdnoise.training.cell import load_data, plan_of, train_cell
+from sgdnoise.training.check import problems
+from sgdnoise.training.noise_run import measure_run
 
 CPU = torch.device("cpu")
 ADAMW = {"class": "AdamW", "betas": [0.8, 0.9], "weight_decay": 0.1}
@@ -41,14 +44,14 @@ def trained(one, folder):
     """Train in the loop; return the network."""
     benchmark, data = load_data(one, folder / "data", CPU)
     states = []
-    loop.train(benchmark, data, plan_of(one), 0, CPU, states.append)
+    loop.train(benchmark, data, plan_of(one, benchmark), 0, CPU, states.append)
     return states[-1].model
 
 
 def reference(one, folder, make, multiplier):
     """Train as torch's documentation does."""
     benchmark, data = load_data(one, folder / "data", CPU)
-    plan = plan_of(one)
+    plan = plan_of(one, benchmark)
     model = loop.start(benchmark, plan, 0, CPU, None).model
     optimizer = make(model, plan.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
@@ -98,6 +101,52 @@ def test_the_loop_trains_as_torch_does(tmp_path, definition, make, multiplier):
     ours, theirs = trained(one, tmp_path), reference(one, tmp_path, make, multiplier)
     for mine, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-7)
+
+
+REGISTRY = """
+
+class Mine(nn.Linear):
+    pass
+
+
+BUILT = []
+
+
+def by_class(model, lr):
+    assert BUILT[-1] is model
+    (mine,) = (module for module in model.modules() if isinstance(module, Mine))
+    rest = [one for one in model.parameters() if all(one is not other for other in mine.parameters())]
+    return torch.optim.SGD([{"params": mine.parameters()}, {"params": rest, "lr": 2 * lr}], lr=lr)
+
+
+def build("""
+
+
+@pytest.mark.parametrize("use", ["train", "check", "noise-scale", "calibrate"])
+def test_functions_of_a_file_are_of_the_module_that_makes_its_network(tmp_path, use):
+    """A factory finds its layers by their class, and what the file has written down of the network."""
+    changes = [("\n\ndef build(", REGISTRY), ("nn.Linear(10, 16)", "Mine(10, 16)")]
+    changes += [("    return network", "    BUILT.append(network)\n    return network")]
+    definition = {"factory": "by_class"}
+    one = cell(tmp_path, definition, *changes, steps=2)
+    if use == "train":
+        assert train_cell(one, tmp_path / "data", CPU).status == ["completed"]
+    elif use == "check":
+        assert list(problems("own", one.file, "{}", tmp_path / "data", CPU, 8, False, {"mine": definition})) == []
+    elif use == "noise-scale":
+        assert len(measure_run(one, tmp_path / "data", CPU, [1.0], 8)) == 1
+    else:
+        assert examples_per_second(one, tmp_path / "data", CPU, 0.0) > 0
+
+
+def test_a_schedule_is_looked_at_where_runs_are(tmp_path):
+    """One that cannot be told of three updates alone passes the check, which makes three; where it fails, is said."""
+    halves = "\n\ndef halves(step, num_steps):\n    return 0.5 ** (step // (num_steps // 10))\n\n\ndef benchmark("
+    one = cell(tmp_path, {"class": "AdamW", "schedule": "halves"}, ("\n\ndef benchmark(", halves), steps=3)
+    tried = {"mine": json.loads(one.definition)}
+    assert list(problems("own", one.file, "{}", tmp_path / "data", CPU, 8, False, tried)) == []
+    with pytest.raises(ValueError, match=r"optimizer mine: the schedule halves\(0, 3\) raises ZeroDivisionError"):
+        train_cell(one, tmp_path / "data", CPU)
 
 
 def test_sgd_of_a_study_is_the_papers_with_another_schedule(tmp_path):
@@ -159,6 +208,15 @@ def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
         ({"class": "LBFGS"}, r"class 'LBFGS' is none of torch.optim's"),
         ({"class": "AdamW", "beta": 0.9}, r"torch.optim.AdamW refuses its settings: .*beta"),
         ({"class": "AdamW", "betas": [2, 0.9]}, r"refuses its settings: Invalid beta parameter"),
+        ({"class": "AdamW", "betas": [0.9]}, r"torch.optim.AdamW refuses its settings: "),
+        ({"class": "SparseAdam"}, r"class 'SparseAdam' is none of torch.optim's"),
+        (
+            {"class": "AdamW", "groups": [{"match": "bias", "weightdecay": 0}]},
+            r"torch.optim.AdamW refuses the settings of its group 'bias': .*weightdecay",
+        ),
+        ({"class": "AdamW", "groups": [{"match": "bias", "weight_decay": -0.1}]}, r"its group 'bias': Invalid weight_decay"),
+        ({"class": "AdamW", "groups": [{"match": "bias", "params": 1}]}, r"its group 'bias': "),
+        ({"factory": "lbfgs"}, r"the factory of the optimizer returns a LBFGS; return an optimizer of torch, but not LBFGS"),
         (
             {"class": "AdamW", "groups": [{"match": "scale"}]},
             r"no trained parameter is left for the group 'scale'; there are: 0.weight",
@@ -169,7 +227,8 @@ def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
     ],
 )
 def test_what_torch_does_not_know_is_said_before_training(tmp_path, definition, message):
-    minus = ("\n\ndef fall(", "\n\ndef minus(step, num_steps):\n    return -1\n\n\ndef fall(")
+    more = "\n\ndef minus(step, num_steps):\n    return -1\n\n\ndef lbfgs(model, lr):\n    return torch.optim.LBFGS(model.parameters())\n"
+    minus = ("\n\ndef fall(", f"{more}\n\ndef fall(")
     one = cell(tmp_path, definition, minus)
     with pytest.raises((ValueError, TypeError), match=message):
         train_cell(one, tmp_path / "data", CPU, lambda step: pytest.fail("it trained"))

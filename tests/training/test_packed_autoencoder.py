@@ -56,6 +56,14 @@ def test_packed_equals_alone_after_100_updates(monkeypatch, changes, block):
     assert len({one[0].rows[-1]["train_loss"] for one in together}) == 3
 
 
+def test_pixels_may_be_floats():
+    """As a user's own `load` may have made them."""
+    benchmark, data, plan = case()
+    plan, data = replace(plan, num_steps=5), {name: pixels.float() for name, pixels in data.items()}
+    for seed, one in zip(SEEDS, packed(benchmark, data, plan), strict=True):
+        assert_equal_to_rounding(one, plain(benchmark, data, plan, seed))
+
+
 def test_the_schedule_and_l2_matter():
     """What the comparison with the plain loop could hide if both were inert."""
     first, last = packed(*case())[0]

@@ -206,6 +206,8 @@ def test_packed_where_it_pays(data_folder):
         replace(benchmark, loss=partial(benchmark.loss, label_smoothing=0.1)),
         replace(benchmark, build=partial(benchmark.build, norm=torch.nn.BatchNorm2d)),
         replace(benchmark, build=partial(WideResNet, 10, 1, 1, 10, torch.nn.BatchNorm2d)),
+        replace(benchmark, build=partial(WideResNet, 4, 1, 1, 10)),  # without a block
+        replace(benchmark, build=partial(WideResNet, 10, 1, 1, 10, dropout=1.0)),  # of which nothing is left to scale up
         replace(benchmark, batches=partial(benchmark.batches, augment=lambda images: images)),
         replace(benchmark, batches=partial(benchmark.batches, normalize=lambda images: images / images.max())),
     ):

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from conftest import OFFLINE
 from torch import nn
@@ -120,6 +122,60 @@ def test_tf32_is_on_in_forward_and_backward_and_off_outside():
         backward(replace(benchmark, loss=loss), state, batch, 2, 2)
         assert seen == [flags, flags]
         assert tf32_flags() == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("convert", "name"),
+    [
+        (lambda model: model.bfloat16(), "0.weight is torch.bfloat16"),
+        (lambda model: model.double(), "0.weight is torch.float64"),
+        (lambda model: model[2].bfloat16().requires_grad_(False), "2.weight is torch.bfloat16"),
+        (
+            lambda model: model.register_parameter("phase", nn.Parameter(torch.ones(2, dtype=torch.cfloat))),
+            "phase is torch.complex64",
+        ),
+    ],
+)
+def test_weights_that_are_not_float32_are_refused(convert, name):
+    def build():
+        model = tiny.network()
+        convert(model)
+        return model
+
+    for optimizer in ("momentum", "adam"):
+        with pytest.raises(ValueError, match=rf"the parameter {name}, but weights are float32"):
+            loop.train(replace(tiny.BENCHMARK, build=build), tiny.data(), tiny.plan(optimizer), 0, CPU)
+
+
+class HeadFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(16, tiny.CLASSES), nn.Linear(64, 16)
+
+    def forward(self, images):
+        return self.head(self.body(images.flatten(1)).relu())
+
+
+@pytest.mark.parametrize(
+    "outputs", [lambda logits: logits, lambda logits: (logits, 0), lambda logits: SimpleNamespace(logits=logits)]
+)
+def test_logits_in_bfloat16_are_refused(outputs):
+    """Of a network that registers another linear layer last than the one that makes them."""
+
+    class Network(HeadFirst):
+        def forward(self, images):
+            return outputs(super().forward(images))
+
+    def loss(model, batch, carry):
+        found = model(batch[0])
+        found = getattr(found, "logits", found)
+        return (found[0] if isinstance(found, tuple) else found).float().sum(), None
+
+    benchmark = replace(tiny.BENCHMARK, build=Network, loss=loss, evaluate=lambda model, data, split: {"loss": 0.0})
+    plan = replace(tiny.plan("momentum", num_steps=1), settings=tiny.SETTINGS | {"precision": "bfloat16"})
+    with pytest.raises(ValueError, match="precision bfloat16: the network puts out bfloat16, but logits are float32"):
+        loop.train(benchmark, tiny.data(), plan, 0, CPU)
+    loop.train(benchmark, tiny.data(), tiny.plan("momentum", num_steps=1), 0, CPU)
 
 
 def test_tf32_needs_a_gpu(data_folder):

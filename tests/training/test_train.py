@@ -1,5 +1,6 @@
 """The plain training loop."""
 
+import copy
 import math
 import re
 from dataclasses import replace
@@ -7,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from conftest import OFFLINE
 from torch import nn
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import make_cell
-from sgdnoise.study.optimizers import OPTIMIZERS
+from sgdnoise.study.optimizers import OPTIMIZERS, optimizer
 from sgdnoise.tasks import classification
 from sgdnoise.training import cell as training_cell
 from sgdnoise.training import loop
@@ -61,6 +63,117 @@ def test_batches_that_processes_cannot_share_are_refused(load, monkeypatch, name
     benchmark, data = load(name)
     with pytest.raises(ValueError, match=message):
         loop.train(benchmark, data, plan_of(name, batch_size=batch_size), 0, CPU)
+
+
+def with_norm(norm):
+    """Return the tiny benchmark with a norm in place of its own."""
+
+    def build():
+        model = tiny.network()
+        model[1] = norm()
+        return model
+
+    return replace(tiny.BENCHMARK, build=build)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"micro_batch": 4}, "BatchNorm2d would normalise a micro_batch of 4 by itself"),
+        ({"processes": 2}, "BatchNorm2d would normalise the part of each of 2 processes by itself"),
+        ({"regulariser": 4}, "BatchNorm2d would normalise a micro_batch of 4 by itself"),
+        ({"micro_batch": 8}, ""),
+        ({"regulariser": 8}, ""),
+    ],
+)
+def test_batch_norm_sees_whole_batches(monkeypatch, changes, message):
+    """One that is frozen, or of single examples, may be cut."""
+    plan = tiny.plan("momentum", num_steps=1)
+    plan = replace(plan, settings=tiny.SETTINGS | {"micro_batch": changes.get("micro_batch", 0)})
+    if micro_batch := changes.get("regulariser"):
+        one = optimizer("sharp@0.1", f'{{"optimizer": "momentum", "regulariser": "sam", "micro_batch": {micro_batch}}}')
+        plan = replace(plan, optimizer=one)
+    if "processes" in changes:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def prepared(norm):
+        benchmark = with_norm(norm)
+        loop.source(benchmark, tiny.data(), plan, loop.start(benchmark, plan, 0, CPU, None), 0)
+
+    for norm in (lambda: nn.BatchNorm2d(4), lambda: nn.BatchNorm2d(4, track_running_stats=False).eval()):
+        if message:
+            with pytest.raises(ValueError, match=message):
+                prepared(norm)
+        else:
+            prepared(norm)
+    prepared(lambda: nn.BatchNorm2d(4).eval())
+    prepared(lambda: nn.GroupNorm(2, 4))
+
+
+class FreezesItself(nn.Module):
+    """A network that keeps its norm in evaluation mode, as `train` of many a library's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = tiny.network()
+        self.layers[1] = nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.layers(images)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.layers[1].eval()
+        return self
+
+
+def frozen_by_hand():
+    model = with_norm(lambda: nn.BatchNorm2d(4)).build()
+    model[1].eval()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "evaluating"),
+    [
+        (tiny.network, []),
+        (lambda: tiny.network().eval(), []),
+        (frozen_by_hand, ["1"]),
+        (FreezesItself, ["layers.1"]),
+        (lambda: FreezesItself().eval(), ["layers.1"]),
+    ],
+)
+def test_modes_of_a_network_are_the_same_before_and_after_an_evaluation(build, evaluating):
+    """So results do not depend on how often a run is evaluated, nor on an interruption."""
+    benchmark, plan = replace(tiny.BENCHMARK, build=build), tiny.plan("momentum")
+    seen, rows, packed = [], [], []
+
+    def loss(model, batch, carry):
+        seen.append([name for name, module in model.named_modules() if not module.training])
+        return tiny.BENCHMARK.loss(model, batch, carry)
+
+    benchmark = replace(benchmark, loss=loss)
+    for evaluations in (1, 6):
+        some = replace(plan, evaluations=evaluations)
+        curves = loop.train(benchmark, tiny.data(), some, 0, CPU, lambda state: packed.append(copy.deepcopy(state.packed())))
+        rows.append({name: value for name, value in curves.rows[-1].items() if name != "stream_loss"})
+    resumed = loop.train(benchmark, tiny.data(), replace(plan, evaluations=6), 0, CPU, resume=packed[8])
+    rows.append({name: value for name, value in resumed.rows[-1].items() if name != "stream_loss"})
+    assert rows[0] == rows[1] == rows[2]
+    assert seen == [evaluating] * len(seen)
+
+
+def test_networks_of_five_axes_are_trained():
+    """Of 3D convolutions; what has four axes is channels last."""
+
+    def build():
+        convolutions = (nn.Conv2d(1, 2, 3, padding=1), nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 2, (2, 3, 3), padding=(0, 1, 1)))
+        return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(128, tiny.CLASSES))
+
+    benchmark = replace(tiny.BENCHMARK, build=build)
+    assert not loop.train(benchmark, tiny.data(), tiny.plan("momentum", lr=0.01), 0, CPU).diverged
+    model = loop.placed(build(), CPU)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", OFFLINE)
@@ -212,6 +325,44 @@ def test_divergence_is_data(load):
     assert wild.rows[1].keys() == good.rows[1].keys()
     assert all(math.isnan(value) for value in wild.rows[1].values())
     assert len(wild.rows) == 2
+
+
+def validated(outputs):
+    """Raise as torch.distributions does, of which a loss or a metric may be made."""
+    torch.distributions.Categorical(logits=outputs)
+    return outputs
+
+
+@pytest.mark.parametrize("where", ["loss", "evaluate"])
+@pytest.mark.parametrize(("lr", "evaluations"), [(1e30, 6), (1e30, 1), (1e38, 3)])
+def test_validations_that_raise_at_a_diverged_network_are_divergence(where, lr, evaluations):
+    """Not an error by which the whole cell is lost; before the first evaluation, too."""
+
+    def loss(model, batch, carry):
+        validated(model(batch[0]))
+        return tiny.BENCHMARK.loss(model, batch, carry)
+
+    def evaluate(model, data, split):
+        validated(model(tiny.normalize(data[f"{split}_images"])))
+        return tiny.BENCHMARK.evaluate(model, data, split)
+
+    benchmark = replace(tiny.BENCHMARK, **{where: {"loss": loss, "evaluate": evaluate}[where]})
+    plan = replace(tiny.plan("momentum", lr=lr), evaluations=evaluations)
+    wanted, found = (loop.train(some, tiny.data(), plan, 0, CPU) for some in (tiny.BENCHMARK, benchmark))
+    assert (found.diverged, wanted.diverged) == (True, True)
+    assert found.steps_done <= 6
+    assert {"test_loss", "train_objective", "stream_loss"} <= found.rows[-1].keys() == wanted.rows[-1].keys()
+    assert all(math.isnan(value) for value in found.rows[-1].values())
+
+
+@pytest.mark.parametrize("where", ["loss", "evaluate"])
+def test_errors_of_a_network_that_is_finite_are_errors(where):
+    def fails(model, *words):
+        model(torch.zeros(2, 1, 8, 8))
+        raise LookupError("a slip")
+
+    with pytest.raises(LookupError, match="a slip"):
+        loop.train(replace(tiny.BENCHMARK, **{where: fails}), tiny.data(), tiny.plan("momentum"), 0, CPU)
 
 
 def test_a_cell_whose_every_run_diverges_at_once_has_a_record(data_folder):

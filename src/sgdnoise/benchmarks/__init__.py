@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,4 +201,5 @@ def module(name: str, file: str | None = None) -> ModuleType:
 
 def load(name: str, file: str | None = None, settings: Settings | None = None) -> Benchmark:
     """Make the record of a benchmark, by default with its default settings."""
-    return module(name, file).benchmark(default_settings(name, file) | (settings or {}))
+    found = module(name, file)
+    return replace(found.benchmark(default_settings(name, file) | (settings or {})), module=found)

@@ -96,7 +96,8 @@ def windows_of(study: Path, data_folder: Path, threads: int, device_name: str) -
         if cell.benchmark not in loaded:
             loaded[cell.benchmark] = load_data(cell, data_folder, device)
         anchor = protocol(cell.benchmark, cell.file)["lr_grid"]["anchor"]
-        tried = lr_range.try_rates(*loaded[cell.benchmark], plan_of(cell), anchor, device)
+        benchmark, data = loaded[cell.benchmark]
+        tried = lr_range.try_rates(benchmark, data, plan_of(cell, benchmark), anchor, device)
         low, high = map(lr_string, lr_range.window(tried))
         best = min(tried, key=lambda one: one.loss)
         said = f"loss {', '.join(f'{one.loss:.3g} at {lr_string(one.lr)}' for one in sorted({tried[0], best, tried[-1]}))}"

@@ -31,12 +31,17 @@ def missing_extra(error: ImportError) -> str:
 
 
 def run(name: str, path: Path) -> ModuleType:
-    """Run a file as a module of some name."""
+    """Run a file as a module of some name, under which Python finds it, as decorators that read annotations do."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    sys.modules[name] = found
+    try:
+        spec.loader.exec_module(found)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return found
 
 

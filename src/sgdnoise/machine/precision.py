@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 DESCRIPTIONS = {  # for the provenance of a result
     "float32": "float32, TF32 off",
@@ -35,6 +36,12 @@ class Logits(nn.Linear):
 
 def prepare(model: nn.Module, name: str, device: torch.device) -> None:
     """Make a network ready for a precision: the linear layer that it registers last, which makes its logits, stays float32."""
+    for parameter, one in model.named_parameters():
+        if (one.is_floating_point() or one.is_complex()) and one.dtype != torch.float32:
+            raise ValueError(
+                f"the parameter {parameter} is {one.dtype}, but weights are float32, whatever the precision of products: convert the"
+                " network by .float(), or hold real and imaginary parts (torch.view_as_complex makes one of both)"
+            )
     if name == "tf32" and device.type != "cuda":
         raise ValueError("precision tf32: only GPUs of NVIDIA have it; use device cuda, or the precision float32 or bfloat16")
     if name == "bfloat16":
@@ -44,6 +51,17 @@ def prepare(model: nn.Module, name: str, device: torch.device) -> None:
             )
         for layer in [module for module in model.modules() if type(module) is nn.Linear][-1:]:
             layer.__class__ = Logits
+        model.register_forward_hook(check_outputs)
+
+
+def check_outputs(model: nn.Module, inputs: Any, outputs: Any) -> None:
+    """Raise a ValueError if the logits that a network puts out, of several tensors the first, are bfloat16."""
+    first = next((one for one in tree_leaves(getattr(outputs, "logits", outputs)) if isinstance(one, Tensor)), None)
+    if first is not None and first.dtype == torch.bfloat16:
+        raise ValueError(
+            "precision bfloat16: the network puts out bfloat16, but logits are float32; let it register last the linear layer that"
+            " makes them, or use the precision float32"
+        )
 
 
 def recurrent_bfloat16() -> bool:

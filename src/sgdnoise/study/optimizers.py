@@ -158,6 +158,8 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
                 re.compile(group["match"])
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"groups: match: {group['match']!r} is not a regular expression ({error})") from None
+            if "lr" in group:
+                raise ValueError(f"groups: {group['match']!r}: lr is what the windows of the grid are for; write lr_factor")
         return Optimizer(name, rule="torch", **own)
     if unknown := sorted(set(said) - {"momentum", *PLANNED}):
         raise ValueError(

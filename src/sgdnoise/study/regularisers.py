@@ -68,6 +68,8 @@ def read(said: Mapping[str, Any], coefficient: str) -> dict[str, Any]:
     if name != "gradient_norm" and by:
         raise ValueError(f"by is how the penalty of gradient_norm is computed; leave it out with {name}")
     fields = {"regulariser": name, "micro_batch": 0 if micro_batch in (None, "all") else micro_batch, "by": by}
+    if coefficient and number(coefficient) > 1 and name == "label_smoothing":
+        raise ValueError(f"@{coefficient}: the coefficient of label_smoothing is a share of the target, from 0 to 1")
     return fields | ({"coefficient": number(coefficient)} if coefficient else {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Benchmark:
     the best value that a metric can reach, where it is known. `load` reads the prepared file onto the device, if not
     simply as a dictionary of its arrays. `sampled_loss` is as `loss`, but of targets that the network itself draws: the
     covariance of its gradient, over draws, is the Fisher information of the loss. (So of s times a log-likelihood it is
-    sqrt(s) times that.) Only optimizers that estimate curvature need it.
+    sqrt(s) times that.) Only optimizers that estimate curvature need it. `module` is the file that made this record, as it was run:
+    the functions that an optimizer names are of the same classes as the network.
     """
 
     arrays: Callable[[Path], Mapping[str, np.ndarray]]
@@ -48,3 +50,4 @@ class Benchmark:
     clip_norm: float | None = None
     loss_terms: int = 1  # per example: the words of an unrolled sequence
     image_pixels: int | None = None  # of an image, of the package's own; for the packed engine, which is for small ones
+    module: ModuleType | None = None

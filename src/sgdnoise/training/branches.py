@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.machine import precision
@@ -74,8 +75,9 @@ class Branch:
             loss_sum = self.backward(self.batch)
         self.update(lr)
         for index, carry in held.items():  # where the next update reads it
-            if carry is not None:
-                torch._foreach_copy_(carry, self.state.carries[index])
+            kept, new = ([leaf for leaf in tree_leaves(one) if leaf is not None] for one in (carry, self.state.carries[index]))
+            if kept:
+                torch._foreach_copy_(kept, new)
             self.state.carries[index] = carry
         return loss_sum[None]
 
@@ -89,6 +91,8 @@ class Branch:
         self.random = self.state.random = random_state(device)
         set_random_state(before, device)
         self.noise.draw()
+        if any(not isinstance(one, Tensor | None) for one in tree_leaves(self.state.carries)):
+            raise ValueError("engine graph: the carry has other things than tensors, which stay as they are; use --engine plain")
         if not all(map(torch.equal, random_state(device), self.random)):
             raise ValueError("engine graph: this network draws random numbers for more than torch's dropout; use --engine plain")
         return loss_sum
@@ -111,7 +115,8 @@ class Products:
 
     def __init__(self, benchmark: Benchmark, data: Any, plan: Plan, seeds: Sequence[int], steps_done: int, states: list[State]):
         self.states, device = states, states[0].device
-        self.networks, self.images = autoencoder.Networks(states, benchmark, plan), data["train_pixels"]
+        self.images = data["train_pixels"]
+        self.networks = autoencoder.Networks(states, benchmark, plan, self.images.dtype)
         self.batches = autoencoder.indices(benchmark, plan, seeds, steps_done)
         self.index = torch.empty(len(seeds), plan.batch_size, dtype=torch.long, device=device)
         self.stream = torch.cuda.Stream() if device.type == "cuda" else None

@@ -18,6 +18,7 @@ from sgdnoise.study.cost import Throughput
 from sgdnoise.study.grid import trained
 from sgdnoise.study.optimizers import optimizer
 from sgdnoise.training.cell import choose_engine, groups_of, load_data, plan_of
+from sgdnoise.training.loop import placed
 from sgdnoise.training.state import State
 from sgdnoise.training.together import steps_done
 
@@ -51,7 +52,7 @@ def calibrate(config: Config, data: Path, device: torch.device, seconds: float) 
 def examples_per_second(cell: Cell, folder: Path, device: torch.device, seconds: float, engine: str = "auto") -> float:
     """Time whole updates of a cell by the engine that trains it, at a learning rate at which it does not diverge."""
     benchmark, data = load_data(cell, folder, device)
-    endless = replace(plan_of(cell), lr=1e-6, num_steps=10**9)
+    endless = replace(plan_of(cell, benchmark), lr=1e-6, num_steps=10**9)
     chosen = choose_engine(engine, benchmark, endless, device)
     train_group, (group, *_) = groups_of(chosen, benchmark, seed_range(cell.seeds), cell.batch_size)
     stamps: list[tuple[float, int]] = []  # with the updates done: an engine may make several between two
@@ -72,7 +73,7 @@ def evaluation_seconds(cell: Cell, folder: Path, device: torch.device) -> float:
     """Time the evaluation of the test split, and scale it to both splits."""
     benchmark, data = load_data(cell, folder, device)
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
-    model = benchmark.build().to(device).to(memory_format=torch.channels_last).eval()
+    model = placed(benchmark.build(), device).eval()
     with torch.no_grad():
         started = time.perf_counter()
         benchmark.evaluate(model, data, "test")

@@ -73,21 +73,22 @@ def prepared(benchmark: benchmarks.Benchmark, path: Path, device: torch.device, 
         raise ValueError(f"{path} cannot be loaded ({type(error).__name__}: {error}); {datasets.REMEDY}") from error
 
 
-def plan_of(cell: Cell) -> Plan:
-    """Return what a run of a cell is asked to do."""
+def plan_of(cell: Cell, benchmark: benchmarks.Benchmark | None = None) -> Plan:
+    """Return what a run of a cell is asked to do; an optimizer that names functions of the user's file needs its `benchmark`."""
     optimizer, settings = optimizers.optimizer(cell.optimizer, cell.definition), cell.spec["settings"]
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
     warmup_steps = optimizer.warmup_steps or budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
     lr = float(cell.lr)
     more: dict[str, Any] = {} if cell.final_lr is None else {"gamma": gamma_of(lr, float(cell.final_lr))}
-    own = benchmarks.module(cell.benchmark, cell.file) if optimizers.functions(optimizer) else None
+    functions = optimizers.functions(optimizer)
+    assert benchmark or not functions
+    own = {use: getattr(benchmark.module, name) for use, name in functions.items()} if benchmark else {}
     if optimizer.schedule in SHAPES:
         more["shape"] = partial(shaped, optimizer.schedule, optimizer.final)
-    elif own and optimizer.schedule != "paper":
-        more["shape"] = own_shape(getattr(own, optimizer.schedule), optimizer, cell.num_steps)
+    elif "schedule" in own:
+        more["shape"] = own_shape(own["schedule"], optimizer, cell.num_steps)
     if optimizer.rule == "torch":
-        factory = optimizers.functions(optimizer).get("factory")
-        more["factory"] = getattr(own, factory) if factory else named(optimizer)
+        more["factory"] = own.get("factory") or named(optimizer)
     if optimizer.rule in FACTORIES:
         more["factory"] = FACTORIES[optimizer.rule]
     text = "unroll" in protocol  # of which an epoch has whole batches only
@@ -100,7 +101,13 @@ def plan_of(cell: Cell) -> Plan:
 def own_shape(function: Callable[[int, int], float], optimizer: Optimizer, num_steps: int) -> Callable[[int, int, int], float]:
     """Return a user's own schedule, `function(step, num_steps)`, with the warmup; a ValueError if it is none, as far as looked at."""
     for step in sorted({num_steps * index // LOOKED_AT for index in range(LOOKED_AT)} | {num_steps - 1}):
-        value = function(step, num_steps)
+        try:
+            value = function(step, num_steps)
+        except Exception as error:  # of whatever kind a function of the user's raises
+            raise ValueError(
+                f"optimizer {optimizer.label}: the schedule {optimizer.schedule}({step}, {num_steps}) raises"
+                f" {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ValueError(
                 f"optimizer {optimizer.label}: the schedule {optimizer.schedule}({step}, {num_steps}) returns {value!r};"
@@ -127,7 +134,7 @@ def train_cell(
     """
     started = time.perf_counter()
     benchmark, data = load_data(cell, data_folder, device)
-    plan, seeds = plan_of(cell), seed_range(cell.seeds)
+    plan, seeds = plan_of(cell, benchmark), seed_range(cell.seeds)
     engine = choose_engine(engine, benchmark, plan, device)
     made_by = provenance.collect(device, plan.settings) | {"engine": engine}
     identity = cell.spec | {"device": device.type, "processes": parallel.size(), "engine": engine}

@@ -17,11 +17,13 @@ from torch import Tensor
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets
 from sgdnoise.study.cell import Cell, make_cell
-from sgdnoise.study.optimizers import definition
+from sgdnoise.study.optimizers import definition, functions
 from sgdnoise.study.optimizers import optimizer as optimizer_of
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.contract import CHECKS, NEEDED, STEPS, Subject
 from sgdnoise.training.state import Plan
+
+AHEAD = 1000  # our choice: updates of the run that a user's own schedule is told of, which may make no sense of STEPS
 
 
 def problems(
@@ -70,18 +72,19 @@ def subject_of(
     protocol = benchmarks.protocol(name, file)
     lr = protocol["lr_grid"]["anchor"] / 100
 
-    def plan_with(optimizer: str) -> tuple[Cell, Plan]:
+    def plan_with(optimizer: str, benchmark: benchmarks.Benchmark | None = None) -> tuple[Cell, Plan]:
         said = definition(optimizer, optimizers)
         one = optimizer_of(optimizer, said)
         size = math.ceil(batch_size / one.micro_batch) * one.micro_batch if one.micro_batch else batch_size  # which it divides
-        budget = f"steps{STEPS * (one.evaluations if one.equal else 1)}"
+        steps = AHEAD if "schedule" in functions(one) else STEPS
+        budget = f"steps{steps * (one.evaluations if one.equal else 1)}"
         cell = make_cell(name, optimizer, budget, size, lr, "0-0", settings, STEPS, file, definition=said)
-        plan = plan_of(cell)
+        plan = plan_of(cell, benchmark)
         return cell, replace(plan, settings=plan.settings | {"precision": "float32"})
 
     cell, plan = plan_with("momentum")
     benchmark, data = load_data(cell, folder, device)
-    own = {optimizer: plan_with(optimizer)[1] for optimizer in optimizers}
+    own = {optimizer: plan_with(optimizer, benchmark)[1] for optimizer in optimizers}
     arrays = datasets.read(folder / f"{protocol['dataset']}.npz")
     lengths = {key: len(array) for key, array in arrays.items() if array.ndim}
     if isinstance(data, Mapping):

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.tasks.batches import Batch
-from sgdnoise.training import loop
+from sgdnoise.training import loop, updates
 from sgdnoise.training.gradients import (
     backward,
     ghost_norms,
@@ -237,8 +237,17 @@ def check_runs(subject: Subject) -> Lines:
 
 
 def check_optimizers(subject: Subject) -> Lines:
-    """Train a few updates with each optimizer of the study's own."""
+    """Train a few updates with each optimizer of the study's own, whose learning rates have to be multiples of the run's."""
     for name, plan in subject.optimizers.items():
+        if factory := plan.factory:
+            made = [updates.make(factory, subject.start().model, lr) for lr in (plan.lr, 2 * plan.lr)]
+            once, twice = ([float(group["lr"]) for group in one.param_groups] for one in made)
+            if len(once) != len(twice) or not all(map(math.isclose, twice, [2 * lr for lr in once])):
+                yield (
+                    f"the learning rates of {name} are {once} at {plan.lr:g}, but {twice} at twice that:"
+                    " let its factory give every group a multiple of its argument lr"
+                )
+                continue
         plain, continued = interrupted(subject, plan)
         if continued != plain:
             yield f"an interrupted run with {name} ends elsewhere: keep all that the optimizer remembers in its state_dict"

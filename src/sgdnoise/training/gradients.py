@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sgdnoise.benchmarks import Benchmark
@@ -55,6 +56,13 @@ def micro_batch_of(plan: Plan, model: nn.Module) -> int:
     if shared and dropouts(model):
         raise ValueError("a network with dropout cannot share its batches: every process would draw the same; use 1 process")
     for module in model.modules():
+        whole = isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
+        if whole and (shared or micro_batch < batch_size):
+            what = f"the part{shared}" if shared else f"a micro_batch of {micro_batch}"
+            raise ValueError(
+                f"{type(module).__name__} would normalise {what} by itself, and so compute something else than of the batch;"
+                " leave the batch whole, or use GhostBatchNorm of sgdnoise.networks.ghost_norm"
+            )
         if isinstance(module, GhostBatchNorm):
             # A batch below the ghost batch is one ghost batch, which cannot be shared either.
             ghost_batch = module.ghost_batch if shared else min(module.ghost_batch, batch_size)

@@ -12,7 +12,7 @@ Weight and bias of a layer are one matrix. Of a batch a single target is drawn f
     momentum     0.9, after the preconditioning; theirs is adapted, as is the length of an update: here it is the learning rate, torch's own
 
 Clipping to a norm and the gradient of L2 come first: both are preconditioned. Everything else (recurrent cells, embeddings, norms,
-convolutions in groups, layers that share a parameter) has SGD with the same momentum and learning rate.
+convolutions in groups, layers that share a parameter or whose weight is made of others) has SGD with the same momentum and learning rate.
 """
 
 from __future__ import annotations
@@ -101,10 +101,11 @@ def layers_of(model: nn.Module) -> list[Layer]:
     users = Counter(id(parameter) for module in modules for parameter in module.parameters(recurse=False))
     found = []
     for module in modules:
-        own = [id(parameter) for parameter in module.parameters(recurse=False)]  # the weight, then the bias
+        own = {name: id(parameter) for name, parameter in module.named_parameters(recurse=False)}
+        own_weight = "weight" in own and set(own) <= {"weight", "bias"}  # not made of others, as by torch.nn.utils.weight_norm
         plain = type(module) in (nn.Linear, Logits) or (type(module) is nn.Conv2d and module.groups == 1)
-        if plain and all(one in trained and users[one] == 1 for one in own):
-            found.append(Layer(module, [trained[one] for one in own]))
+        if plain and own_weight and all(one in trained and users[one] == 1 for one in own.values()):
+            found.append(Layer(module, [trained[own[name]] for name in ("weight", "bias") if name in own]))
     return found
 
 

@@ -6,11 +6,15 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from sgdnoise.benchmarks import METRIC, Benchmark
 from sgdnoise.machine import parallel, precision
@@ -59,7 +63,7 @@ def train(
     evaluate_at = set(evaluation_steps(plan.num_steps, plan.evaluations))
     for step in range(curves.steps_done, plan.num_steps):
         started, cpu_started = time.perf_counter(), time.process_time()
-        loss_sum = float(gradient(next(batches)))
+        loss_sum = float(unless_diverged(state, partial(gradient, next(batches)), math.nan))
         (loss_sum,) = parallel.total(loss_sum, device=device)
         update(plan.lr_at(step))
         curves.train_seconds += time.perf_counter() - started
@@ -76,8 +80,9 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     """Build the network of a run, or go on from its packed state `resume`."""
     init, _, noise = seed_streams(seed)
     torch.manual_seed(init)
-    model = benchmark.build().to(device).to(memory_format=torch.channels_last)
+    model = placed(benchmark.build(), device)
     torch.manual_seed(noise)
+    to_training(model)
     state = State(model, device, precision=precision.of(plan.settings))
     precision.prepare(model, state.precision, device)
     if plan.factory:
@@ -85,6 +90,24 @@ def start(benchmark: Benchmark, plan: Plan, seed: int, device: torch.device, res
     if resume:
         state.unpack(resume)
     return state
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Put a network on a device, what has four axes channels last; torch refuses that of the five axes of 3D convolutions."""
+    model = model.to(device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model
+
+
+def to_training(model: nn.Module) -> None:
+    """Let a network train as `train()` has it; modules that its file has put into evaluation mode, to freeze them, stay there."""
+    if not model.training:  # as a whole, as libraries return what was trained before
+        model.train()
+    for module in model.modules():
+        if type(module).train is not nn.Module.train:  # which may keep parts in evaluation mode
+            module.train(module.training)
 
 
 def source(benchmark: Benchmark, data: Any, plan: Plan, state: State, seed: int) -> Gradient:
@@ -113,10 +136,37 @@ def book(benchmark: Benchmark, data: Any, plan: Plan, state: State, loss_sum: fl
     curves.diverged = not math.isfinite(loss_sum)
     if curves.steps_done in evaluate_at or curves.diverged:
         decayed, l2 = l2_parameters(state.model, plan.settings["l2_scope"]), l2_factor(benchmark, plan.settings)
-        row = evaluate(benchmark, state.model, data, decayed, l2) | {"stream_loss": state.stream_loss / state.stream_terms}
-        curves.diverged |= not all(map(math.isfinite, row.values()))
-        curves.rows.append(dict.fromkeys(row, math.nan) if curves.diverged else row)
+        row: dict[str, float] = {}
+        if not curves.diverged:  # at weights that are not finite, what is of the user's may raise
+            row = unless_diverged(state, lambda: evaluate(benchmark, state.model, data, decayed, l2), row)
+        row |= {"stream_loss": state.stream_loss / state.stream_terms} if row else {}
+        curves.diverged |= not row or not all(map(math.isfinite, row.values()))
+        if curves.diverged:
+            row = dict.fromkeys(row or names_of(benchmark, data, plan, state), math.nan)
+        curves.rows.append(row)
         state.stream_loss, state.stream_terms = 0.0, 0
+
+
+def unless_diverged(state: State, compute: Callable[[], Any], instead: Any) -> Any:
+    """Compute, or return `instead` if that raises, as validations do, where weights or outputs of the network are not finite."""
+    try:
+        return compute()
+    except Exception:
+        seen: list[Any] = list(state.model.parameters())
+        with state.model.register_forward_hook(lambda model, inputs, outputs: seen.append(outputs)), suppress(Exception):
+            compute()
+        if all(bool(one.isfinite().all()) for one in tree_leaves(seen) if isinstance(one, Tensor)):
+            raise
+        return instead
+
+
+def names_of(benchmark: Benchmark, data: Any, plan: Plan, state: State) -> Iterable[str]:
+    """Name the metrics of a run that has diverged: those evaluated before, or before there were any, those of a network at its start."""
+    if state.curves.rows:
+        return state.curves.rows[-1]
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+        fresh = start(benchmark, replace(plan, factory=None), 0, state.device, None)
+    return [*evaluate(benchmark, fresh.model, data, [], 0.0), "stream_loss"]
 
 
 def updater(benchmark: Benchmark, plan: Plan, state: State) -> Callable[[float | Tensor], None]:
@@ -159,13 +209,15 @@ def evaluate(benchmark: Benchmark, model: nn.Module, data: Any, decayed: list[Te
 
     `train_objective` is the train loss plus l2 / 2 ||w||^2 over the parameters that L2 covers.
     """
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     row = {
         f"{split}_{name}": float(value)  # a checkpoint holds no numbers of other libraries
         for split in ("train", "test")
         for name, value in benchmark.evaluate(model, data, split).items()
     }
-    model.train()
+    for module, mode in modes:
+        module.training = mode
     refuse_names(row)
     squares = sum(float(parameter.double().square().sum()) for parameter in decayed)
     return row | {"train_objective": row["train_loss"] + l2 / 2 * squares}

@@ -7,6 +7,7 @@ of whole runs is.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from sgdnoise.training.state import Plan
 # Our choices.
 LOWEST, HIGHEST = -16, 12  # powers of two, times the anchor of the grid
 UPDATES = 8  # at each rate
-WORSE = 2.0  # times the loss at first: it has diverged
+WORSE = 2.0  # times the loss at first, if that is positive: it has diverged
 NEAR = (
     0.1  # of the fall of the loss: the lowest rate that is so near to the lowest loss is taken, since Adam falls on far above it
 )
@@ -40,12 +41,12 @@ def try_rates(benchmark: Benchmark, data: Any, plan: Plan, anchor: float, device
     for power in range(LOWEST, HIGHEST + 1):
         lr, total = anchor * 2.0**power, 0.0
         for _ in range(UPDATES):
-            total += float(gradient(next(batches)))
+            total += float(loop.unless_diverged(state, partial(gradient, next(batches)), math.inf))
             update(lr)
             state.curves.steps_done += 1  # by which gradients of more than a batch know where they are
         mean = total / plan.batch_size / UPDATES
         tried.append(Tried(lr, mean if math.isfinite(mean) else math.inf))
-        if not tried[-1].loss <= WORSE * tried[0].loss:
+        if not tried[-1].loss <= tried[0].loss + (WORSE - 1) * abs(tried[0].loss):  # a loss may be negative
             break
     return tried
 
@@ -56,6 +57,8 @@ def window(tried: list[Tried]) -> tuple[float, float]:
     >>> window([Tried(0.25, 2.0), Tried(0.5, 1.25), Tried(1.0, 1.2), Tried(2.0, 9.0)])
     (0.25, 1.0)
     """
+    if not math.isfinite(tried[0].loss):
+        raise ValueError(f"the loss is not finite even at the learning rate {tried[0].lr:g}; `sgdnoise check` says what to mend")
     lowest = min(one.loss for one in tried)
     good = next(one.lr for one in tried if one.loss <= lowest + NEAR * (tried[0].loss - lowest))
     return good / 2, good * 2

@@ -16,7 +16,7 @@ from sgdnoise import benchmarks
 from sgdnoise.benchmarks import Benchmark
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import Cell, seed_range
-from sgdnoise.study.optimizers import check_measurable
+from sgdnoise.study.optimizers import check_measurable, optimizer
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.gradients import turn_off_dropout, twice_differentiable
@@ -52,9 +52,9 @@ def measure_run(
         raise ValueError(f"at {' '.join(map(str, at))}: write shares of the run, above 0 and up to 1")
     if num_batches < 8:
         raise ValueError(f"num-batches {num_batches}: an interval needs at least 8")
-    plan = plan_of(cell)
-    check_measurable(cell.optimizer, plan.optimizer)
+    check_measurable(cell.optimizer, optimizer(cell.optimizer, cell.definition))
     benchmark, data = load_data(cell, data_folder, device)
+    plan = plan_of(cell, benchmark)
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), cell.spec["settings"])
     if budgets.epochs_to_steps(1, cell.batch_size, protocol) < 2:
         raise ValueError(
@@ -113,7 +113,7 @@ def measure(
     example is drawn twice: if it is the share s of an epoch, the variance of its gradient is 1 - s of that of independent
     draws, and the noise is divided by that. (The noise of augmentation is not reduced, and comes out too large by 1 / (1 - s).)
     """
-    model = copy.deepcopy(model)
+    model = copied(model)
     turn_off_dropout(model)
     epoch_steps = budgets.epochs_to_steps(1, plan.batch_size, protocol)
     parameters = trained_parameters(model)
@@ -142,6 +142,12 @@ def measure(
     estimates = (noise_scale(gradients @ gradients.T, scale), noise_scale(weighted, scale), eigenvalue, limit)
     values = [value for estimate in estimates for value in estimate]
     return dict(zip(COLUMNS, [*values, top.residual], strict=True))
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Copy a network, also one whose forward passes leave weights that are made of others, as torch.nn.utils.weight_norm has them."""
+    made = [one for module in model.modules() for one in vars(module).values() if isinstance(one, Tensor) and not one.is_leaf]
+    return copy.deepcopy(model, {id(one): one.detach().clone() for one in made})
 
 
 def objective(benchmark: Benchmark, model: nn.Module, plan: Plan, batch: Batch) -> Terms:

@@ -21,11 +21,14 @@ BETA = 0.95  # of both averages of SOAP (Vyas et al. 2024)
 
 def make(factory: Factory, model: nn.Module, lr: float) -> TorchOptimizer:
     """Make the optimizer of a network, and write down the learning rate that each group has where the run's is `lr`."""
+    from torch.optim import LBFGS
     from torch.optim import Optimizer as TorchOptimizer
 
     made = factory(model, lr)
-    if not isinstance(made, TorchOptimizer):
-        raise ValueError(f"the factory of the optimizer returns a {type(made).__name__}; return an optimizer of torch")
+    if not isinstance(made, TorchOptimizer) or isinstance(made, LBFGS):  # which evaluates the loss several times in an update
+        raise ValueError(
+            f"the factory of the optimizer returns a {type(made).__name__}; return an optimizer of torch, but not LBFGS"
+        )
     ours = {id(parameter) for parameter in model.parameters()}
     for group in made.param_groups:
         if not ours.issuperset(map(id, group["params"])):
@@ -52,35 +55,41 @@ def named(optimizer: Optimizer) -> Factory:
         import torch.optim
 
         kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-        known = sorted(set(kinds) - {"Optimizer", "LBFGS"})  # LBFGS: evaluates the loss several times in an update
+        known = sorted(set(kinds) - {"Optimizer", "LBFGS", "SparseAdam"})  # SparseAdam takes no gradients but sparse ones
         if said["class"] not in known:
             raise ValueError(f"optimizer {optimizer.label}: class {said['class']!r} is none of torch.optim's {', '.join(known)}")
-        groups = groups_of(model, said.get("groups", []), lr, optimizer.label)
-        try:
-            return kinds[said["class"]](groups, lr=lr, **settings)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"optimizer {optimizer.label}: torch.optim.{said['class']} refuses its settings: {error}") from error
+
+        def made(parameters: Any, lr: float, settings: dict[str, Any], whose: str = "its settings") -> TorchOptimizer:
+            try:
+                return kinds[said["class"]](parameters, lr=lr, **settings)
+            except Exception as error:  # of whatever kind a class of torch raises
+                raise ValueError(f"optimizer {optimizer.label}: torch.optim.{said['class']} refuses {whose}: {error}") from error
+
+        groups = []
+        for one, parameters in groups_of(model, said.get("groups", []), optimizer.label):
+            own = {key: as_torch_has_it(value) for key, value in one.items() if key not in ("match", "lr_factor")}
+            whose = f"the settings of its group {one['match']!r}" if one else "its settings"
+            # By an optimizer of its own, since torch looks at no setting of a group.
+            groups += made(parameters, lr * one.get("lr_factor", 1.0), settings | own, whose).param_groups
+        return made(groups, lr, settings)
 
     return factory
 
 
-def groups_of(model: nn.Module, wanted: Sequence[dict[str, Any]], lr: float, label: str) -> list[dict[str, Any]]:
-    """Sort the trained parameters into groups, each by the first whose `match` is found in its name, the rest into one more."""
+def groups_of(model: nn.Module, wanted: Sequence[dict[str, Any]], label: str) -> list[tuple[dict[str, Any], list[Tensor]]]:
+    """Sort the trained parameters into groups, each by the first whose `match` is found in its name, the rest into one more, {}."""
     found: list[list[Tensor]] = [[] for _ in (*wanted, None)]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             place = next((index for index, one in enumerate(wanted) if re.search(one["match"], name)), len(wanted))
             found[place].append(parameter)
-    groups = []
-    for index, one in enumerate(wanted):
-        if not found[index]:
+    for one, parameters in zip(wanted, found, strict=False):
+        if not parameters:
             names = ", ".join(name for name, _ in model.named_parameters())
             raise ValueError(
                 f"optimizer {label}: no trained parameter is left for the group {one['match']!r}; there are: {names}"
             )
-        settings = {key: as_torch_has_it(value) for key, value in one.items() if key not in ("match", "lr_factor")}
-        groups.append({"params": found[index], "lr": lr * one.get("lr_factor", 1.0)} | settings)
-    return groups + [{"params": found[-1]}] * bool(found[-1])
+    return [(one, parameters) for one, parameters in zip((*wanted, {}), found, strict=True) if parameters]
 
 
 def as_torch_has_it(value: Any) -> Any:

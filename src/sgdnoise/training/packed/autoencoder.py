@@ -57,7 +57,8 @@ def parts(
 ) -> tuple[Networks, Iterator[tuple[Tensor, ...]]]:
     """Make the networks of all seeds, and their batches from the update at which they are."""
     batches = indices(benchmark, plan, seeds, steps_done(states))
-    return Networks(states, benchmark, plan), ((data["train_pixels"], index) for index in batches)
+    images = data["train_pixels"]
+    return Networks(states, benchmark, plan, images.dtype), ((images, index) for index in batches)
 
 
 def indices(benchmark: Benchmark, plan: Plan, seeds: Sequence[int], steps_done: int) -> Iterator[Tensor]:
@@ -92,10 +93,10 @@ class Block:
 class Networks:
     """K autoencoders, whose parameters and velocities become views of joint tensors, and the buffers for an update of each.
 
-    Call `losses`, then `update`.
+    Call `losses`, then `update`. Images are uint8, but a user's `load` may have made them floats.
     """
 
-    def __init__(self, states: Sequence[State], benchmark: Benchmark, plan: Plan):
+    def __init__(self, states: Sequence[State], benchmark: Benchmark, plan: Plan, images: torch.dtype = torch.uint8):
         assert isinstance(benchmark.loss, partial)
         self.kind, self.momentum = benchmark.loss.keywords["kind"], plan.optimizer.momentum
         self.l2 = l2_factor(benchmark, plan.settings)
@@ -116,7 +117,7 @@ class Networks:
         widths = [self.weights[0].shape[2], *(weight.shape[1] for weight in self.weights)]
         shapes = [(len(states), plan.batch_size, width) for width in widths]
         self.values, self.gradients = ([self.biases.new_empty(shape) for shape in shapes] for _ in range(2))
-        self.pixels = self.values[0].new_empty(shapes[0], dtype=torch.uint8).flatten(0, 1)
+        self.pixels = self.values[0].new_empty(shapes[0], dtype=images).flatten(0, 1)
         self.bias_gradient = torch.empty_like(self.biases)
         self.bias_gradients = self.bias_gradient.split(widths[1:], dim=1)
         self.affine = [
@@ -156,7 +157,7 @@ class Networks:
     def losses(self, images: Tensor, index: Tensor) -> Tensor:
         """Compute the loss of each seed, summed over its batch, (K,), and the gradient of its mean at the logits.
 
-        images: (N, P) uint8; index: (K, B), of the batches.
+        images: (N, P), from 0 to 255; index: (K, B), of the batches.
         """
         torch.index_select(images, 0, index.flatten(), out=self.pixels)
         torch.div(self.pixels, 255, out=self.values[0].flatten(0, 1))

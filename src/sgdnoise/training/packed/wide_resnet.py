@@ -32,12 +32,13 @@ def fits(benchmark: Benchmark) -> bool:
         return False
     assert isinstance(benchmark.build, partial)
     assert isinstance(benchmark.batches, partial)
-    norm = signature(WideResNet).bind_partial(*benchmark.build.args, **benchmark.build.keywords).arguments.get("norm")
+    said = signature(WideResNet).bind_partial(*benchmark.build.args, **benchmark.build.keywords).arguments
+    norm, usual = said.get("norm"), said["depth"] > 4 and said.get("dropout", 0.0) < 1  # has blocks, and drops not all
     augment, normalize = (benchmark.batches.keywords[name] for name in ("augment", "normalize"))
     known_norm = norm is None or (isinstance(norm, partial) and norm.func is GhostBatchNorm and norm.keywords.get("relu"))
     known_augment = augment is Tensor.float or (isinstance(augment, partial) and augment.func is classification.augment)
     known = known_norm and known_augment and isinstance(normalize, partial) and normalize.func is classification.normalize
-    return bool(known and benchmark.image_pixels and not benchmark.clip_norm)
+    return bool(known and usual and benchmark.image_pixels and not benchmark.clip_norm)
 
 
 def obstacle(benchmark: Benchmark, plan: Plan) -> str | None:
