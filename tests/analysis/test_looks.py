@@ -7,7 +7,7 @@ from made_up import EXTENDED
 from scipy import stats
 
 from sgdnoise.analysis.looks import Look, levels, look_at
-from sgdnoise.study import looks
+from sgdnoise.study import grid, looks, windows
 from sgdnoise.study.config import validate
 
 
@@ -49,6 +49,20 @@ def test_a_study_is_at_the_look_that_its_added_seeds_say():
 def test_bad_settings_are_named(changes, error):
     with pytest.raises(ValueError, match=error.replace("(", r"\(")):
         study(**changes)
+
+
+@pytest.mark.parametrize("own", [{"seeds": {"num": 9, "keep": 8}}, {"add_seeds": 5}, {"seeds": {"num": 12, "keep": 8}}])
+@pytest.mark.parametrize("where", [{}, {"lr": 0.16}, {"lr": 0.32}])  # the last where a window may get to
+def test_an_override_leaves_the_looks_seeds_to_add(own, where):
+    override = {"benchmark": "autoencoder_digits"} | where | own
+    with pytest.raises(
+        ValueError, match=r"decide.max_seeds: 9 adds none to the (9|12) that `overrides` give autoencoder_digits, "
+    ):
+        grid.cells(windows.widest(study(decide={"max_seeds": 9}, overrides=[override])))
+    assert grid.cells(windows.widest(study(decide={"max_seeds": 13}, overrides=[override])))
+    assert grid.cells(windows.widest(study(overrides=[override])))
+    added = {"benchmark": "autoencoder_digits", "add_seeds": 5}
+    assert grid.cells(study(decide={"max_seeds": 9}) | {"looks": [[added]]})  # which reaches it by itself
 
 
 def test_a_damaged_look_is_named(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import own_benchmark
 from recommend_calibration import CLIFF, LEVEL, SCENARIOS, Scenario, study, words, wrong
 
 from sgdnoise.analysis import wording
@@ -330,6 +331,19 @@ def test_a_study_without_a_constant_epoch_budget_is_an_error():
         ValueError, match="no runs under a constant epoch budget to advise from; add constant_epoch to a benchmark"
     ):
         recommend(cells.assign(modes="unlimited"), config)
+
+
+def test_a_benchmark_of_a_users_own_is_that_of_the_folder_of_the_study(tmp_path, monkeypatch):
+    cells, config = made(Scenario((0.0, 0.2), 0.3, spread=(1, 1), offset=(0, 0)))
+    cells = cells.assign(benchmark="own")
+    entry = config["benchmarks"].pop("wrn_digits")
+    config = config | {"benchmarks": {"own": entry | {"file": "own.py"}}}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"no file own.py, seen from .*grid.json to the folder of the study: run it there"):
+        recommend(cells, config)
+    own_benchmark(tmp_path)
+    with pytest.raises(ValueError, match="own: the runs have no test_.*; run it in the folder of the study"):
+        recommend(cells, config)
 
 
 # Command line

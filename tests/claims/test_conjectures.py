@@ -229,6 +229,26 @@ def test_a_regularised_method_made_for_noise_is_no_evidence_about_the_method():
     assert [name for name in verdicts(level) if name.startswith("C5")] == ["C5 svrg_equal constant_epoch"]
 
 
+@pytest.mark.parametrize(
+    ("said", "is_packages"),
+    [
+        ({"optimizer": "adam"}, True),
+        ({"momentum": 0.0}, False),
+        ({"class": "Adam"}, True),
+        ({"class": "SGD"}, False),
+        ({"optimizer": "adam", "schedule": "cosine"}, False),
+        ({"optimizer": "adam", "gradient_evaluations": "equal"}, False),
+    ],
+)
+def test_one_of_a_studys_own_is_no_evidence_about_the_packages_of_that_name(said, is_packages):
+    swept = dict.fromkeys(("sgd", "momentum", "adam", "svrg"), (4, 16, 64))
+    config = {"optimizers": {"adam": said, "svrg": {"momentum": 0.5}}}
+    found = {one.name for mode in ("constant_epoch", "constant_step") for one in claims_about(mode, swept, config)}
+    assert {name for name in found if "adam" in name} == ({"C1 adam", "C2 adam", "C3 adam", "C6 adam"} if is_packages else set())
+    assert not [name for name in found if "svrg" in name]
+    assert {"C1 momentum", "C2 momentum"} <= found
+
+
 def test_without_a_gap_nothing_is_recovered():
     flat = STEPS | {("constant_step", "sgd", 16): 0.9}
     assert verdicts(flat)["C7 penalty"][0] == "disagrees"

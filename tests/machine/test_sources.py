@@ -116,6 +116,36 @@ def test_a_very_long_sum_has_a_digest():
     assert digest("a = " + "+".join(["1"] * 900)) != digest("a = " + "+".join(["1"] * 901))
 
 
+def test_a_folder_has_the_digest_of_its_files_behind_links_too(tmp_path):
+    (tmp_path / "plain/zero").mkdir(parents=True)
+    (tmp_path / "plain/zero/a.png").write_bytes(b"a")
+    (tmp_path / "plain/b.png").write_bytes(b"b")
+    assert sources.content_digest(tmp_path / "plain") == "6ae81bf75e20"
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/zero").symlink_to(tmp_path / "plain/zero", target_is_directory=True)
+    (tmp_path / "linked/b.png").symlink_to(tmp_path / "plain/b.png")
+    (tmp_path / "whole").symlink_to(tmp_path / "linked", target_is_directory=True)
+    assert {sources.content_digest(tmp_path / name) for name in ("linked", "whole")} == {"6ae81bf75e20"}
+    (tmp_path / "linked/one").symlink_to(tmp_path / "plain/zero", target_is_directory=True)  # the same again is another class
+    both = sources.content_digest(tmp_path / "linked")
+    assert both != "6ae81bf75e20"
+    (tmp_path / "plain/zero/a.png").write_bytes(b"c")
+    assert sources.content_digest(tmp_path / "linked") != both
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/a.png").touch()
+    empty = sources.content_digest(tmp_path / "one")
+    (tmp_path / "one/self").symlink_to(tmp_path / "one", target_is_directory=True)
+    (tmp_path / "one/gone").symlink_to(tmp_path / "nowhere")
+    assert sources.content_digest(tmp_path / "one") == empty
+    (tmp_path / "one/two").symlink_to(tmp_path / "two", target_is_directory=True)
+    (tmp_path / "two/back").symlink_to(tmp_path / "one", target_is_directory=True)
+    assert [path.name for path in sources.files_below(tmp_path / "one")] == ["a.png"]
+
+
 def test_a_package_has_the_digest_of_its_files_wherever_it_lies(tmp_path, monkeypatch):
     package = tmp_path / "sgdnoise"
     shutil.copytree(

@@ -115,11 +115,42 @@ def test_a_study_without_has_no_trace_of_them_and_a_window_only_its_own():
         ),
         ({"optimizers.adamw": {"optimizer": "adam", "schedule": "constant", "final": 1}}, r"optimizers.adamw: final is"),
         ({"optimizers.adamw.betas": [0.9, "a"]}, r"optimizers.adamw.betas.1: 'a' is not of type 'number'"),
+        (
+            {"optimizers.adamw.amsgrad": "false"},
+            r"optimizers.adamw: amsgrad: 'false' is text; write true, false, null or a number",
+        ),
+        ({"optimizers.adamw.foreach": "None"}, r"optimizers.adamw: foreach: 'None' is text"),
+        ({"optimizers.adamw.eps": "1e-8"}, r"optimizers.adamw: eps: '1e-8' is text; .* as 0.001"),
+        ({"optimizers.adamw.initial_lr": 0.1}, r"optimizers.adamw: initial_lr: the network and the grid say it"),
+        (
+            {"optimizers.adamw.groups": [{"match": "bias"} | {"amsgrad": "No"}]},
+            r"optimizers.adamw: groups: amsgrad: 'No' is text",
+        ),
+        ({"optimizers.adamw.groups": [{"match": "bias"} | {"params": 1}]}, r"optimizers.adamw: groups: params: the network"),
+        ({"optimizers.adamw.groups": [{"match": "bias"} | {"lr": 0.1}]}, r"optimizers.adamw: groups: lr: .* give lr_factor"),
+        (
+            {"optimizers.adamw.groups": [{"match": "bias"} | {"schedule": "cosine"}]},
+            r"optimizers.adamw: groups: schedule: all groups have that of the run",
+        ),
+        (
+            {"optimizers.adamw.groups": [{"match": "bias"} | {"micro_batch": 4}]},
+            r"optimizers.adamw: groups: micro_batch: all groups",
+        ),
+        ({"optimizers.steps": {"momentum": 0.5}}, r"optimizers: unknown key 'steps'; .* but not steps, epochs or batch_size"),
+        (
+            {"optimizers.steps": {"momentum": 0.5}, "benchmarks.wrn_digits.constant_epoch.steps": {64: [1, 1]}},
+            r"optimizers: unknown key 'steps'; .* but not steps, epochs or batch_size",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(changes, message):
     with pytest.raises(ValueError, match=f"^config: .*{message}|^config: {message}"):
         cells(**changes)
+
+
+def test_settings_that_are_text_and_regular_expressions_may_be_any():
+    said = {"class": "Muon", "adjust_lr_fn": "original", "groups": [{"match": "no", "amsgrad": False}, {"match": "1"}]}
+    assert cells(**{"optimizers.adamw": said, "optimizers.steps_more": {"momentum": 0.5}})
 
 
 def test_functions_are_looked_for_in_the_benchmarks_own_file(tmp_path):

@@ -103,6 +103,8 @@ def test_equal_gradient_evaluations_are_fewer_updates_in_the_same_budget():
         ("one@0.1", {"one": {"regulariser": "dropout"}}, "regulariser 'dropout' is none of gradient_norm, sam"),
         ("one@0.1", {"one": {"regulariser": "sam"}}, "sam acts on micro-batches: give micro_batch"),
         ("one@0.1", {"one": {"regulariser": "sam", "micro_batch": 3}}, "micro_batch 3 of one@0.1 does not divide the batch size 16"),
+        ("one@0.1", {"one": {"regulariser": "isotropic_noise", "micro_batch": "all"}}, "a batch of 16 is a single one, so there is none"),
+        ("one@0.1", {"one": {"regulariser": "multiplicative_noise", "micro_batch": 16}}, "choose a smaller micro_batch"),
         ("one@0.1", {"one": {"regulariser": "weight_decay", "micro_batch": 4}}, "weight_decay does not act on micro-batches"),
         ("one@0.1", {"one": {"regulariser": "sam", "micro_batch": 4, "by": "double_backward"}}, "leave it out with sam"),
         ("one", {"one": {"micro_batch": 4}}, "micro_batch goes with a regulariser, one of gradient_norm"),
@@ -114,6 +116,13 @@ def test_equal_gradient_evaluations_are_fewer_updates_in_the_same_budget():
 def test_what_is_wrong_is_named(name, definitions, message):
     with pytest.raises(ValueError, match=r"(?s)config: .*" + message.replace("(", r"\(")):
         with_arm(name, **definitions)
+
+
+@pytest.mark.parametrize("arm", ["gradient_norm@0.1", "sam@0.1", "isotropic_noise@0"])
+def test_one_micro_batch_is_a_batch_where_that_does_something(arm):
+    """Or where nothing is asked for, as at the coefficient 0."""
+    name, _, coefficient = arm.partition("@")
+    assert with_arm(f"one@{coefficient}", one={"regulariser": name, "micro_batch": "all"})
 
 
 def test_a_definition_may_have_the_name_of_an_optimizer_that_is_not_the_papers():

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, sources
+from sgdnoise.machine.files import logs_of
 from sgdnoise.study.cell import PATH
 from sgdnoise.study import cost, grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
@@ -68,7 +69,7 @@ PLACED = config | {"results": PLACE}
 # since what they decided is trained.
 DERIVED_BY = sources.package_digest("analysis", "benchmarks", "claims", "results", "study")
 FOLDER, FORMATS = config["figures"]["folder"], config["figures"]["formats"]
-LOGS, FIGURE_LOGS = (os.path.normpath(f"logs/{folder}") for folder in (RESULTS, FOLDER))  # of an absolute folder too
+LOGS, FIGURE_LOGS = map(logs_of, (RESULTS, FOLDER))
 progress.watched.append(progress.Watched(PLACED, Path(str(workflow.modifier.modify_path(LOGS)))))
 
 

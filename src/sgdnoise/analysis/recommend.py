@@ -73,6 +73,8 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
     """Return the advice on one benchmark from its runs, and what is known of each optimizer."""
     protocol = benchmarks.protocol(name, config["benchmarks"][name].get("file"))
     metric, direction = next(iter(protocol["metrics"].items()))
+    if metric not in runs:  # by another file of that name
+        raise ValueError(f"{name}: the runs have no {metric}, which its benchmark has here; run it in the folder of the study")
     share = MARGIN[metric.endswith("accuracy")] if margin is None else margin
     known = {}
     for optimizer in known_optimizers.ordered(set(runs["optimizer"])):

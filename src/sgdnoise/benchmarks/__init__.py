@@ -72,7 +72,8 @@ def source(name: str, file: str | None = None) -> Path:
     if not path.is_file():
         if file:
             raise ValueError(
-                f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config)"
+                f"benchmark {name}: there is no file {file}, seen from {Path.cwd()} (a config's `file` is relative to the config; that"
+                " of grid.json to the folder of the study: run it there)"
             )
         raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(names())} (or name your own with file:)")
     if file and name in names():  # its results would count as the package's, and so as evidence about the paper

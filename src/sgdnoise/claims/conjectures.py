@@ -26,7 +26,7 @@ from sgdnoise.claims.paper import scale
 from sgdnoise.claims.verdicts import MISSING, UNFAIR, UNREAD, UNSCALED, Decided, Outcome, examples_read, judge_all
 from sgdnoise.study.arms import Swept, arms, at_of, base_of, plain
 from sgdnoise.study.config import Config
-from sgdnoise.study.optimizers import EQUAL, PAPERS, defined_name
+from sgdnoise.study.optimizers import EQUAL, OPTIMIZERS, PAPERS, defined_name
 
 CURVATURE = ("momentum", "adam", "adam_decoupled", "muon", "kfac", "soap")
 VARIANCE = ("svrg", "alpha_svrg")
@@ -50,6 +50,13 @@ def errors(terms: Mapping[tuple[str, int], float], label: str, low: float = -np.
 def claim(name: str, mode: str, statement: str, rule: str, contrasts: list[Contrast]) -> Claim:
     """Make a claim about whatever network has these contrasts."""
     return Claim(name, "", mode, statement, SOURCE, "test metric, lower is better", "", rule, contrasts, statement)
+
+
+def of_package(swept: Swept, config: Config) -> Swept:
+    """Leave out what a study has given the name of a method of the package's, unless it is that method, or torch's of that name."""
+    own = {name: said for name, said in config["optimizers"].items() if name in OPTIMIZERS}
+    others = {name for name, said in own.items() if EQUAL in said or plain(said) != plain({"optimizer": name})}
+    return {name: at for name, at in swept.items() if name not in others or own[name].get("class", "").lower() == name}
 
 
 def of_curvature(mode: str, swept: Swept) -> Iterator[Claim]:
@@ -99,7 +106,8 @@ def of_variance(mode: str, swept: Swept, config: Config) -> Iterator[Claim]:
     equal = [
         name for name, said in defined if said.get(EQUAL) == "equal" and "regulariser" not in said and plain(said) in methods
     ]
-    for one in (name for name in (*VARIANCE, *equal) if name in swept):
+    known = of_package(swept, config)
+    for one in [name for name in VARIANCE if name in known] + [name for name in equal if name in swept]:
         sizes = sorted(set(swept[one]) & set(swept["sgd"]))
         what = "gradient evaluations" if one in equal else "updates"
         yield claim(
@@ -188,8 +196,8 @@ def claims_about(mode: str, swept: Swept, config: Config) -> list[Claim]:
     return [
         one
         for made in (
-            of_curvature(mode, swept),
-            of_critical_batches(mode, swept),
+            of_curvature(mode, of_package(swept, config)),
+            of_critical_batches(mode, of_package(swept, config)),
             of_variance(mode, swept, config),
             of_regularisers(mode, swept, config),
         )
@@ -244,7 +252,7 @@ def derived(benchmark: str, mode: str, swept: Swept, found: dict[Key, Measuremen
             if best is not None:
                 value = Measurement(float(np.median(best.value)), best.value, bool(best.edge))
                 made[benchmark, mode, arm, size, "error"] = value
-    for one, order, sizes in compared(mode, swept):
+    for one, order, sizes in compared(mode, of_package(swept, config)):
         for name in order:
             at = {size: found[benchmark, mode, name, size, "error"] for size in sizes}
             if (known := {size: some.draws for size, some in at.items() if some.draws is not None}).keys() == at.keys():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
+from sgdnoise.machine.files import logs_of
 from sgdnoise.machine.imports import install
 from sgdnoise.study import grid, progress
 from sgdnoise.study.cell import seed_range
@@ -122,7 +123,7 @@ def wait_for(command: list[str]) -> int:
 def status(options: argparse.Namespace) -> None:
     """Print what is done, what runs and how far that is, and what has failed."""
     config = load_config(options.config)
-    logs = Path(f"logs/{config['results']}")
+    logs = Path(logs_of(config["results"]))
     found = progress.look(config, logs)
     print(f"{options.config}: {progress.words(found)}")
     for path, note in found.running.items():

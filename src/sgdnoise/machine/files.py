@@ -70,6 +70,16 @@ def expanded(path: str) -> str:
     return found
 
 
+def logs_of(folder: str) -> str:
+    """Return the folder of the logs of what is written in a folder: below logs, wherever that folder is.
+
+    >>> logs_of("results/a"), logs_of("/data/out"), logs_of("../../out"), logs_of("..")
+    ('logs/results/a', 'logs/data/out', 'logs/out', 'logs')
+    """
+    parts = [part for part in os.path.normpath(folder).split("/") if part != ".."]  # these are the first
+    return os.path.normpath("/".join(["logs", *parts]))
+
+
 def seal(content: bytes | memoryview) -> bytes:
     """Return the SEAL bytes to be written before a file's content: what they are, in words, and its digest."""
     words = f"sgdnoise: sha256 of all that follows these {SEAL} bytes: {hashlib.sha256(content).hexdigest()}\n"

@@ -118,13 +118,23 @@ def has_docstring(node: ast.AST) -> bool:
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of the bytes of a file, or of the names and bytes of all files of a folder."""
+    """Return a digest of the bytes of a file, or of the names and bytes of all files of a folder, behind links too."""
     if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.is_file())
+        files = sorted(files_below(path))
         listed = "".join(f"{one.relative_to(path).as_posix()}\0{content_digest(one)}\n" for one in files)
         return hashlib.sha256(listed.encode()).hexdigest()[:12]
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a folder and of those below it, links followed but for one back to a folder `above` it."""
+    above = (*above, os.path.realpath(folder))
+    for one in folder.glob("*"):
+        if one.is_file():
+            yield one
+        elif one.is_dir() and os.path.realpath(one) not in above:
+            yield from files_below(one, above)
 
 
 def package_digest(*parts: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from sgdnoise import benchmarks
 from sgdnoise.study import budgets, optimizers
 from sgdnoise.study.optimizers import Optimizer
+from sgdnoise.study.regularisers import NOISES
 from sgdnoise.study.schedule import SHAPES
 from sgdnoise.study.settings import read, resolve
 
@@ -172,6 +173,11 @@ def updates_of(optimizer: Optimizer, budget: str, batch_size: int, protocol: dic
     if batch_size % (micro_batch := optimizer.micro_batch or batch_size):
         raise ValueError(
             f"micro_batch {micro_batch} of {optimizer.label} does not divide the batch size {batch_size}; choose one that does"
+        )
+    if optimizer.active in NOISES and micro_batch == batch_size:
+        raise ValueError(
+            f"{optimizer.label}: {optimizer.active} is made of how micro-batches differ, and a batch of {batch_size} is a single one, so there is"
+            " none; choose a smaller micro_batch"
         )
     budget = budgets.canonical(budget, batch_size, protocol)
     steps = budgets.num_steps(budget, batch_size, protocol)

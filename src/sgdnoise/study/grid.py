@@ -46,9 +46,24 @@ def whole_cells(config: Config) -> list[Cell]:
             modes.setdefault(cell.point, {}).update(dict.fromkeys(cell.modes))
     check_shared(config)
     expanded = [replace(cell, modes=tuple(modes[cell.point])) for cell in found.values()]
-    for index, override in enumerate(itertools.chain(config["overrides"], *config["looks"])):
+    for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}", config["extend_grid"])
+    if config["decide"] is not None:
+        _check_room(expanded, config)
+    for index, override in enumerate(itertools.chain(*config["looks"])):
+        expanded = _override(expanded, override, f"looks.{index}", config["extend_grid"])
     return expanded
+
+
+def _check_room(expanded: list[Cell], config: Config) -> None:
+    """Refuse overrides that leave a look of `decide` no seeds to add: claims would stay at the strict level of the looks before."""
+    most = config["decide"]["max_seeds"]
+    for cell in expanded:
+        if config["benchmarks"][cell.benchmark]["seeds"]["num"] < most <= (num := len(seed_range(cell.seeds))):
+            where = f"{cell.benchmark}, {cell.optimizer}, {cell.budget}, batch size {cell.batch_size}, lr {cell.lr}"
+            raise ValueError(
+                f"config: decide.max_seeds: {most} adds none to the {num} that `overrides` give {where}; choose more, or give fewer there"
+            )
 
 
 def own_seeds(cell: Cell) -> int:

@@ -91,6 +91,7 @@ FIRST = {"sgd": (), "momentum": ("momentum=0.9",), "momentum_warmup": ("momentum
 PLANNED = ("schedule", "final", "warmup_steps", "warmup_epochs")
 EQUAL = "gradient_evaluations"  # in a definition: equal, so that an update that takes more of them is made less often
 FALLING = ("linear", "cosine")  # the schedules that have a `final`
+NO_TEXT = ("true", "false", "yes", "no", "on", "off", "none", "null")  # no setting of torch's is one of these as text
 OURS = ("class", "factory", "groups", *PLANNED, *regularisers.OURS, EQUAL)
 
 
@@ -153,13 +154,9 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
             raise ValueError("give either class, the name of one of torch.optim, or factory, a function of your own")
         if "factory" in said and (more := sorted(set(said) - {"factory", *PLANNED})):
             raise ValueError(f"{', '.join(more)}: a factory sets by itself what torch is told; leave it out here")
+        _check_told(said, "")
         for group in said.get("groups", []):
-            try:
-                re.compile(group["match"])
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"groups: match: {group['match']!r} is not a regular expression ({error})") from None
-            if "lr" in group:
-                raise ValueError(f"groups: {group['match']!r}: lr is what the windows of the grid are for; write lr_factor")
+            _check_group(group)
         return Optimizer(name, rule="torch", **own)
     if unknown := sorted(set(said) - {"momentum", *PLANNED}):
         raise ValueError(
@@ -169,6 +166,43 @@ def _defined(name: str, said: Mapping[str, Any]) -> Optimizer:
     if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 <= momentum < 1:
         raise ValueError(f"momentum: {momentum!r} is not a number from 0 below 1")
     return Optimizer(name, momentum=momentum, **own)
+
+
+def _check_group(group: Mapping[str, Any]) -> None:
+    """Refuse a group of parameters whose `match` cannot be read, or that has what only the whole run has."""
+    try:
+        re.compile(group["match"])
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"groups: match: {group['match']!r} is not a regular expression ({error})") from None
+    if "lr" in group:
+        raise ValueError("groups: lr: the learning rate is the grid's; give lr_factor, by which it is multiplied in the group")
+    if ours := [key for key in OURS if key in group]:
+        raise ValueError(f"groups: {ours[0]}: all groups have that of the run; give it beside `groups`, not in one")
+    _check_told({key: value for key, value in group.items() if key != "match"}, "groups: ")
+
+
+def _check_told(said: Mapping[str, Any], where: str) -> None:
+    """Refuse settings that are not torch's to be told, and text that it would take for true, as "false", or that is a number."""
+    for key, value in said.items():
+        if key in ("params", "initial_lr"):
+            raise ValueError(f"{where}{key}: the network and the grid say it; leave it out")
+        if key not in OURS and isinstance(value, str) and (value.lower() in NO_TEXT or is_number(value)):
+            raise ValueError(
+                f"{where}{key}: {value!r} is text; write true, false, null or a number as 0.001 or 1.0e-3, without quotes"
+            )
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is that of a number.
+
+    >>> is_number("1e-3"), is_number("strong_wolfe")
+    (True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def definition(name: str, own: Mapping[str, Any]) -> str | None:

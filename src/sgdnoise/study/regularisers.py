@@ -36,6 +36,7 @@ REGULARISERS = {
     "multiplicative_noise": Regulariser("variance of the noise, as a multiple of what a micro-batch alone would add", micro=True),
     "isotropic_noise": Regulariser("variance of the noise, as a multiple of what a micro-batch alone would add", micro=True),
 }
+NOISES = ("multiplicative_noise", "isotropic_noise")
 
 
 def read(said: Mapping[str, Any], coefficient: str) -> dict[str, Any]:
