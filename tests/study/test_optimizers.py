@@ -95,10 +95,6 @@ def test_a_study_without_has_no_trace_of_them_and_a_window_only_its_own():
         ({"optimizers.adamw.groups": [{"match": "bias"}, {"match": "("}]}, r"optimizers.adamw: groups: match: '\(' is not a reg"),
         ({"optimizers.adamw.groups": [{"match": "a{99999999999}"}]}, r"optimizers.adamw: groups: match: 'a{9*}' is not a reg"),
         (
-            {"optimizers.adamw.groups": [{"match": "bias", "lr": 0.1}]},
-            r"optimizers.adamw: groups: 'bias': lr is .*; write lr_factor",
-        ),
-        (
             {
                 "optimizers.smooth": {"regulariser": "label_smoothing"},
                 "benchmarks.wrn_digits.constant_epoch.smooth@2": {64: [1, 1]},
