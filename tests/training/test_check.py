@@ -8,10 +8,13 @@ import torch
 from conftest import NOISY, OFFLINE, own_benchmark
 
 from sgdnoise import benchmarks
+from sgdnoise.study import feasible, grid
 from sgdnoise.study.cell import make_cell
+from sgdnoise.study.config import validate
 from sgdnoise.training import loop
 from sgdnoise.training.cell import load_data, plan_of
 from sgdnoise.training.check import problems, subject_of
+from sgdnoise.training.feasible import refusals
 
 CPU = torch.device("cpu")
 
@@ -229,3 +232,98 @@ def test_the_verb_lists_faults_and_ends_with_1(sgdnoise, tmp_path):
     file, out = own_benchmark(tmp_path, *FAILS["mean"][0], *FAILS["too many"][0]), tmp_path / "checked.json"
     done = sgdnoise("check", "own", f"--file={file}", f"--data={tmp_path / 'data'}", f"--out={out}", check=False)
     assert (done.returncode, len(done.stderr.splitlines()), out.exists()) == (1, 3, False)
+
+
+def refused(folder, benchmark="wrn_digits", optimizer="sgd", size=16, definition=None, device="cpu", engine="auto", **entry):
+    """Return what keeps a study of one point from being trained, as `grid` or `check-study` says it."""
+    if benchmark == "own":
+        entry["file"] = str(own_benchmark(folder))
+    mode = {"steps": 8, optimizer: {size: [0.5, 1]}}
+    config = {"device": device, "engine": engine, "benchmarks": {benchmark: entry | {"constant_step": mode}}}
+    config["benchmarks"][benchmark]["seeds"] = {"num": 1, "keep": 1}
+    if definition:
+        config["optimizers"] = {optimizer.partition("@")[0]: definition}
+    try:
+        config = validate(config)
+        cells = [(cell, feasible.processes(config, benchmark, size)) for cell in grid.trained(config)]
+    except ValueError as error:
+        return str(error)
+    return "\n".join(refusals(cells, engine, torch.device(device)))
+
+
+def of_torch(name, **settings):
+    return {"optimizer": "mine", "definition": {"class": name, **settings}}
+
+
+SHARP = {"optimizer": "sharp@0.1", "definition": {"regulariser": "sam", "micro_batch": 8}}
+SMOOTH = {"optimizer": "smooth@0.1", "definition": {"regulariser": "label_smoothing"}}
+REFUSED = {
+    "unknown class": (of_torch("Admw"), "^wrn_digits: mine: optimizer mine: class 'Admw' is none of torch.optim's"),
+    "several gradients": (of_torch("LBFGS"), "class 'LBFGS' is none of torch.optim's"),
+    "sparse gradients": (of_torch("SparseAdam"), "^wrn_digits: mine: .*SparseAdam does not support dense gradients"),
+    "matrices only": (of_torch("Muon"), "torch.optim.Muon refuses its settings"),
+    "unknown setting": (of_torch("AdamW", weigth_decay=0.1), "torch.optim.AdamW refuses its settings: .*weigth_decay"),
+    "bad setting": (of_torch("AdamW", betas=[0.9, 2]), "torch.optim.AdamW refuses its settings: Invalid beta"),
+    "half a setting": (of_torch("AdamW", betas=[0.9]), "^wrn_digits: mine: "),
+    "empty group": (of_torch("AdamW", groups=[{"match": "none"}]), "no trained parameter is left for the group 'none'"),
+    "no classes": (SMOOTH | {"benchmark": "autoencoder_digits"}, "autoencoder_digits: smooth@0.1 at batch size 16: label_smooth"),
+    "no sampled loss": ({"optimizer": "kfac", "benchmark": "own"}, "own: kfac at batch size 16: .* no sampled_loss"),
+    "packed": ({"optimizer": "adam", "engine": "packed"}, "engine packed: only SGD and momentum"),
+    "packed on a GPU": ({"device": "cuda", "engine": "packed"}, "seeds are packed in one process on a CPU only"),
+    "graph": ({"processes": {"16": 2}, "engine": "graph"}, "engine graph: processes that share a batch have no graph"),
+    "tf32": ({"settings": {"precision": "tf32"}}, "wrn_digits.settings.precision: tf32 is for GPUs"),
+    "ghosts": ({"size": 12}, "^wrn_digits: sgd at batch size 12: batch size 12 is not a multiple of the ghost batch 8; choose"),
+    "chosen ghosts": ({"settings": {"ghost_batch": 3}}, "batch size 16 is not a multiple of the ghost batch 3"),
+    "micro-batches": ({"settings": {"micro_batch": 12}}, "micro_batch 12 is not a multiple of the ghost batch 8"),
+    "two kinds": (
+        SHARP | {"settings": {"micro_batch": 8}},
+        "wrn_digits.settings.micro_batch: sharp@0.1 has micro-batches of its own",
+    ),
+    "parts of batches": ({"processes": {"16": 3}}, "wrn_digits.processes.16: 3 do not divide the batch size"),
+    "parts of ghosts": ({"processes": {"16": 4}}, "batch size of each of 4 processes 4 is not a multiple of the ghost batch"),
+    "shared factors": (
+        {"optimizer": "kfac", "processes": {"16": 2}},
+        "processes.16: 2 processes cannot share the batches of kfac",
+    ),
+    "shared regulariser": (SHARP | {"processes": {"16": 2}}, "processes.16: 2 processes cannot share the batches of sharp@0.1"),
+    "shared dropout": ({"benchmark": "wrn_skipinit_digits", "processes": {"16": 2}}, "network with dropout cannot share"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_a_cell_would_refuse_when_it_starts_is_found_before_without_data(kind, tmp_path):
+    changes, pattern = REFUSED[kind]
+    found = refused(tmp_path, **changes)
+    assert re.search(pattern, found), found
+    assert "\n" not in found
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "svrg", "benchmark": "lstm_synthetic"},
+        {"optimizer": "kfac", "benchmark": "autoencoder_digits"},
+        {"size": 6},  # below the ghost batch: it is one ghost batch
+        {"processes": {"16": 2}},
+        {"device": "cuda", "settings": {"precision": "tf32"}, "engine": "graph"},
+        {"engine": "packed"},
+        {"size": 24, "settings": {"micro_batch": 16}},
+        of_torch("AdamW", betas=[0.9, 0.95], groups=[{"match": "bias", "weight_decay": 0}]),
+        SHARP,
+        SMOOTH,
+    ],
+)
+def test_what_can_be_trained_is_not_refused(changes, tmp_path):
+    assert refused(tmp_path, **changes) == ""
+
+
+def test_refusals_of_several_points_are_all_named_and_each_once(tmp_path):
+    """Of a device that is not looked at, neither engine nor precision."""
+    mode = {"steps": 8, "sgd": {12: [0.5, 1], 16: [0.5, 0.5], 20: [0.5, 0.5]}, "momentum": {12: [0.5, 0.5]}}
+    entry = {"seeds": {"num": 1, "keep": 1}, "settings": {"precision": "tf32"}, "constant_step": mode}
+    shared = [(cell, 1) for cell in grid.trained(validate({"benchmarks": {"wrn_digits": entry}}))]
+    found = list(refusals(shared, "packed", None))
+    assert [line.partition(" is not")[0] for line in found] == [
+        f"wrn_digits: sgd at batch size {size}: batch size {size}" for size in (12, 20)
+    ]

@@ -60,6 +60,12 @@ def test_before_the_first_cell_and_after_a_change(tmp_path):
     assert (len(cells), len(first)) == (3, 1)
     assert jobs(folder, "results/cells.csv") == ({}, [])
 
+    write(folder, **{"benchmarks.own.constant_epoch.kfac": {64: [0.015625, 0.015625]}})
+    output = snakemake(folder, "results/cells.csv", check=False)
+    assert "own: kfac at batch size 64: K-FAC: this benchmark has no sampled_loss" in output
+    assert "nothing was trained: mend the study as said above" in output
+    assert made(folder) == (cells, first)
+
     # What is checked changes, and a cell is added: one call checks, trains that cell, and leaves the others.
     write(folder, **{"noise_scale": NOISE, "benchmarks.own.constant_epoch.sgd.128": [0.015625, 0.03125]})
     assert "own can be trained" in snakemake(folder, "results/cells.csv", "results/noise_scale/own.csv")

@@ -1,4 +1,5 @@
-# Benchmarks of one's own are checked before their first cell, once for each version of them; those shipped are by the tests.
+# Benchmarks of one's own are checked before their first cell, once for each version of them; those shipped are by the tests. And of
+# all that have cells to train, whether optimizers, batch sizes, engine and device go together.
 # Before Snakemake starts, not by a rule: of cells behind a rule that has to run, Snakemake forgets which are to be trained
 # although their input is there ("1 of 1 steps"), or it trains all of them although they are there.
 import hashlib
@@ -30,7 +31,7 @@ def check_command(benchmark):
 
 
 def check(benchmarks):
-    """Check benchmarks, all of them before it stops for one."""
+    """Check benchmarks of one's own; return those that failed."""
     failed = []
     for benchmark in benchmarks:
         words, log = check_command(benchmark), Path(f"{LOGS}/checked/{benchmark}.log")
@@ -41,8 +42,19 @@ def check(benchmarks):
         log.write_bytes(done.stdout)
         print(done.stdout.decode(errors="replace"), end="", file=sys.stderr)
         failed += [benchmark] * (done.returncode != 0)
-    if failed:
-        raise WorkflowError(f"nothing was trained: mend {', '.join(failed)} as said above")
+    return failed
+
+
+def check_study(benchmarks):
+    """Check what the cells of benchmarks would refuse when they start; return whether nothing."""
+    words = ["check-study", "--config=/dev/stdin", *["--elsewhere"] * (not workflow.local_exec), "--benchmarks", *benchmarks]
+    # In the process that the first cells share, whose variables are those of a job: it is their wait for torch, not one more.
+    runs = "sgdnoise.cli.warm" if workflow.local_exec and config["device"] == "cpu" else "sgdnoise"
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "GOTO", "OPENBLAS", "MKL")}
+    study = json.dumps(config | {"frozen": True}).encode()
+    command = [sys.executable, "-m", runs, *words]
+    done = subprocess.run(command, input=study, stdout=subprocess.DEVNULL, env=os.environ | threads)
+    return done.returncode == 0
 
 
 onstart:
@@ -55,5 +67,10 @@ onstart:
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
     # A Snakemake without torch is one whose rules have environments of their own.
     can = not workflow.touch and importlib.util.find_spec("torch")
-    own = {job.wildcards.benchmark for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "noise_scale")}
-    check(sorted(benchmark for benchmark in own if can and file_of(benchmark)))
+    asked = {job.wildcards.benchmark for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "noise_scale")}
+    failed = check(sorted(benchmark for benchmark in asked if can and file_of(benchmark)))
+    rest = sorted(asked.difference(failed))
+    if can and rest and not check_study(rest):
+        failed.append("the study")
+    if failed:
+        raise WorkflowError(f"nothing was trained: mend {', '.join(failed)} as said above")

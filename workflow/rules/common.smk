@@ -10,7 +10,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, sources
 from sgdnoise.machine.files import logs_of
 from sgdnoise.study.cell import PATH
-from sgdnoise.study import cost, grid, looks, progress, windows
+from sgdnoise.study import cost, feasible, grid, looks, progress, windows
 from sgdnoise.study.config import grid_part, load_config, validate
 from sgdnoise.study.figures import caption, curves_arguments, figure_arguments, figure_paths
 from sgdnoise.study.figures import curves_wanted as curves_of
@@ -144,7 +144,7 @@ def longest_first(wildcards):
 
 
 def cell_processes(wildcards):
-    return grid.processes(config, wildcards.benchmark, wildcards.batch_size)
+    return feasible.processes(config, wildcards.benchmark, wildcards.batch_size)
 
 
 # A function only where it is needed, since Snakemake calls it for every cell.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sgdnoise.cli.verbs import CONFIG, COUNT, JSON, PROCESSORS, SECONDS, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
-from sgdnoise.study import arms, grid, text
+from sgdnoise.study import arms, feasible, grid, text
 from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import Config, grid_part, load_config, validate
 
@@ -28,7 +28,7 @@ def list_grid(options: argparse.Namespace) -> None:
     cells = grid.trained(config)
     for cell in cells:
         where = [f"--{name}={config[name]}" for name in ("data", "device", "engine")]
-        shared = grid.processes(config, cell.benchmark, cell.batch_size)
+        shared = feasible.processes(config, cell.benchmark, cell.batch_size)
         where += [f"--processes={shared}"] * (shared > 1) + [f"--out={Path(config['results']) / cell.path}"]
         command = f"python -P -m sgdnoise train {cell.arguments} {shlex.join(where)}"
         print(

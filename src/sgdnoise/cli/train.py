@@ -16,6 +16,7 @@ from pathlib import Path
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import (
     CELL,
+    CONFIG,
     COUNT,
     CSV,
     DATA,
@@ -32,8 +33,10 @@ from sgdnoise.cli.verbs import (
     write_csv,
 )
 from sgdnoise.machine.files import publish
-from sgdnoise.study import progress
+from sgdnoise.study import grid, progress
 from sgdnoise.study.cell import seed_range
+from sgdnoise.study.config import load_config
+from sgdnoise.study.feasible import processes
 from sgdnoise.study.optimizers import optimizer
 
 
@@ -92,6 +95,30 @@ def check(options: argparse.Namespace) -> None:
     if options.out:
         publish(options.out, f"{json.dumps({'benchmark': options.benchmark, 'seconds': seconds})}\n".encode())
     print(f"{options.benchmark} can be trained: checked in {seconds} s")
+
+
+@verb(
+    "check-study",
+    "check in seconds, without data, that optimizers, batch sizes, engine and device of a study go together; say what to change if not",
+    CONFIG,
+    option("--benchmarks", nargs="*", help="of these alone (default: of all)"),
+    option("--elsewhere", action="store_true", help="its cells are trained on other machines, so the device is not looked at"),
+)
+def check_study(options: argparse.Namespace) -> None:
+    """Check what the cells of a study would refuse when they start; a line for everything that is wrong."""
+    from sgdnoise.training.cell import use_device
+    from sgdnoise.training.feasible import refusals
+
+    config = load_config(options.config)
+    device = None if options.elsewhere else use_device(config["device"], 1)
+    chosen = set(config["benchmarks"] if options.benchmarks is None else options.benchmarks)
+    shared = [
+        (cell, processes(config, cell.benchmark, cell.batch_size)) for cell in grid.trained(config) if cell.benchmark in chosen
+    ]
+    measured = [(cell, 1) for name, cell in grid.noise_cells(config).items() if name in chosen]
+    if lines := [*refusals(shared, config["engine"], device), *refusals(measured, "plain", device)]:
+        raise ValueError("\n  ".join(["the study cannot be trained as it is:", *dict.fromkeys(lines)]))
+    print(f"{', '.join(sorted(chosen))}: optimizers, batch sizes, engine and device go together")
 
 
 @verb(

@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -32,6 +33,19 @@ def size() -> int:
 def rank() -> int:
     """Return the number of this process; process 0 writes the files."""
     return int(os.environ.get("RANK", 0))
+
+
+@contextmanager
+def as_one_of(processes: int) -> Iterator[None]:
+    """Let this process count so many that share a batch, to see what would be refused; they do not meet."""
+    before = os.environ.pop("WORLD_SIZE", None)
+    os.environ["WORLD_SIZE"] = str(processes)
+    try:
+        yield
+    finally:
+        del os.environ["WORLD_SIZE"]
+        if before is not None:
+            os.environ["WORLD_SIZE"] = before
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:

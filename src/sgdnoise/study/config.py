@@ -148,6 +148,8 @@ def _check(config: Config) -> None:
         if not {"constant_epoch", "constant_step"} & set(config["benchmarks"][name]):
             raise ValueError(f"config: figures.targets.{name}: no batch sizes to compare; add constant_epoch or constant_step")
     for name, entry in config["benchmarks"].items():
+        if entry.get("settings", {}).get("precision") == "tf32" and config["device"] == "cpu":
+            raise ValueError(f"config: benchmarks.{name}.settings.precision: tf32 is for GPUs of NVIDIA, but device is cpu")
         if (few := config["bracket_seeds"]) >= (num := entry["seeds"]["num"]):
             raise ValueError(f"config: bracket_seeds: {few} is not fewer than benchmarks.{name}.seeds.num {num}; choose fewer")
         sizes = {mode: batch_sizes(entry, mode) for mode in ("constant_epoch", "constant_step", "unlimited")}

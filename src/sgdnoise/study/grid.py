@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sgdnoise import benchmarks
-from sgdnoise.study import optimizers
+from sgdnoise.study import feasible, optimizers
 from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
@@ -45,6 +45,7 @@ def whole_cells(config: Config) -> list[Cell]:
             found[cell.point, cell.lr] = cell
             modes.setdefault(cell.point, {}).update(dict.fromkeys(cell.modes))
     check_shared(config)
+    feasible.check(config, found.values())
     expanded = [replace(cell, modes=tuple(modes[cell.point])) for cell in found.values()]
     for index, override in enumerate(config["overrides"]):
         expanded = _override(expanded, override, f"overrides.{index}", config["extend_grid"])
@@ -132,6 +133,7 @@ def two_rate_cells(config: Config, benchmark: str | None = None) -> list[Cell]:
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
             found += [replace(one, modes=("two_rates",), keep=keep) for one in some]
+    feasible.check(config, found)
     return found
 
 
@@ -164,11 +166,6 @@ def target_cells(config: Config, benchmark: str, listed: list[Cell] | None = Non
 def trained(config: Config) -> list[Cell]:
     """List all cells that a study trains: those of its budget modes, and those with two learning rates."""
     return cells(config) + two_rate_cells(config)
-
-
-def processes(config: Config, benchmark: str, batch_size: int) -> int:
-    """Return how many processes share every batch of a cell; its numbers do not depend on that, but for rounding."""
-    return config["benchmarks"][benchmark].get("processes", {}).get(str(batch_size), 1)
 
 
 def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) -> Iterator[Cell]:
