@@ -328,6 +328,21 @@ def judged(name, swept, values):
     return conclude(judge_all(claim, "small", found, claim.scale_free(swept), ONLY, {}), claim, "sibling")[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "one", "other", "sign"),
+    [
+        (("13a", "13b", "14a"), ("momentum", "train_lr"), ("momentum", "lr"), -1),
+        (("14b",), ("momentum", "lr"), ("momentum", "train_lr"), -1),
+        (("2", "17"), ("sgd", "error"), ("momentum", "error"), 1),
+    ],
+)
+@pytest.mark.parametrize(("changes", "verdict"), [((3, 1), "agrees"), ((-1, -3), "disagrees"), ((1, 3), "disagrees")])
+def test_what_is_said_to_change_more_than_another_has_to_change_that_way(names, one, other, sign, changes, verdict):
+    ends = {(*one, 4): 0, (*one, 16): sign * changes[0], (*other, 4): 0, (*other, 16): sign * changes[1]}
+    values = {(optimizer, swept, quantity): value for (optimizer, quantity, swept), value in ends.items()}
+    assert {judged(name, [4, 16], values) for name in names} == {verdict}
+
+
 @pytest.mark.parametrize("sizes", [(48, 64), (64, 96), (64, 128), (16, 256)])
 def test_a_learning_rate_may_grow_more_slowly_however_near_batch_sizes_are(sizes):
     small, large = sizes
