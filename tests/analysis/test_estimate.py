@@ -6,7 +6,7 @@ import pytest
 
 from sgdnoise.analysis.estimate import NUM_DRAWS, estimate, interval, with_estimates
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.analysis.rates import step_of
+from sgdnoise.analysis.rates import exploded, step_of
 from sgdnoise.analysis.sweep import sweep
 from sgdnoise.study.config import validate
 
@@ -135,6 +135,49 @@ def test_a_rate_at_which_all_runs_are_worse_encloses_the_optimum_however_they_sp
     worse = runs["test_accuracy"] - np.where(runs["seed"] < stuck, 0.5, 0.02)
     assert known(runs).edge == "high"
     assert known(runs.assign(test_accuracy=worse.where(last, runs["test_accuracy"]))).edge == ""
+
+
+@pytest.mark.parametrize(
+    ("octaves", "metric", "high"),
+    [(1, "test_accuracy", 1e6), (2, "test_accuracy", 1e60), (3, "test_accuracy", 1e300), (2, "train_objective", 1e300)],
+)
+def test_runs_that_explode_count_as_diverged_though_their_metrics_are_finite(octaves, metric, high):
+    """With three seeds no test of means or ranks finds them worse; as of a language model whose gradients are clipped."""
+    calm = runs_of(lambda x: 0.1 + 0.03 * (x + 0.3) ** 2 if x <= octaves else np.nan, LRS, noise=0.002)
+    above = calm["lr"] == 2.0**octaves
+    explode = calm[metric].mask(above, -high * np.array([1, 0.03, 9])[calm["seed"]])
+    wild = known(calm.assign(**{metric: explode}))
+    calm.loc[above, ["status", "test_accuracy", "train_objective"]] = ["diverged", np.nan, np.nan]
+    gone = known(calm)
+    assert (wild.edge, wild.used) == ("", (LRS[1], 2.0 ** min(octaves - 1, 2)))
+    for draws in ("log_lr", "value", "train"):
+        np.testing.assert_allclose(getattr(wild, draws), getattr(gone, draws), rtol=1e-9)
+
+
+def test_one_rate_whose_runs_explode_makes_no_other_noisy():
+    """Nor do most: then they are no exception, and stay; nor a single run, which moves the mean of its own rate only."""
+    runs = runs_of(lambda x: 0.1 + 0.03 * (x + 2) ** 2, LRS, noise=0.002)
+    for wild in (runs["lr"] > 0.6, (runs["lr"] == 1) & (runs["seed"] == 0)):
+        found = known(runs.assign(test_accuracy=runs["test_accuracy"].mask(wild, -1e9 * runs["lr"])))
+        assert np.ptp(interval(found.value)) < 0.3
+        assert found.sd == pytest.approx(0.002, rel=0.5)
+
+
+def test_a_rate_at_which_little_is_learnt_has_not_exploded():
+    few = runs_of(lambda x: 0.1 + 0.03 * x**2, LRS, noise=0.0003)
+    bad = few.assign(test_accuracy=few["test_accuracy"].mask(few["lr"] == LRS[-2], -10.0))
+    assert known(bad).used[1] == LRS[-2]
+    saturated = [np.zeros(3), np.zeros(3), np.full(3, 0.1)]  # the median run is as good as the best mean
+    assert not exploded(saturated).any()
+
+
+def test_equal_runs_at_the_best_rate_say_nothing_of_the_noise():
+    """As of few runs on a small test set: the other rates do not all spread more than they."""
+    runs = runs_of(lambda x: 0.1 + 0.01 * x**2, LRS, noise=0.005)
+    tied = runs.assign(test_accuracy=runs["test_accuracy"].mask(runs["lr"] == 1, 0.91))
+    assert known(tied).sd == pytest.approx(known(runs).sd, rel=0.4)
+    for name in ("log_lr", "value"):
+        assert np.ptp(interval(getattr(known(tied), name))) > 0.6 * np.ptp(interval(getattr(known(runs), name)))
 
 
 def test_rates_that_may_be_as_good_bound_nothing():

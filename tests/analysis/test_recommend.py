@@ -253,6 +253,15 @@ def test_momentum_is_compared_with_sgd_at_the_same_batch_size():
     assert wording.torch_options(row, momentum) == f"lr={row.lr / 10:.2g}, momentum=0.9"
 
 
+def test_all_intervals_of_an_advice_are_wider_where_more_looks_follow():
+    """`decide` spends the 5 % over its looks: over those of the losses, and of the gains over SGD."""
+    cells, config = made(Scenario((0.0, 0.0), 0.5, spread=(1, 1), offset=(0, 0)), optimizers=("sgd", "momentum"))
+    once, first = (advised(cells, config | {"decide": more}).optimizers[1] for more in (None, {"max_seeds": 31}))
+    for one, at_look in zip(once.gains, first.gains, strict=True):
+        assert at_look.low < one.low < one.high < at_look.high
+    assert max(row.loss_high for row in first.rows) > max(row.loss_high for row in once.rows)
+
+
 @pytest.mark.parametrize(("cut", "word"), [("sgd", "better"), ("momentum", "worse")])
 def test_nothing_is_better_than_what_lies_far_beyond_its_window(cut, word):
     """Equal optimizers, of one of which the window stops two steps below the optimum."""

@@ -10,12 +10,13 @@ from conftest import ROOT
 
 from sgdnoise import figures
 from sgdnoise.analysis.estimate import NUM_DRAWS
+from sgdnoise.analysis.looks import ONLY
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.contrasts import QUANTITIES
 from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.claims.statements import CLAIMS
-from sgdnoise.claims.verdicts import claims_table, judge
+from sgdnoise.claims.verdicts import claims_table, conclude, judge, judge_all
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
@@ -112,7 +113,8 @@ def test_claims_are_well_formed():
     assert {name.rstrip("abc") for name in names} == {str(number) for number in range(1, 21)} - {"19"}
     for claim in CLAIMS:
         assert bool(claim.evidence) == bool(claim.scale_free)
-        contrasts = [*claim.contrasts, *(claim.scale_free([16, 32, 64]) if claim.scale_free else [])]
+        swept = ([16, 32, 64], [48, 64])
+        contrasts = [*claim.contrasts, *(one for some in swept if claim.scale_free for one in claim.scale_free(some))]
         for contrast in contrasts:
             assert contrast.low < contrast.high
             assert np.isfinite([contrast.low, contrast.high]).any()
@@ -313,6 +315,40 @@ def test_a_train_accuracy_counts_as_a_train_loss_does():
     for some in (table, accuracies):
         found = claims_table(some, {"small": WRN}).query("role == 'sibling'").set_index("claim")["verdict"]
         assert found.reindex(["8", "12a"]).to_dict() == dict.fromkeys(("8", "12a"), "agrees")
+
+
+def judged(name, swept, values):
+    """Return the verdict as evidence where all is known to 0.02, {(optimizer, swept, quantity): value}."""
+    claim = next(claim for claim in CLAIMS if claim.name == name)
+    noise = 0.02 * np.random.default_rng(0).standard_normal((len(values), NUM_DRAWS))
+    found = {
+        ("small", claim.mode, *key): Measurement(value, value + error, False)
+        for (key, value), error in zip(values.items(), noise, strict=True)
+    }
+    return conclude(judge_all(claim, "small", found, claim.scale_free(swept), ONLY, {}), claim, "sibling")[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "one", "other", "sign"),
+    [
+        (("13a", "13b", "14a"), ("momentum", "train_lr"), ("momentum", "lr"), -1),
+        (("14b",), ("momentum", "lr"), ("momentum", "train_lr"), -1),
+        (("2", "17"), ("sgd", "error"), ("momentum", "error"), 1),
+    ],
+)
+@pytest.mark.parametrize(("changes", "verdict"), [((3, 1), "agrees"), ((-1, -3), "disagrees"), ((1, 3), "disagrees")])
+def test_what_is_said_to_change_more_than_another_has_to_change_that_way(names, one, other, sign, changes, verdict):
+    ends = {(*one, 4): 0, (*one, 16): sign * changes[0], (*other, 4): 0, (*other, 16): sign * changes[1]}
+    values = {(optimizer, swept, quantity): value for (optimizer, quantity, swept), value in ends.items()}
+    assert {judged(name, [4, 16], values) for name in names} == {verdict}
+
+
+@pytest.mark.parametrize("sizes", [(48, 64), (64, 96), (64, 128), (16, 256)])
+def test_a_learning_rate_may_grow_more_slowly_however_near_batch_sizes_are(sizes):
+    small, large = sizes
+    for exponent, verdict in ((0.3, "agrees"), (1.2, "disagrees"), (-0.3, "disagrees")):
+        rates = {("momentum", small, "lr"): 0.0, ("momentum", large, "lr"): exponent * np.log2(large / small)}
+        assert judged("9", list(sizes), rates) == verdict
 
 
 # From runs

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,7 @@ from conftest import curves, without_seal
 from made_up import made_up_wrn
 
 from sgdnoise.cli.main import main
-from sgdnoise.results.collect import collect_cells
+from sgdnoise.results.collect import cell_rows, collect_cells
 from sgdnoise.results.run import read_run, write_run
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import grid, looks, windows
@@ -111,6 +112,20 @@ def test_a_damaged_result_is_named_with_the_command_that_rebuilds_it(study, dama
         collect_cells(study)
     assert str(path) in str(caught.value)
     assert f"snakemake --cores 1 --force {path}" in str(caught.value)
+
+
+def test_an_accuracy_in_percent_is_refused(study):
+    """Before training it may have been below 1 %, so that `check` let it pass."""
+    cell, path = one_cell(study, 3)
+    run = read_run(path)
+    for accuracy, refused in ((1.0, False), (0.0, False), (np.nan, False), (96.5, True), (-1.0, True)):
+        curve = np.full_like(next(iter(run.curves.values())), accuracy)
+        rows = partial(cell_rows, cell, replace(run, curves=run.curves | {"test_accuracy": curve}))
+        if refused:
+            with pytest.raises(ValueError, match=rf"{cell.path}: test_accuracy is {accuracy:g}, but accuracies are fractions"):
+                rows()
+        else:
+            assert len(rows()) == len(run.seed)
 
 
 def test_without_a_workflow_in_the_folder_remedies_name_the_command_that_works_there(study, tmp_path, monkeypatch):

@@ -83,6 +83,14 @@ FAILS = {
         [('"mse": mse}', '"mse": mse, "objective": mse}')],
         ["metrics: ValueError: `evaluate` returns 'objective'; give it a name"],
     ),
+    "percent": (
+        [("test_mse", "test_accuracy"), ('"mse": mse}', '"accuracy": 100 / (1 + mse)}'), ('"min"', '"max"')],
+        [f"metrics: {name}_accuracy is .* fractions; return it from 0 to 1, not in percent" for name in ("train", "test")],
+    ),
+    "accuracy that is better where smaller": (
+        [("test_mse", "test_accuracy"), ('"mse": mse}', '"accuracy": 1 / (1 + mse)}')],
+        ["metrics: PROTOCOL says of test_accuracy that smaller is better; write 'max'"],
+    ),
     "no loss": ([('{"loss": mse, ', "{")], ["metrics: `evaluate` returns no 'loss'"]),
     "not finite": ([('"mse": mse}', '"mse": mse / 0 if split == "test" else 0}')], ["metrics: ZeroDivisionError.*own.py, line"]),
     "numpy's random numbers": (

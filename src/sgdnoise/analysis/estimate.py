@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from sgdnoise.analysis.rates import is_settled, list_apart, step_of
+from sgdnoise.analysis.rates import exploded, is_settled, list_apart, step_of, without_huge
 from sgdnoise.results.run import MISSING
 
 POINT = ["benchmark", "optimizer", "budget", "batch_size"]
@@ -82,12 +82,17 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     With `more`, foresee the estimate that so many further runs at each learning rate `used` would lead to, were their means, their
     spread and the share of them that completes as measured.
 
-    A learning rate counts if enough of its runs completed; one beside them at which they diverged bounds the optimum. None where
-    nothing can be said: fewer than two learning rates count, or none with two runs, so that the noise of a run is unknown.
+    A learning rate counts if enough of its runs completed; one beside them at which they diverged, or exploded while their metric
+    stayed finite, bounds the optimum. None where nothing can be said: fewer than two learning rates count, or none with two runs,
+    so that the noise of a run is unknown.
     """
     sign = 1 if direction == "min" else -1
+    runs = without_huge(runs, [metric, train_metric])
     swept = _swept(runs[is_settled(runs)], metric, train_metric)
-    x, usable = np.log2(swept.index.to_numpy(float)), (swept["count"] >= swept["keep"]).to_numpy()
+    completed = dict(iter((sign * runs[metric].dropna()).groupby(runs["lr"])))
+    x, usable = np.log2(swept.index.to_numpy(float)), (swept["count"] >= swept["keep"]).to_numpy(copy=True)
+    if usable.any():
+        usable[usable] = ~exploded([completed[lr].to_numpy() for lr in swept.index[usable]])
     if usable.sum() < 2:
         return None
     first, last = usable.nonzero()[0][[0, -1]]
@@ -98,7 +103,6 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     count, mean, squares = (swept[name].to_numpy(float) for name in ("count", "mean", "squares"))
     mean = sign * mean
     best = int(mean.argmin())
-    completed = dict(iter((sign * runs[metric].dropna()).groupby(runs["lr"])))
     near, bounds = _near(x, mean, count, squares), _bounds(x, best, [completed[lr].to_numpy() for lr in swept.index])
     if (count[near] < 2).all():
         return None
@@ -111,7 +115,8 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     random = np.random.default_rng(zlib.crc32("/".join([metric, *(str(runs[key].iloc[0]) for key in POINT)]).encode()))
     low, high = max(ends[0], bounds[0], x[near][0] - REACH), min(ends[1], bounds[1], x[near][-1] + REACH)
     places = np.linspace(low, high, int(np.ceil((high - low) / step * FINE)) + 1)
-    least = max((1e-6 * np.abs(mean).max()) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
+    size = next(filter(None, np.abs(np.sort(mean))), 1.0)  # of the best mean that is not 0; the worst may be anything
+    least = max((1e-6 * size) ** 2, 1e-300)  # runs that are all equal leave no noise to divide by
     log_lr, value = draw_optimum(x[near], mean[near], (np.maximum(variance, least) / count)[near], df, places, random)
     kinked = np.clip(log_lr + KINK * step * random.standard_normal(NUM_DRAWS), places[0], places[-1])
     middle = np.median(value)
@@ -173,13 +178,13 @@ def _spread(outwards: list[int], count: np.ndarray, squares: np.ndarray) -> tupl
     """Return the learning rates whose runs spread alike, and the variance of a run at every one: theirs, or its own if that is larger.
 
     From the best `outwards`: a rate is alike unless its runs surely spread more than those of all alike rates before it, as
-    near divergence.
+    near divergence. Runs that are all equal, as of a few on a small test set, say nothing of how much runs spread.
     """
     alike: list[int] = []
     pooled = 0.0
     for index in outwards:
         df, own = (count[alike] - 1).sum(), count[index] - 1
-        if df == 0 or own < 1 or squares[index] / own <= stats.f.isf(SURELY, own, df) * pooled:
+        if pooled == 0 or own < 1 or squares[index] / own <= stats.f.isf(SURELY, own, df) * pooled:
             alike.append(index)
             pooled = squares[alike].sum() / max((count[alike] - 1).sum(), 1)
     variance = np.maximum(pooled, squares / np.maximum(count - 1, 1))

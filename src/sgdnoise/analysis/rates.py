@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sgdnoise.results.run import COMPLETED, MISSING
+from sgdnoise.results.run import COMPLETED, DIVERGED, MISSING
 
 CLOSE = 0.4  # our choice: of the typical gap between learning rates; closer ones are no step of the grid, half a step between is
+FAR = 1e3  # our choice: by so many times the median run's distance from the best mean are runs worse that exploded
+HUGE = 1e100  # our choice: a metric beyond it has exploded, too, however many have; its square is hardly a number any more
 
 
 def is_settled(runs: pd.DataFrame) -> pd.Series:
@@ -20,6 +22,27 @@ def is_settled(runs: pd.DataFrame) -> pd.Series:
     at = [runs["batch_size"], runs["lr"]]
     completed, missing = ((runs["status"] == status).groupby(at).transform("sum") for status in (COMPLETED, MISSING))
     return (completed >= runs["keep"]) | (completed + missing < runs["keep"])
+
+
+def without_huge(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return runs of which those with a HUGE metric have diverged."""
+    if not (huge := (runs[metrics].abs() > HUGE).any(axis=1)).any():
+        return runs
+    return runs.assign(status=runs["status"].mask(huge, DIVERGED), **{name: runs[name].mask(huge) for name in metrics})
+
+
+def exploded(values: list[np.ndarray]) -> np.ndarray:
+    """Say at which learning rates all runs are FAR worse than the best mean, from the values of each, lower being better.
+
+    They are surely worse, too: if no run is better than the best mean by more than the median run is off it, then where the mean is
+    as good at most one run in FAR is as bad (Markov's inequality).
+
+    >>> exploded([np.array([80.0, 81.0]), np.array([79.0, 78.0]), np.array([300.0, 1e9]), np.array([1e6, 1e9])]).tolist()
+    [False, False, False, True]
+    """
+    best = min(map(np.mean, values))
+    distance = np.median(np.abs(np.concatenate(values) - best))
+    return np.array([0 < FAR * distance < some.min() - best for some in values])
 
 
 def step_of(x: np.ndarray) -> float:

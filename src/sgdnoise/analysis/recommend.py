@@ -93,7 +93,7 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
                 row.note = f"not compared: {note}"
         else:
             judge(compared, own, metric, direction, absolute, level, plan)
-        gains = list(gains_over(known["sgd"], own)) if optimizer != "sgd" and "sgd" in known else []
+        gains = list(gains_over(known["sgd"], own, level)) if optimizer != "sgd" and "sgd" in known else []
         its = known_optimizers.of(config, optimizer)
         advised = OptimizerAdvice(
             optimizer, its.is_sgd, its.momentum if its.is_sgd else 0.0, absolute, rows, free_up_to(rows), gains, note
@@ -207,13 +207,16 @@ def free_up_to(rows: list[Row]) -> int | None:
     return found
 
 
-def gains_over(sgd: Known, own: Known) -> Iterator[Gain]:
-    """Compare an optimizer with SGD at every batch size that both have; an end that an optimum beyond its window leaves open is infinite."""
+def gains_over(sgd: Known, own: Known, level: float) -> Iterator[Gain]:
+    """Compare an optimizer with SGD at every batch size that both have, by intervals that hold together in `level` of studies.
+
+    An end that an optimum beyond its window leaves open is infinite.
+    """
     shared = [size for size in own.points if size in sgd.points]
     if not shared:
         return
     (value, trained), (sgd_value, sgd_trained) = (stacked([one.points[size] for size in shared]) for one in (own, sgd))
-    low, high = simultaneous(sgd_value - trained, sgd_trained - value)
+    low, high = simultaneous(sgd_value - trained, sgd_trained - value, level)
     middle = np.median(sgd_trained - trained, axis=0)
     low[[sgd.points[size].unbounded for size in shared]] = -np.inf
     high[[own.points[size].unbounded for size in shared]] = np.inf

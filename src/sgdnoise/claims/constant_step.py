@@ -28,6 +28,12 @@ def worse_though_fitted(swept: list[int]) -> list[Contrast]:
     return rise("error", MOMENTUM, swept[0], swept[-1], 0) + rise("train", MOMENTUM, swept[0], swept[-1], high=0)
 
 
+def grows_slowly(swept: list[int]) -> list[Contrast]:
+    """Claim that the optimal learning rate grows by half an octave less than the batch size; by half of its growth if that is less."""
+    growth = log2(swept[-1] / swept[0])
+    return rise("lr", MOMENTUM, swept[0], swept[-1], 0, growth - min(OCTAVE / 2, growth / 2))
+
+
 noise_claim = partial(
     claim,
     evidence="At equal updates the largest batch generalises worse than the smallest and has the lower train loss.",
@@ -67,7 +73,7 @@ CLAIMS = [
         rule="0.5 within one octave over the range, so below 1",
         contrasts=slope(MOMENTUM, [1024, 4096, 16384], 0.5, OCTAVE / 4),
         evidence="At equal updates the optimal learning rate grows more slowly than the batch size.",
-        scale_free=lambda b: rise("lr", MOMENTUM, b[0], b[-1], 0, log2(b[-1] / b[0]) - OCTAVE / 2),
+        scale_free=grows_slowly,
     ),
     noise_claim(
         "10",

@@ -20,6 +20,7 @@ from sgdnoise.study.grid import cells
 from sgdnoise.study.optimizers import optimizer
 
 FIRST = "the first or unknown"  # version, where a result does not say
+ROUNDING = 1e-6  # of an accuracy
 CHUNK = 500  # cells that a process reads at a time
 
 
@@ -151,7 +152,7 @@ def missing_rows(cell: Cell) -> list[dict[str, Any]]:
 
 
 def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
-    """Return the rows of one cell."""
+    """Return the rows of one cell. A ValueError names an accuracy in percent, of which advice and figures would say what is wrong."""
     test_metric = next(iter(benchmarks.protocol(cell.benchmark, cell.file)["metrics"]))
     common = identity(cell) | {
         "bound": run.provenance["bounds"].get(test_metric, np.nan),
@@ -159,6 +160,11 @@ def cell_rows(cell: Cell, run: Run) -> list[dict[str, Any]]:
         **origin(run),
     }
     final = {metric: curve[:, -1] for metric, curve in run.curves.items()}
+    for metric, values in final.items():
+        if metric.endswith("accuracy") and (strange := values[(values < 0) | (values > 1 + ROUNDING)]).size:
+            raise ValueError(
+                f"{cell.path}: {metric} is {strange[0]:g}, but accuracies are fractions; let `evaluate` return it from 0 to 1"
+            )
     return [
         common | {"seed": int(seed), "status": status} | {metric: values[row] for metric, values in final.items()}
         for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True))

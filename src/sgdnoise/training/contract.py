@@ -185,11 +185,15 @@ def check_metrics(subject: Subject) -> Lines:
         return
     subject.evaluates = True
     for name in metrics:
+        if name.endswith("accuracy") and metrics[name] == "min":
+            yield f"PROTOCOL says of {name} that smaller is better; write 'max', or give it another name"
         if name not in row | {"stream_loss": 0.0}:
             yield f"PROTOCOL has the metric {name}, but `evaluate` returns {', '.join(row)}; name one of these, or return it"
     for name, value in row.items():
         if not math.isfinite(value):
             yield f"{name} is {value} before training, so every run counts as diverged; return a finite number"
+        elif name.endswith("accuracy") and not 0 <= value <= 1 + TOLERANCE:
+            yield f"{name} is {float(value):g} before training, but accuracies are fractions; return it from 0 to 1, not in percent"
 
 
 def trained(

@@ -39,14 +39,14 @@ def problems(sizes: dict[tuple[int, int], Cell], engine: str, device: torch.devi
     first = next(iter(sizes.values()))
     try:
         benchmark = benchmarks.load(first.benchmark, first.file, first.spec["settings"])
-        state = begun(benchmark, plan_of(first), device)
+        state = begun(benchmark, plan_of(first, benchmark), device)
     except Exception as error:  # of whatever kind torch or the user's file raises
         yield "", words(error, first.file)
         return
     for (batch_size, processes), cell in sizes.items():
         try:
             with parallel.as_one_of(processes):
-                plan = plan_of(cell)
+                plan = plan_of(cell, benchmark)
                 if device and engine != "auto":  # which is never refused, and takes time
                     choose_engine(engine, benchmark, plan, device)
                 loop.source(benchmark, None, plan, state, 0)
