@@ -160,7 +160,7 @@ def figure(options: argparse.Namespace) -> None:
     elif options.benchmark or options.name in COMPARING:
         tables = figures.read_tables(options.cells, options.optimum, options.benchmark)
     else:
-        tables = {"claims": read_table(options.claims)} if options.name == "claims" else {}
+        tables = {"claims": read_table(options.claims, "claims")} if options.name == "claims" else {}
     if options.benchmark:
         first = next(iter(tables.values())).iloc[0]
         protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
@@ -182,11 +182,13 @@ def report(options: argparse.Namespace) -> None:
     """Write the page."""
     from sgdnoise.analysis.extend import load_settled
     from sgdnoise.report.render import render
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study, read_table
 
-    paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
-    tables = {name: read_table(path) for name, path in paths.items() if path}
+    config = load_settled(options.config)
+    cells, optimum = read_study(config, options.config, cells=options.cells, optimum=options.optimum)
+    others = {name: read_table(path, name) for name in ("claims", "regimes") if (path := getattr(options, name))}
+    tables = {"cells": cells, "optimum": optimum} | others
     folder = options.out.parent if options.out.suffix == ".md" else None
-    page = render(load_settled(options.config), tables, options.figures, folder).encode()
+    page = render(config, tables, options.figures, folder).encode()
     publish(options.out, page)
     print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))
