@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import sys
+from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
@@ -113,13 +114,17 @@ def tensorboard(options: argparse.Namespace) -> None:
     from sgdnoise.results.events import write_events
     from sgdnoise.results.run import read_run
 
-    pairs = [(file, path) for path in options.paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])]
-    if not pairs:
+    files = {file: path for path in options.paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])}
+    if not files:
         raise ValueError(f"no cells in {', '.join(map(str, options.paths))}; name files, or folders that have some")
-    runs = 0
-    for file, path in pairs:
-        name = file.relative_to(path if path.is_dir() else path.parent).with_suffix("")
-        runs += len(write_events(read_run(file), options.out_folder / name))
+    folders: dict[Path, Path] = {}  # and their files
+    for file, path in files.items():
+        parts = file.parts if len(options.paths) > 1 else file.relative_to(path if path.is_dir() else path.parent).parts
+        folder = options.out_folder.joinpath(*(part for part in parts if part not in ("..", file.anchor))).with_suffix("")
+        if folder.exists() or folders.setdefault(folder, file) != file:  # TensorBoard would draw both as one run
+            raise ValueError(f"{folder} is there already, so {file} cannot go there; remove it, or give another --out")
+    found = [(read_run(file), folder) for folder, file in folders.items()]
+    runs = sum(len(write_events(run, folder)) for run, folder in found)
     print(f"{options.out_folder}: {runs} runs; see them with: tensorboard --logdir {options.out_folder}")
 
 
