@@ -100,7 +100,7 @@ def curves_left(config: Config, benchmark: str, wanted: Config) -> list[Cell]:
         raise ValueError(f"config: {said}; `sgdnoise grid --config={config['results']}/grid.json` lists what there is")
     if left_out:
         print(f"sgdnoise: warning: {said}", file=sys.stderr)
-    return found
+    return list(dict.fromkeys(found))
 
 
 @verb(

@@ -148,7 +148,7 @@ def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cel
         if not (some := [cell for cell in listed if matches(cell, one)]):
             raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
         found += some
-    return found
+    return list(dict.fromkeys(found))  # what is named twice is drawn once
 
 
 def curve_sizes(wanted: Config) -> list[int]:
