@@ -140,6 +140,27 @@ def test_a_cell_that_none_of_several_folders_has_is_named_with_all_of_them(study
         collect_cells(study, [study["results"], "other"])
 
 
+def test_where_a_study_trains_no_cells_the_workflow_is_no_remedy(study):
+    _, path = one_cell(study, 3)
+    for root in ("other", path):
+        with pytest.raises(ValueError, match=f"{grid.cells(study)[0].path} is missing in {root}; train it, or add"):
+            collect_cells(study, [str(root)])
+    truncate(path)
+    with pytest.raises(ValueError, match="to rebuild this cell: snakemake"):
+        collect_cells(study, [study["results"]])
+
+
+def test_show_says_what_it_reads(study, capsys):
+    _, path = one_cell(study)
+    replace_by_text(path)
+    for one, message in (
+        (path.parent, "is a folder; name the HDF5 file"),
+        (path, "name the file of a cell, or train its cell again"),
+    ):
+        assert main(["show", str(one)]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_merged_study_is_one_that_the_other_commands_find(study, tmp_path, monkeypatch, capsys):
     """By the commands of docs/scaling.md."""
     monkeypatch.chdir(tmp_path)
@@ -255,7 +276,6 @@ def test_no_name_is_a_missing_value_or_a_number(tmp_path, name):
     assert table["lr"].isna().tolist() == table["decide"].isna()[::-1].tolist() == [False, True]
 
 
-# Data files
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_another_table_is_refused_and_it_is_said_what_makes_one(tmp_path, monkeypatch, kind):
     """One of each other kind, one with `;` between its fields, a foreign one, and one without rows; by its usual name, how to mend it."""
@@ -343,3 +363,4 @@ def test_the_points_of_a_shipped_study_are_those_of_its_tables(folder):
     assert len(cells) > len(optimum) > 0
 
 
+# Data files

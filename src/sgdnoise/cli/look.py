@@ -28,7 +28,7 @@ def show(options: argparse.Namespace) -> None:
     try:
         result = read_run(options.file)
     except ValueError as error:
-        raise ValueError(f"{error}; train its cell again") from error
+        raise ValueError(f"{error}; name the file of a cell, or train its cell again") from error
     for title, record in (("spec", result.spec), ("provenance", result.provenance)):
         print(title)
         for key, value in record.items():
@@ -39,6 +39,8 @@ def show(options: argparse.Namespace) -> None:
         print(f"seed {seed}: {status}")
         for metric, curve in result.curves.items():
             values = ("-" if np.isnan(value) else f"{value:.5g}" for value in curve[row])
+    if options.file.is_dir():
+        raise ValueError(f"{options.file} is a folder; name the HDF5 file of a cell")
             print(f"  {metric:<22}" + "".join(f"{value:>11}" for value in values))
 
 
