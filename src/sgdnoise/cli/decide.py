@@ -95,6 +95,8 @@ def gap(options: argparse.Namespace) -> None:
     from sgdnoise.results.tables import read_study
 
     config, name = load_config(options.config), options.benchmark
+    if name not in config["benchmarks"]:
+        raise ValueError(f"{options.config}: no benchmark {name!r}; it has: {', '.join(config['benchmarks'])}")
     lacking = list(arms.lacking(name, config))
     if "gap" not in figure_names(config, name):
         none = f"no optimizer with a regulariser, as penalty@0.01, under constant_step of {name!r}"

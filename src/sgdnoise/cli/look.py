@@ -10,12 +10,26 @@ import sys
 from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import (
+    CELLS,
+    COUNT,
+    CSV,
+    FILE,
+    OPTIMUM,
+    PROCESSORS,
+    ROOTS,
+    STUDY,
+    json_object,
+    option,
+    to_path,
+    verb,
+    write_csv,
+)
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
-from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
+from sgdnoise.study.figures import COMPARING, WHOLE_STUDY, check_style
 
 
 @verb("show", "print the result of a cell", option("file", type=to_path, help="an HDF5 file"))
@@ -25,6 +39,8 @@ def show(options: argparse.Namespace) -> None:
 
     from sgdnoise.results.run import read_run
 
+    if options.file.is_dir():
+        raise ValueError(f"{options.file} is a folder; name the HDF5 file of a cell")
     try:
         result = read_run(options.file)
     except ValueError as error:
@@ -39,8 +55,6 @@ def show(options: argparse.Namespace) -> None:
         print(f"seed {seed}: {status}")
         for metric, curve in result.curves.items():
             values = ("-" if np.isnan(value) else f"{value:.5g}" for value in curve[row])
-    if options.file.is_dir():
-        raise ValueError(f"{options.file} is a folder; name the HDF5 file of a cell")
             print(f"  {metric:<22}" + "".join(f"{value:>11}" for value in values))
 
 
@@ -145,7 +159,12 @@ def tensorboard(options: argparse.Namespace) -> None:
     option("--curves", type=to_path, help="the table of `curves`, for the figure of that name"),
     option("--time-to-target", type=to_path, help="the table of `time-to-target`, for the figure of that name"),
     option("--gap", type=to_path, help="the table of `gap`, for the figure of that name"),
-    option("--style", default="{}", help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)"),
+    option(
+        "--style",
+        type=json_object,
+        default="{}",
+        help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)",
+    ),
     option("--out", required=True, type=to_path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
 )
 def figure(options: argparse.Namespace) -> None:
@@ -154,10 +173,11 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
     from sgdnoise.results.tables import read_table
 
-    style = json.loads(options.style)
+    style = options.style
+    check_style(style, options.benchmark)
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
-    if options.name in COMPARING and options.name not in style:
+    if options.name in COMPARING and not style.get(options.name):
         raise ValueError(f"the figure {options.name} needs --style with what it compares, as `snakemake -np` prints it")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     if options.name == "noise_scale":
