@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sgdnoise.analysis.steps_to_target import StepsToTarget, curves, fit
+from sgdnoise.analysis.steps_to_target import StepsToTarget, curves, fewest, fit
 from sgdnoise.cli.main import main
 
 # Steps to a target loss at batch sizes 64, 128, ..., 16384 (sequences of 512 tokens) by AdamW, printed in plots/chinchilla.ipynb of
@@ -66,3 +66,82 @@ def test_the_table_of_a_person(tmp_path, capsys):
     assert main(["import", str(tmp_path / "steps.csv"), "--columns", *columns]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("302M"))
     assert row.split() == ["302M", "2,095.3", "1.138e+07", "5,433", "1,394"]
+
+
+def table_of(**columns):
+    """Three runs at each of two learning rates, whose curve is 50 + 1000 / batch size; and other columns."""
+    rows = [(size, lr, seed, 50 + 1000 / size) for size in (1, 10, 100) for lr in (0.1, 0.2) for seed in range(3)]
+    return pd.DataFrame(rows, columns=["batch_size", "lr", "seed", "steps_to_target"]).assign(**columns)
+
+
+@pytest.mark.parametrize("how", ["no steps", "inf", "diverged"])
+def test_a_learning_rate_at_which_a_run_does_not_reach_the_target_does_not(how):
+    """However fast its others are; nor does a batch size that has no other."""
+    table = table_of(status="finished")
+    fast, failed = table["lr"] == 0.2, (table["lr"] == 0.2) & (table["seed"] > 0)
+    table["steps_to_target"] /= np.where(fast, 2, 1)
+    if how == "diverged":
+        table.loc[failed, "status"] = "diverged"
+    else:
+        table.loc[failed, "steps_to_target"] = np.nan if how == "no steps" else np.inf
+    assert curves(table)["all"].a == pytest.approx(50)
+    alone = table[fast | (table["batch_size"] > 1)]
+    assert fewest(alone)["all"].tolist() == pytest.approx([np.inf, 150, 60])
+
+
+def test_each_optimizer_has_a_curve():
+    table = pd.concat([table_of(optimizer="sgd", study="NA"), table_of(optimizer="adam", study="NA")])
+    table["steps_to_target"] *= np.where(table["optimizer"] == "adam", 2, 1)
+    assert {name: round(curve.a) for name, curve in curves(table).items()} == {"NA sgd": 50, "NA adam": 100}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"batch_size": [np.nan, 1, 10] * 6}, "batch_size: nan is not a whole number from 1"),
+        ({"study": ["a", None] * 9}, "study: 9 runs have none, others 'a'"),
+        ({"optimizer": ["a", None] * 9}, "optimizer: 9 runs have none, others 'a'"),
+        ({"steps_to_target": [0] * 18}, "steps_to_target: 0 is not a positive number"),
+    ],
+)
+def test_rows_that_belong_to_no_point_are_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        curves(table_of(**columns))
+
+
+@pytest.mark.parametrize(
+    ("steps", "row"),
+    [
+        ("1000/size", "all - 1,000 above 100 above 100"),
+        ("50", "all 50.0 - below 1 above 100"),
+        ("50 + 1000/size", "all 50.0 1,000 20 above 100"),
+    ],
+)
+def test_what_is_beyond_the_batch_sizes_is_not_printed(tmp_path, capsys, steps, row):
+    lines = [f"{size},{eval(steps)},finished" for size in (1, 10, 100)] + ["100,5,crashed"]
+    (tmp_path / "steps.csv").write_text("\n".join(["bs,steps,state", *lines]))
+    columns = ["batch_size=bs", "steps_to_target=steps", "status=state"]
+    assert main(["import", str(tmp_path / "steps.csv"), "--columns", *columns]) == 0
+    said = capsys.readouterr()
+    assert row in [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "1 runs are left out, which are crashed" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["test_accuracy=lr"], "--columns test_accuracy: steps_to_target are printed as curves"),
+        (["epochs=lr"], "--columns epochs: "),
+        (["--num-train=5"], "--num-train: "),
+        (["--epochs=5"], "--epochs: "),
+        (["--name=mine"], "--name: "),
+        (["--maximize", "x"], "--maximize: "),
+        (["--round-lr=2"], "--round-lr: "),
+        (["--out=mine"], "--out: "),
+    ],
+)
+def test_what_would_be_ignored_is_refused(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    table_of().to_csv("steps.csv", index=False)
+    assert main(["import", "steps.csv", "--columns", "batch_size=batch_size", "steps_to_target=steps_to_target", *words]) == 1
+    assert f"error: {message}" in capsys.readouterr().err

@@ -117,6 +117,81 @@ def test_the_advice_is_given_where_the_study_ran(commands, tmp_path, monkeypatch
     assert Path.cwd() == tmp_path
 
 
+@pytest.mark.parametrize("cores", ["-1", "0", "two", "1.5"])
+def test_cores_are_a_number_or_all(commands, capsys, cores):
+    """Or the tables of the study are removed before Snakemake finds out."""
+    with pytest.raises(SystemExit):
+        main(["run", "study.yaml", f"--cores={cores}"])
+    assert f"argument --cores: '{cores}' is not a whole number from 1" in capsys.readouterr().err
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["look", "--out=x.json"], "study.yaml: it has no `decide`, by which looks add seeds"),
+        (
+            ["gap", "--benchmark=nope", "--cells=x.csv", "--out=x.csv"],
+            "study.yaml: no benchmark 'nope'; it has: autoencoder_digits",
+        ),
+    ],
+)
+def test_what_a_study_does_not_have_is_one_line(commands, capsys, words, message):
+    assert main([*words, "--config=study.yaml"]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["figure", "claims", "--style={}", "--out=x.png"], ["check", "wrn_digits", "--optimizers={}"]])
+@pytest.mark.parametrize(
+    ("said", "message"), [("{", "'{' is not JSON (Expecting"), ("[]", "'[]' is no JSON object; write {...}")]
+)
+def test_an_option_that_is_no_json_object_is_named(capsys, words, said, message):
+    words = [word.replace("{}", said) for word in words]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f"argument {words[2].partition('=')[0]}: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lr_sweep", '--style={"dpi": "x"}'], "--style: dpi: 'x' is not of type 'integer'"),
+        (["lr_sweep", '--style={"lr_sweep": 16}'], "--style: lr_sweep.wrn_digits: 16 is not of type 'array'"),
+        (["lr_sweep", '--style={"dip": 1}'], "--style: top level: unknown key 'dip'; did you mean 'dpi'?"),
+        (["variants", '--style={"variants": {}}'], "the figure variants needs --style with what it compares"),
+        (["variants", '--style={"variants": {"optimizer": "sgd"}}'], "--style: variants.benchmarks: expected {benchmark: "),
+        (["variants", '--style={"variants": {"benchmarks": ["a", "b"]}}'], "--style: variants.benchmarks: expected {benchmark: "),
+        (
+            ["variants", '--style={"variants": {"benchmarks": {"a": "", "b": ""}}}'],
+            "--style: variants: 'optimizer' is a dependency",
+        ),
+        (["ablation", '--style={"ablation": [1]}'], "--style: ablation: [1] is not of type 'object'"),
+    ],
+)
+def test_a_style_that_is_none_is_one_line(capsys, words, message):
+    assert main(["figure", *words, "--benchmark=wrn_digits", "--out=x.png"]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", [["check", "wrn_digits", '--optimizers={"a": 1}'], ["noise-scale", "--definition=[]"]])
+def test_an_optimizer_that_is_no_mapping_is_one_line(tmp_path, capsys, verb):
+    if verb[0] == "noise-scale":
+        cell = {
+            "benchmark": "wrn_digits",
+            "optimizer": "a",
+            "budget": "steps1",
+            "batch-size": 8,
+            "lr": 1,
+            "out": tmp_path / "x.csv",
+        }
+        verb += [f"--{key}={value}" for key, value in cell.items()]
+    assert main(verb) == 1
+    said = capsys.readouterr().err
+    assert "--optimizers: a: 1 is not of type 'object'" in said or "definition '[]' is no JSON object" in said
+
+
 def test_a_study_that_is_none_starts_nothing(commands, tmp_path, capsys):
     (tmp_path / "study.yaml").write_text("benchmarks: {}")
     assert main(["run", "study.yaml"]) == 1

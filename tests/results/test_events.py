@@ -32,6 +32,27 @@ def test_every_value_of_every_seed_is_there(study, tmp_path, capsys):
         assert found.Scalars("lr")[-1].value == pytest.approx(run.lr[-1])
 
 
+def test_no_run_is_written_over_another(study, tmp_path, monkeypatch, capsys):
+    """Neither by the same command again, nor from two folders, or two files, that have cells of one name."""
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    cell = grid.cells(study)[0]
+    paths = [tmp_path / root / cell.path for root in ("a", "b")]
+    for path in paths:
+        write_run(path, made_up_wrn(cell))
+    seeds, name = len(seed_range(cell.seeds)), cell.path.removesuffix(".h5")
+    assert main(["tensorboard", "a/cells"]) == 0
+    assert main(["tensorboard", "a/cells"]) == 1
+    there = f"tensorboard/{name.removeprefix('cells/')}"
+    assert f"{there} is there already, so a/{cell.path} cannot go there; remove it" in capsys.readouterr().err
+    assert len(list((tmp_path / there).rglob("events*"))) == seeds
+    for out, words in {"folders": ["a/cells", "b/cells", "a/cells"], "files": [f"a/{cell.path}", str(paths[1])]}.items():
+        assert main(["tensorboard", *words, f"--out={out}"]) == 0
+        assert f"{out}: {2 * seeds} runs" in capsys.readouterr().out
+        assert len(list((tmp_path / out).rglob("seed*"))) == 2 * seeds
+    assert len(list((tmp_path / "folders" / "b" / name).iterdir())) == seeds
+
+
 def test_a_place_without_cells(tmp_path, capsys):
     assert main(["tensorboard", str(tmp_path), f"--out={tmp_path / 'events'}"]) == 1
     assert f"no cells in {tmp_path}" in capsys.readouterr().err

@@ -67,6 +67,67 @@ def test_what_a_tool_exports_is_found_by_its_usual_names(runs, tmp_path, tool, c
     assert study.cells["examples_per_second"].iloc[0] == pytest.approx(5 * 1000 / 60)
 
 
+@pytest.mark.parametrize("tool", ["wandb", "mlflow", "optuna"])
+def test_a_setting_is_not_read_where_a_measurement_of_its_name_was_logged(runs, tmp_path, caplog, tool):
+    """The learning rate, for example, at the end of a run; and it is said which columns were taken."""
+    tools = {"wandb": ("config.", "summary."), "mlflow": ("params.", "metrics."), "optuna": ("params_", "user_attrs_")}
+    before, measured = tools[tool]
+    names = {"lr": f"{before}learning_rate", "batch_size": f"{before}batch_size", "loss": f"{measured}loss"}
+    table = runs.rename(columns=names).assign(**{f"{measured}lr": 1e-4, f"{measured}batch_size": 1})
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    found = read_export(tmp_path / "runs.csv", {"test_loss": names["loss"]}, tool)
+    assert found["lr"].tolist() == runs["lr"].tolist()
+    assert found["batch_size"].tolist() == runs["batch_size"].tolist()
+    assert f"columns: lr is '{before}learning_rate', batch_size is '{before}batch_size'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (60, 60),
+        ("60.0", 60),
+        ("1m 20s", 80),
+        ("0:01:00", 60),
+        ("1 day, 0:00:01", 86401),
+        ("n.v.", "'n.v.', which is neither a number nor a time"),
+        ("1:00", "'1:00', which is neither a number nor a time"),
+    ],
+)
+def test_a_time_among_seconds_changes_no_other(runs, tmp_path, said, seconds):
+    table = runs.assign(seconds=60).astype({"seconds": object})
+    table.loc[3, "seconds"] = said
+    table.loc[4, "seconds"] = np.nan
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    columns = {name: name for name in ("lr", "batch_size", "seconds")}
+    if isinstance(seconds, str):
+        with pytest.raises(ValueError, match=seconds):
+            read_export(tmp_path / "runs.csv", columns)
+        return
+    found = read_export(tmp_path / "runs.csv", columns)["seconds"].tolist()
+    assert (found[2], found[3], found[5]) == (60, seconds, 60)
+    assert np.isnan(found[4])
+
+
+def test_a_folder_keeps_to_one_study(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs.to_csv("runs.csv", index=False)
+    (tmp_path / "imported").mkdir()
+    (tmp_path / "imported/grid.json").write_text(study_of(runs).grid)
+    words = [
+        "import",
+        "runs.csv",
+        "--columns",
+        "lr=lr",
+        "batch_size=batch_size",
+        "test_loss=loss",
+        "--num-train=1000",
+        "--epochs=5",
+    ]
+    assert main([*words, "--name=other"]) == 1
+    assert "imported has imported runs of 'mine'; give --name=mine, or another --out" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "imported").iterdir()] == ["grid.json"]
+
+
 def test_from_a_table_to_the_advice(runs, tmp_path, monkeypatch, capsys):
     """Tables, figures and page are written, and the optima that were put in come out; what is missing is said."""
     monkeypatch.chdir(tmp_path)
@@ -236,6 +297,9 @@ def test_well_known_metrics_are_better_where_larger_and_it_is_said_of_each(runs,
         ({"optimizer": ["Adam", "adam"] * 18}, [], "optimizer: 'Adam' and 'adam' would both be called adam"),
         ({"optimizer": ["Adam", "--"] * 18}, [], "optimizer: '--' is no name; write letters and _"),
         ({"optimizer": 0.9}, [], "optimizer: '0.9' is no name"),
+        ({"optimizer": ["Adam", None] * 18}, [], "optimizer: 18 runs have none, others 'Adam'; write one in every row"),
+        ({"seed": 1e19}, [], "seed: 1e+19 is not a whole number from 0 below 2^63"),
+        ({"study": "a"}, [], "--columns study: it tells curves of steps_to_target apart"),
         ({"lr": np.inf}, [], "lr: inf is not a positive number"),
         ({"seconds": 0}, [], "seconds: 0 is not a positive number"),
         ({"seed": 0.5}, [], "seed: 0.5 is not a whole number from 0"),
@@ -289,6 +353,44 @@ def test_what_is_refused(runs, tmp_path, monkeypatch, capsys, change, arguments,
     assert main(["import", "runs.csv", "--columns", *arguments, "--num-train=1000", "--epochs=5"]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["lr,bs,loss"], "runs.csv has no rows"),
+        (
+            ["lr,bs,loss", "0.1,16,0.3,", "0.2,16,0.4,"],
+            "runs.csv is not a table in CSV (Error tokenizing data. C error: Expected 3 fields",
+        ),
+        (["lr,bs,loss", "run1,0.1,16,0.3"], "Expected 3 fields in line 2, saw 4"),
+        (["lr,lr,bs,loss", "0.1,0.2,16,0.3"], "two columns are called 'lr'; rename one"),
+        (None, "runs.csv is missing; name a table of runs"),
+    ],
+)
+def test_a_table_that_cannot_be_read_as_it_was_meant(tmp_path, monkeypatch, capsys, lines, message):
+    """Neither by shifted columns nor by the first of two."""
+    monkeypatch.chdir(tmp_path)
+    if lines:
+        (tmp_path / "runs.csv").write_text("\n".join([*lines, ""]))
+    assert (
+        main(["import", "runs.csv", "--columns", "lr=lr", "batch_size=bs", "test_loss=loss", "--num-train=9", "--epochs=5"]) == 1
+    )
+    assert message in capsys.readouterr().err
+
+
+def test_a_column_that_is_named_twice(runs, tmp_path, capsys):
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    words = ["lr=lr", "batch_size=batch_size", "test_loss=loss", "test_loss=accuracy"]
+    assert main(["import", str(tmp_path / "runs.csv"), "--columns", *words]) == 1
+    assert "--columns test_loss: loss, accuracy; name one" in capsys.readouterr().err
+
+
+def test_no_name_of_an_optimizer_is_a_missing_value(runs, tmp_path):
+    table = runs.assign(optimizer=np.where(runs["seed"] == 0, "NA", "None"))
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    found = read_export(tmp_path / "runs.csv", {name: name for name in ("lr", "batch_size", "optimizer")})
+    assert found["optimizer"].tolist() == table["optimizer"].tolist()
 
 
 def test_the_config_is_one_that_can_be_read(runs):

@@ -21,8 +21,9 @@ from made_up import made_up_wrn
 from sgdnoise.cli.main import main
 from sgdnoise.results.collect import cell_rows, collect_cells
 from sgdnoise.results.run import read_run, write_run
-from sgdnoise.results.tables import read_table
+from sgdnoise.results.tables import COLUMNS, MAY_BE_EMPTY, POINT, VERBS, read_study, read_table
 from sgdnoise.study import grid, looks, windows
+from sgdnoise.study.config import load_config
 from sgdnoise.training import checkpoint
 
 
@@ -154,6 +155,27 @@ def test_a_cell_that_none_of_several_folders_has_is_named_with_all_of_them(study
         collect_cells(study, [study["results"], "other"])
 
 
+def test_where_a_study_trains_no_cells_the_workflow_is_no_remedy(study):
+    _, path = one_cell(study, 3)
+    for root in ("other", path):
+        with pytest.raises(ValueError, match=f"{grid.cells(study)[0].path} is missing in {root}; train it, or add"):
+            collect_cells(study, [str(root)])
+    truncate(path)
+    with pytest.raises(ValueError, match="to rebuild this cell: snakemake"):
+        collect_cells(study, [study["results"]])
+
+
+def test_show_says_what_it_reads(study, capsys):
+    _, path = one_cell(study)
+    replace_by_text(path)
+    for one, message in (
+        (path.parent, "is a folder; name the HDF5 file"),
+        (path, "name the file of a cell, or train its cell again"),
+    ):
+        assert main(["show", str(one)]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_merged_study_is_one_that_the_other_commands_find(study, tmp_path, monkeypatch, capsys):
     """By the commands of docs/scaling.md."""
     monkeypatch.chdir(tmp_path)
@@ -267,6 +289,93 @@ def test_no_name_is_a_missing_value_or_a_number(tmp_path, name):
     assert table["benchmark"].tolist() == [name, name]
     assert table["metric"].tolist() == ["nan", "NA"]
     assert table["lr"].isna().tolist() == table["decide"].isna()[::-1].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_another_table_is_refused_and_it_is_said_what_makes_one(tmp_path, monkeypatch, kind):
+    """One of each other kind, one with `;` between its fields, a foreign one, and one without rows; by its usual name, how to mend it."""
+    monkeypatch.chdir(tmp_path)
+    verb = VERBS.get(kind, kind)
+    tables = {name: pd.DataFrame({column: [1] for column in columns}) for name, columns in COLUMNS.items() if name != kind}
+    tables["rows"] = pd.DataFrame(columns=COLUMNS[kind])
+    lines = {name: table.to_csv(index=False) for name, table in tables.items()} | {"a": "a,b\n1,2\n", "text": ""}
+    lines["semicolons"] = pd.DataFrame({column: [1] for column in COLUMNS[kind]}).to_csv(index=False, sep=";")
+    for name, text in lines.items():
+        Path(f"{name}.csv").write_text(text)
+        if name == "rows" and kind in MAY_BE_EMPTY:
+            assert read_table(Path("rows.csv"), kind).empty
+            continue
+        with pytest.raises(ValueError, match=rf"{name}.csv is not the table of `{verb}` .*; make one with: sgdnoise {verb}$"):
+            read_table(Path(f"{name}.csv"), kind)
+    Path(kind).mkdir()
+    for path in (Path(f"{kind}.csv"), Path(f"{kind}/wrn_digits.csv")):
+        path.write_text("a,b\n1,2\n")
+        with pytest.raises(ValueError, match=f"; make it with: sgdnoise run CONFIG -- {path} --force$"):
+            read_table(path, kind)
+
+
+def test_a_row_with_more_fields_than_the_header_shifts_no_column(tmp_path):
+    (tmp_path / "a.csv").write_text("lr,seed\n1,2,\n3,4,\n")
+    with pytest.raises(ValueError, match="a.csv is not a table of results .* Expected 2 fields in line 2, saw 3"):
+        read_table(tmp_path / "a.csv")
+
+
+@pytest.fixture
+def two_studies(tmp_path, monkeypatch):
+    """Tables of a study, and in another folder those of the same without a batch size."""
+    monkeypatch.chdir(tmp_path)
+    for folder, sizes in (("whole", {64: [0.5, 1], 128: [0.5, 1]}), ("less", {64: [0.5, 1]})):
+        Path(folder).mkdir()
+        entry = {"seeds": {"num": 1, "keep": 1}, "constant_epoch": {"epochs": 4, "sgd": sizes}}
+        Path(f"{folder}/study.json").write_text(json.dumps({"benchmarks": {"wrn_digits": entry}}))
+        for kind in ("cells", "optimum"):
+            points = [("wrn_digits", "sgd", size, 4096 // size) for size in sizes]
+            table = pd.DataFrame(points, columns=POINT).assign(**{name: 1 for name in COLUMNS[kind] if name not in POINT})
+            table.to_csv(f"{folder}/{kind}.csv", index=False)
+
+
+@pytest.mark.parametrize("config", ["whole", "less"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimum", "--cells", "--out=x.csv"],
+        ["recommend", "--cells"],
+        ["gap", "--benchmark=wrn_digits", "--cells", "--out=x.csv"],
+        ["time-to-target", "--benchmark=wrn_digits", "--target=0.5", "--cells", "--out=x.csv"],
+        ["claims", "--cells", "--optimum", "--out=x.csv"],
+        ["claims", "--cells=own", "--optimum", "--out=x.csv"],
+        ["report", "--cells", "--optimum", "--claims=none.csv", "--out=x.html"],
+        ["report", "--cells=own", "--optimum", "--claims=none.csv", "--out=x.html"],
+    ],
+)
+def test_tables_of_another_study_are_refused(two_studies, capsys, monkeypatch, words, config):
+    """Whether they have more points or fewer."""
+    monkeypatch.setattr("sgdnoise.study.arms.lacking", lambda *_: [])
+    monkeypatch.setattr("sgdnoise.cli.decide.figure_names", lambda *_: ["gap"])
+    other = {"whole": "less", "less": "whole"}[config]
+    tables = {"--cells": f"{other}/cells.csv", "--optimum": f"{other}/optimum.csv", "--cells=own": f"{config}/cells.csv"}
+    words = [f"{word.removesuffix('=own')}={tables[word]}" if word in tables else word for word in words]
+    assert main([*words, f"--config={config}/study.json"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(
+        rf"{other}/\w+.csv and {config}/study.json are of two studies, or one is older: wrn_digits, sgd, batch size 128, 32", said
+    )
+    assert re.search(r"32 updates is in whole/\w+.(csv|json) alone; give tables and config of one study$", said.strip())
+
+
+def test_a_figure_draws_tables_of_one_study(two_studies, capsys):
+    words = ["figure", "constant_epoch", "--benchmark=wrn_digits", "--out=x.png", "--cells=whole/cells.csv"]
+    assert main([*words, "--optimum=less/optimum.csv"]) == 1
+    assert "whole/cells.csv and less/optimum.csv are of two studies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", sorted(Path(__file__).parents[2].glob("results/reference/*")), ids=lambda folder: folder.name)
+def test_the_points_of_a_shipped_study_are_those_of_its_tables(folder):
+    config = load_config(folder / "grid.json")
+    cells = grid.whole_cells(config)
+    assert grid.points(config) == {(cell.benchmark, cell.optimizer, cell.batch_size, cell.num_steps) for cell in cells}
+    cells, optimum = read_study(config, folder / "grid.json", cells=folder / "cells.csv", optimum=folder / "optimum.csv")
+    assert len(cells) > len(optimum) > 0
 
 
 # Data files

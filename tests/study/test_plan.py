@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT, changed
 
 from sgdnoise import benchmarks
+from sgdnoise.cli.look import curves_left
 from sgdnoise.cli.main import main, parser
 from sgdnoise.cli.verbs import cell_of
 from sgdnoise.study import budgets, cost, grid, schedule, windows
@@ -591,3 +592,13 @@ def test_a_folder_is_the_same_however_it_is_written(written, read):
     study = TINY | {"results": written, "data": written, "figures": {"folder": written}}
     config = validate(study)
     assert (config["results"], config["data"], config["figures"]["folder"]) == (read, read, read)
+
+
+def test_a_cell_whose_curves_are_asked_for_twice_is_drawn_once():
+    study = validate(TINY)
+    once = {"optimizer": "sgd", "budget": "epochs4", "batch_size": [64], "lr": [0.5]}
+    (cell,) = grid.curve_cells(study, "wrn_digits", once)
+    for twice in ({"batch_size": [64, 64]}, {"lr": [0.5, 0.5]}, {"lr": [0.5, 0.50001]}):
+        assert grid.curve_cells(study, "wrn_digits", once | twice) == [cell]
+        extended = curves_left(study | {"extend_grid": True}, "wrn_digits", once | twice)
+        assert extended == [cell]

@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
+from sgdnoise.results.columns import named, positive, whole
+from sgdnoise.results.run import DIVERGED
+
 
 @dataclass(frozen=True)
 class StepsToTarget:
@@ -53,12 +56,43 @@ def fit(batch_sizes: np.ndarray, steps: np.ndarray) -> StepsToTarget:
     return StepsToTarget(a, b)
 
 
+def beyond(size: float, least: float, most: float) -> str:
+    """Say that a batch size is beyond those of its curve, and so not measured; nothing if it is not.
+
+    >>> beyond(300.0, 1, 100), beyond(30.0, 1, 100)
+    ('above 100', '')
+    """
+    return f"below {least}" if size < least else f"above {most}" if size > most else ""
+
+
 def curves(runs: pd.DataFrame) -> dict[str, StepsToTarget]:
-    """Fit the curves of a table with batch_size, steps_to_target and perhaps study, lr: of learning rates the fastest counts."""
-    grouped = runs.assign(study=runs.get("study", "all")).groupby("study", sort=False)
-    found = {}
-    for name, rows in grouped:
-        keys = ["batch_size", "lr"] if "lr" in rows else ["batch_size"]
-        best = rows.groupby(keys)["steps_to_target"].mean().groupby("batch_size").min().dropna()
-        found[str(name)] = fit(best.index.to_numpy(float), best.to_numpy(float))
-    return found
+    """Fit the curves of a table with the columns that `fewest` reads."""
+    return {name: fit_reached(steps) for name, steps in fewest(runs).items()}
+
+
+def fit_reached(steps: pd.Series) -> StepsToTarget:
+    """Fit a curve through steps by batch size, but for those that are infinite."""
+    reached = steps[np.isfinite(steps)]
+    return fit(reached.index.to_numpy(float), reached.to_numpy(float))
+
+
+def fewest(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the steps by batch size of each curve of a table: batch_size, steps_to_target, perhaps study, optimizer, lr, status.
+
+    Of learning rates the fastest counts, by its mean; one that a run does not reach the target at (no steps, or diverged) is not there
+    in any number of steps: inf. A ValueError names what is no number of steps or no batch size.
+    """
+    steps = runs["steps_to_target"].fillna(np.inf)
+    if "status" in runs:
+        steps = steps.mask(runs["status"] == DIVERGED, np.inf)
+    positive(steps[steps != np.inf], "steps_to_target")
+    names = [named(runs, role, "") for role in ("study", "optimizer") if role in runs]
+    runs = runs.assign(
+        steps_to_target=steps,
+        batch_size=whole(runs["batch_size"], "batch_size"),
+        curve=[" ".join(filter(None, words)) or "all" for words in zip(*names, strict=True)] if names else "all",
+    )
+    rates = ["lr"] if "lr" in runs else []
+    means = runs.groupby(["curve", "batch_size", *rates], sort=False, dropna=False)["steps_to_target"].mean()
+    best = means.groupby(["curve", "batch_size"], sort=False).min()
+    return {str(name): some.droplevel("curve").sort_index() for name, some in best.groupby("curve", sort=False)}

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sgdnoise.analysis.steps_to_target import fit
+from sgdnoise.analysis.steps_to_target import beyond, fit
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study.optimizers import label, ordered
 
@@ -143,11 +143,7 @@ def summary(points: pd.DataFrame) -> str:
     least, most = used["batch_size"].min(), used["batch_size"].max()
 
     def said(size: float) -> str:
-        if size < least:
-            return f"below {least}"
-        if size > most:
-            return f"above {most}"
-        return f"{size:.3g}" if size < 1000 else f"{size:.0f}"
+        return beyond(size, least, most) or (f"{size:.3g}" if size < 1000 else f"{size:.0f}")
 
     known = f"95 %: {said(one['critical_low'])} to {said(one['critical_high'])}"
     if np.isnan(one["critical_low"]):

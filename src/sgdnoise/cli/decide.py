@@ -19,9 +19,10 @@ def optimum(options: argparse.Namespace) -> None:
     from sgdnoise.analysis.estimate import with_estimates
     from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.optimum import edge_warnings, optimum_table
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study
 
-    config, cells = load_settled(options.config), read_table(options.cells)
+    config = load_settled(options.config)
+    (cells,) = read_study(config, options.config, cells=options.cells)
     table = optimum_table(cells, config)
     write_csv(with_estimates(table, cells), options.out)
     for warning in (*text.warnings(config), *edge_warnings(table, config)):
@@ -66,15 +67,15 @@ def time_to_target(options: argparse.Namespace) -> None:
     from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.time_to_target import summary, time_to_target_table
     from sgdnoise.results.collect import collect_curves
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study
 
     config, name = load_settled(options.config), options.benchmark
     if not (listed := grid.target_cells(config, name)):
         raise ValueError(f"{options.config}: no constant_epoch or constant_step of a benchmark {name!r}")
-    cells = read_table(options.cells).query("benchmark == @name")
+    (cells,) = read_study(config, options.config, cells=options.cells)
     metric, direction = next(iter(benchmarks.protocol(name, config["benchmarks"][name].get("file"))["metrics"].items()))
     curves = collect_curves(config, listed, options.roots)
-    table = time_to_target_table(cells, curves, metric, direction, options.target)
+    table = time_to_target_table(cells[cells["benchmark"] == name], curves, metric, direction, options.target)
     write_csv(table, options.out)
     for (mode, _), points in table.groupby(["mode", "optimizer"], sort=False):
         print(f"{name}, {mode}: {summary(points)}")
@@ -91,14 +92,17 @@ def time_to_target(options: argparse.Namespace) -> None:
 def gap(options: argparse.Namespace) -> None:
     """Write the table that the figure of that name draws, and warn of every best coefficient that the sweep does not enclose."""
     from sgdnoise.claims.gaps import gap_table, said
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study
 
     config, name = load_config(options.config), options.benchmark
+    if name not in config["benchmarks"]:
+        raise ValueError(f"{options.config}: no benchmark {name!r}; it has: {', '.join(config['benchmarks'])}")
     lacking = list(arms.lacking(name, config))
     if "gap" not in figure_names(config, name):
         none = f"no optimizer with a regulariser, as penalty@0.01, under constant_step of {name!r}"
         raise ValueError(f"{options.config}: {next(iter(lacking), none)}")
-    table = gap_table(read_table(options.cells), config, name)
+    (cells,) = read_study(config, options.config, cells=options.cells)
+    table = gap_table(cells, config, name)
     write_csv(table, options.out)
     for line in [*(f"{name}: {line}" for line in said(table)), *lacking]:
         print(line)
@@ -110,7 +114,7 @@ def regimes(options: argparse.Namespace) -> None:
     from sgdnoise.analysis.regimes import regimes_table
     from sgdnoise.results.tables import read_table
 
-    table = regimes_table(read_table(options.cells), load_config(options.config))
+    table = regimes_table(read_table(options.cells, "cells"), load_config(options.config))
     write_csv(table, options.out)
     for row in table.to_dict("records"):
         print(f"{row['benchmark']}, {row['optimizer']}, {row['metric']}: {row['model']}. {row['decide']}".strip())
@@ -125,10 +129,11 @@ def claims(options: argparse.Namespace) -> None:
     from sgdnoise.claims.decide import advice_columns
     from sgdnoise.claims.looks import first_verdicts, judge_looks
     from sgdnoise.claims.verdicts import row
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study
 
-    config, cells = load_settled(options.config), read_table(options.cells)
-    looks = judge_looks(config, cells, read_table(options.optimum))
+    config = load_settled(options.config)
+    cells, found = read_study(config, options.config, cells=options.cells, optimum=options.optimum)
+    looks = judge_looks(config, cells, found)
     decided, numbers = zip(*first_verdicts(looks), strict=True)
     table = pd.DataFrame(map(row, decided)).join(advice_columns(list(decided), looks[-1].study))
     if config["decide"] is not None:
@@ -183,7 +188,7 @@ def recommend(options: argparse.Namespace) -> None:
     from sgdnoise.analysis.extend import load_settled
     from sgdnoise.analysis.recommend import recommend
     from sgdnoise.analysis.wording import as_json, text
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study
 
     cells = options.cells
     if cells is None:
@@ -193,5 +198,7 @@ def recommend(options: argparse.Namespace) -> None:
         if not path.exists():
             raise ValueError(f"{path} is missing; make it with: {remedy.command(path)}")
     chosen = {name: getattr(options, name) for name in ("benchmark", "batch_size", "margin", "extrapolate")}
-    advice = recommend(read_table(cells), load_settled(study), **chosen)
+    config = load_settled(study)
+    (runs,) = read_study(config, study, cells=cells)
+    advice = recommend(runs, config, **chosen)
     print(as_json(advice) if options.json else "\n\n\n".join(map(text, advice)))

@@ -7,14 +7,29 @@ import gc
 import itertools
 import json
 import sys
+from pathlib import Path
 
 from sgdnoise import benchmarks
-from sgdnoise.cli.verbs import CELLS, COUNT, CSV, FILE, OPTIMUM, PROCESSORS, ROOTS, STUDY, option, to_path, verb, write_csv
+from sgdnoise.cli.verbs import (
+    CELLS,
+    COUNT,
+    CSV,
+    FILE,
+    OPTIMUM,
+    PROCESSORS,
+    ROOTS,
+    STUDY,
+    json_object,
+    option,
+    to_path,
+    verb,
+    write_csv,
+)
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid
 from sgdnoise.study.cell import Cell
 from sgdnoise.study.config import Config
-from sgdnoise.study.figures import COMPARING, WHOLE_STUDY
+from sgdnoise.study.figures import COMPARING, WHOLE_STUDY, check_style
 
 
 @verb("show", "print the result of a cell", option("file", type=to_path, help="an HDF5 file"))
@@ -24,10 +39,12 @@ def show(options: argparse.Namespace) -> None:
 
     from sgdnoise.results.run import read_run
 
+    if options.file.is_dir():
+        raise ValueError(f"{options.file} is a folder; name the HDF5 file of a cell")
     try:
         result = read_run(options.file)
     except ValueError as error:
-        raise ValueError(f"{error}; train its cell again") from error
+        raise ValueError(f"{error}; name the file of a cell, or train its cell again") from error
     for title, record in (("spec", result.spec), ("provenance", result.provenance)):
         print(title)
         for key, value in record.items():
@@ -99,7 +116,7 @@ def curves_left(config: Config, benchmark: str, wanted: Config) -> list[Cell]:
         raise ValueError(f"config: {said}; `sgdnoise grid --config={config['results']}/grid.json` lists what there is")
     if left_out:
         print(f"sgdnoise: warning: {said}", file=sys.stderr)
-    return found
+    return list(dict.fromkeys(found))
 
 
 @verb(
@@ -113,13 +130,17 @@ def tensorboard(options: argparse.Namespace) -> None:
     from sgdnoise.results.events import write_events
     from sgdnoise.results.run import read_run
 
-    pairs = [(file, path) for path in options.paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])]
-    if not pairs:
+    files = {file: path for path in options.paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])}
+    if not files:
         raise ValueError(f"no cells in {', '.join(map(str, options.paths))}; name files, or folders that have some")
-    runs = 0
-    for file, path in pairs:
-        name = file.relative_to(path if path.is_dir() else path.parent).with_suffix("")
-        runs += len(write_events(read_run(file), options.out_folder / name))
+    folders: dict[Path, Path] = {}  # and their files
+    for file, path in files.items():
+        parts = file.parts if len(options.paths) > 1 else file.relative_to(path if path.is_dir() else path.parent).parts
+        folder = options.out_folder.joinpath(*(part for part in parts if part not in ("..", file.anchor))).with_suffix("")
+        if folder.exists() or folders.setdefault(folder, file) != file:  # TensorBoard would draw both as one run
+            raise ValueError(f"{folder} is there already, so {file} cannot go there; remove it, or give another --out")
+    found = [(read_run(file), folder) for folder, file in folders.items()]
+    runs = sum(len(write_events(run, folder)) for run, folder in found)
     print(f"{options.out_folder}: {runs} runs; see them with: tensorboard --logdir {options.out_folder}")
 
 
@@ -138,7 +159,12 @@ def tensorboard(options: argparse.Namespace) -> None:
     option("--curves", type=to_path, help="the table of `curves`, for the figure of that name"),
     option("--time-to-target", type=to_path, help="the table of `time-to-target`, for the figure of that name"),
     option("--gap", type=to_path, help="the table of `gap`, for the figure of that name"),
-    option("--style", default="{}", help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)"),
+    option(
+        "--style",
+        type=json_object,
+        default="{}",
+        help="JSON: dpi, context, lr_sweep, variants, ablation (default: the config's defaults)",
+    ),
     option("--out", required=True, type=to_path, nargs="+", help="the files to write, by ending: png, pdf, svg"),
 )
 def figure(options: argparse.Namespace) -> None:
@@ -147,10 +173,11 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
     from sgdnoise.results.tables import read_table
 
-    style = json.loads(options.style)
+    style = options.style
+    check_style(style, options.benchmark)
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")
-    if options.name in COMPARING and options.name not in style:
+    if options.name in COMPARING and not style.get(options.name):
         raise ValueError(f"the figure {options.name} needs --style with what it compares, as `snakemake -np` prints it")
     protocol = benchmarks.protocol(options.benchmark, options.file) if options.benchmark else {}
     if options.name == "noise_scale":
@@ -160,7 +187,7 @@ def figure(options: argparse.Namespace) -> None:
     elif options.benchmark or options.name in COMPARING:
         tables = figures.read_tables(options.cells, options.optimum, options.benchmark)
     else:
-        tables = {"claims": read_table(options.claims)} if options.name == "claims" else {}
+        tables = {"claims": read_table(options.claims, "claims")} if options.name == "claims" else {}
     if options.benchmark:
         first = next(iter(tables.values())).iloc[0]
         protocol = protocol | {"title": protocol["title"].format(num_train=first["num_train"])}
@@ -182,11 +209,13 @@ def report(options: argparse.Namespace) -> None:
     """Write the page."""
     from sgdnoise.analysis.extend import load_settled
     from sgdnoise.report.render import render
-    from sgdnoise.results.tables import read_table
+    from sgdnoise.results.tables import read_study, read_table
 
-    paths = {name: getattr(options, name) for name in ("cells", "optimum", "claims", "regimes")}
-    tables = {name: read_table(path) for name, path in paths.items() if path}
+    config = load_settled(options.config)
+    cells, optimum = read_study(config, options.config, cells=options.cells, optimum=options.optimum)
+    others = {name: read_table(path, name) for name in ("claims", "regimes") if (path := getattr(options, name))}
+    tables = {"cells": cells, "optimum": optimum} | others
     folder = options.out.parent if options.out.suffix == ".md" else None
-    page = render(load_settled(options.config), tables, options.figures, folder).encode()
+    page = render(config, tables, options.figures, folder).encode()
     publish(options.out, page)
     print(f"{options.out}: {len(page) / 1e6:.2f} MB" + ", open it in a browser" * (folder is None))

@@ -183,7 +183,10 @@ def look(options: argparse.Namespace) -> None:
     from sgdnoise.results.collect import collect_cells
     from sgdnoise.study import looks
 
-    config = settled(load_config(options.config)) | {"looks": [looks.read(path) for path in options.looks]}
+    config = load_config(options.config)
+    if config["decide"] is None:
+        raise ValueError(f"{options.config}: it has no `decide`, by which looks add seeds; add it, or leave this verb out")
+    config = settled(config) | {"looks": [looks.read(path) for path in options.looks]}
     added = next_look(config, collect_cells(config))
     publish(options.out, f"{json.dumps(added)}\n".encode())
     print(f"look {len(options.looks) + 1}: more seeds at {len({tuple(one.items())[:4] for one in added})} points of the grid")

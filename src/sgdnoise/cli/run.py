@@ -12,7 +12,7 @@ from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
-from sgdnoise.cli.verbs import CONFIG, option, to_path, verb
+from sgdnoise.cli.verbs import CONFIG, COUNT, option, to_path, verb
 from sgdnoise.machine.files import logs_of
 from sgdnoise.machine.imports import install
 from sgdnoise.study import grid, progress
@@ -36,12 +36,17 @@ for letter in ONE_VALUE + VALUES:
     SNAKEMAKE.add_argument(f"-{letter}", nargs="*" if letter in VALUES else None)
 
 
+def cores(text: str) -> str:
+    """Read how many cells are trained at once: a number, or all."""
+    return text if text == "all" else str(COUNT(text))
+
+
 @verb(
     "run",
     "run a study from any folder: train it, draw it, say what follows. It is Snakemake, whose further targets and then options can"
     " follow --, as in: sgdnoise run study.yaml -- -n",
     option("config", type=to_path, help="the study, a YAML file"),
-    option("--cores", default="all", help="so many cells at once (default: %(default)s)"),
+    option("--cores", type=cores, default="all", help="so many cells at once (default: %(default)s)"),
     option("--verbose", action="store_true", help="show what Snakemake says, in place of a line of progress"),
 )
 def run(options: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ from sgdnoise.cli.verbs import (
     SETTINGS,
     THREADS,
     cell_of,
+    json_object,
     number,
     option,
     to_path,
@@ -35,7 +36,7 @@ from sgdnoise.cli.verbs import (
 from sgdnoise.machine.files import publish
 from sgdnoise.study import grid, progress
 from sgdnoise.study.cell import seed_range
-from sgdnoise.study.config import load_config
+from sgdnoise.study.config import check_part, load_config
 from sgdnoise.study.feasible import processes
 from sgdnoise.study.optimizers import optimizer
 
@@ -76,7 +77,7 @@ def prepare(options: argparse.Namespace) -> None:
     SETTINGS,
     option("--batch-size", type=COUNT, default=8, help="examples of the batches (default: %(default)s)"),
     option("--second-derivative", action="store_true", help="ask for what `noise-scale` needs, too"),
-    option("--optimizers", type=json.loads, default={}, help="JSON, {name: definition} of a study's own, to be tried, too"),
+    option("--optimizers", type=json_object, default="{}", help="JSON, {name: definition} of a study's own, to be tried, too"),
     option("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default: %(default)s"),
     THREADS,
     option("--out", type=to_path, help="a JSON file to write if nothing is wrong"),
@@ -84,6 +85,7 @@ def prepare(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Check a benchmark; a line for everything that is wrong."""
     started = time.perf_counter()
+    check_part("optimizers", options.optimizers, "--optimizers")
     from sgdnoise.training.cell import use_device
     from sgdnoise.training.check import problems
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,17 @@ def file_name(text: str) -> str:
 def to_path(text: str) -> Path:
     """Read a path."""
     return Path(file_name(text))
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object; write {{...}}")
+    return found
 
 
 def number(kind: type[int | float], low: float, high: float) -> Callable[[str], float]:

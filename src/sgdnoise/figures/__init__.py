@@ -26,7 +26,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.results.run import MISSING
-from sgdnoise.results.tables import read_table
+from sgdnoise.results.tables import points_of, read_table, same_points
 from sgdnoise.study import optimizers
 from sgdnoise.study.optimizers import PAPERS
 
@@ -77,7 +77,8 @@ OWN_TABLES = (
 
 def read_tables(cells: Path, optimum: Path, benchmark: str | None) -> Tables:
     """Read what the figures of a benchmark draw from, or those that compare all."""
-    tables = {name: read_table(path) for name, path in (("cells", cells), ("optimum", optimum))}
+    tables = {name: read_table(path, name) for name, path in (("cells", cells), ("optimum", optimum))}
+    same_points(points_of(tables["cells"]), points_of(tables["optimum"]), cells, optimum)
     if benchmark is None:
         return tables
     return {name: _of(benchmark, table, path) for (name, table), path in zip(tables.items(), (cells, optimum), strict=True)}
@@ -88,7 +89,7 @@ def read_own(name: str, path: Path | None, benchmark: str) -> Tables:
     if path is None:
         word = name.replace("_", "-")
         raise ValueError(f"the figure {name} needs --{word}, the table of `sgdnoise {word}`")
-    table = read_table(path)
+    table = read_table(path, name)
     if name == "gap" and table.empty:  # the study lacks an optimizer without the regulariser, or its batch sizes
         return {name: table}
     return {name: _of(benchmark, table, path)}
@@ -106,7 +107,7 @@ def read_noise(noise: Path | None, optimum: Path, regimes: Path, benchmark: str)
     if noise is None:
         raise ValueError("the figure noise_scale needs --noise, the table of `sgdnoise noise-scale`")
     paths = {"noise": noise} | {name: path for name, path in (("optimum", optimum), ("regimes", regimes)) if path.exists()}
-    tables = {name: read_table(path) for name, path in paths.items()}
+    tables = {name: read_table(path, name) for name, path in paths.items()}
     return {name: table[table["benchmark"] == benchmark] for name, table in tables.items()} | {
         "noise": _of(benchmark, tables["noise"], noise)
     }

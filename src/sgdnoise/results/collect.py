@@ -38,7 +38,7 @@ def collect_cells(
     listed = cells(config) if listed is None else listed
     folders = [Path(root) for root in roots or [config["results"]]]
     chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
-    read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"])
+    read = partial(read_cells, folders=folders, allow_missing=config["allow_missing"], elsewhere=is_elsewhere(config, folders))
     if workers > 1 and len(chunks) > 1:
         with ProcessPoolExecutor(min(workers, len(chunks))) as pool:
             table = pd.concat(pool.map(read, chunks), ignore_index=True)
@@ -49,8 +49,13 @@ def collect_cells(
     return table
 
 
+def is_elsewhere(config: Config, folders: list[Path]) -> bool:
+    """Tell whether cells are looked for where a study does not train them, so that its workflow makes none there."""
+    return folders != [Path(config["results"])]
+
+
 def read_cells(
-    some: list[Cell], folders: list[Path], allow_missing: bool, read: Callable[[Path], Run] = read_run
+    some: list[Cell], folders: list[Path], allow_missing: bool, read: Callable[[Path], Run] = read_run, elsewhere: bool = False
 ) -> pd.DataFrame:
     """Return the rows of some cells, whose files `read` opens."""
     rows: list[dict[str, Any]] = []
@@ -59,7 +64,7 @@ def read_cells(
         if allow_missing and not path.exists():
             rows.extend(missing_rows(cell))
         else:
-            rows.extend(cell_rows(cell, run_of(cell, folders, read)))
+            rows.extend(cell_rows(cell, run_of(cell, folders, elsewhere, read)))
     return pd.DataFrame(rows)
 
 
@@ -68,20 +73,17 @@ def path_of(cell: Cell, folders: list[Path]) -> Path:
     return next((folder / cell.path for folder in folders if (folder / cell.path).exists()), folders[0] / cell.path)
 
 
-def run_of(cell: Cell, folders: list[Path], read: Callable[[Path], Run] = read_run) -> Run:
+def run_of(cell: Cell, folders: list[Path], elsewhere: bool, read: Callable[[Path], Run] = read_run) -> Run:
     """Read the file of a cell, which has to be of this very cell."""
     path = path_of(cell, folders)
-    if len(folders) > 1 and not path.exists():
-        raise ValueError(
-            f"{cell.path} is missing in each of {', '.join(map(str, folders))}; train it, or add a folder that has it"
-        )
+    if elsewhere and not path.exists():
+        where = f"{'each of ' * (len(folders) > 1)}{', '.join(map(str, folders))}"
+        raise ValueError(f"{cell.path} is missing in {where}; train it, or add a folder that has it")
     try:
         run = read(path)
         check_spec(run, cell, path)
     except ValueError as error:
-        how = (
-            "train it again where it is from" if len(folders) > 1 else f"to rebuild this cell: {remedy.command(path, force=True)}"
-        )
+        how = "train it again where it is from" if elsewhere else f"to rebuild this cell: {remedy.command(path, force=True)}"
         raise ValueError(f"{error}; {how}") from None
     return run
 
@@ -96,7 +98,7 @@ def collect_curves(config: Config, listed: list[Cell], roots: list[str] | None =
         path = path_of(cell, folders)
         if config["allow_missing"] and not path.exists():
             continue
-        run, common = run_of(cell, folders), identity(cell)
+        run, common = run_of(cell, folders, is_elsewhere(config, folders)), identity(cell)
         epochs = run.step / cell.num_steps * common["num_epochs"]
         for row, (seed, status) in enumerate(zip(run.seed, run.status, strict=True)):
             for column, (step, epoch) in enumerate(zip(run.step, epochs, strict=True)):

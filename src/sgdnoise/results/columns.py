@@ -74,6 +74,16 @@ def fractions(values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return values, notes
 
 
+def named(runs: pd.DataFrame, role: str, otherwise: str) -> pd.Series:
+    """Return a column of names: `otherwise` if no row has one; a ValueError if only some have."""
+    said = runs.get(role, pd.Series(np.nan, runs.index))
+    if said.isna().all():
+        return pd.Series(otherwise, runs.index)
+    if lacking := said.isna().sum():
+        raise ValueError(f"{role}: {lacking} runs have none, others {said.dropna().iloc[0]!r}; write one in every row")
+    return said.astype(str)
+
+
 def optimizer_words(said: pd.Series) -> dict[str, str]:
     """Write the names of optimizers in letters and _, in lower case names of a study's own. A ValueError if two become one, or none.
 
@@ -117,6 +127,7 @@ def positive(values: pd.Series, role: str) -> pd.Series:
 
 def whole(values: pd.Series, role: str, least: int = 1) -> pd.Series:
     """Return whole numbers; a ValueError if one is none, or below the `least`."""
-    if (bad := values[~(values >= least) | (values % 1 != 0)]).size:
-        raise ValueError(f"{role}: {bad.iloc[0]} is not a whole number from {least}")
+    if (bad := values[~((values >= least) & (values < 2**63)) | (values % 1 != 0)]).size:
+        below = " below 2^63" * bool(bad.iloc[0] >= 2**63)
+        raise ValueError(f"{role}: {bad.iloc[0]} is not a whole number from {least}{below}")
     return values.astype(int)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from sgdnoise.results.tables import read_csv
+
+log = logging.getLogger("sgdnoise")
 
 # What a column can be; besides these any test_NAME or train_NAME, a metric at the end of a run.
 ROLES = {
@@ -21,17 +26,18 @@ ROLES = {
     "steps_to_target": "updates until a target was reached, in place of metrics",
     "study": "which of several curves of steps_to_target a row belongs to",
 }
+TEXT = ("optimizer", "status", "study")
 METRIC = r"(test|train)_[A-Za-z0-9_]+"
 
-# The tables that other tools export: what they put before the names of what was set and of what was measured, and their own columns.
+# The tables that other tools export: what they put before the names of what was set, the surest first, and their own columns.
 FORMATS: dict[str, dict[str, Any]] = {
     "wandb": {
-        "before": ("", "config.", "summary."),
+        "before": ("config.", ""),
         "status": ("State",),
         "seconds": ("Runtime", "_runtime", "summary._runtime"),
     },
     "optuna": {"before": ("params_", "user_attrs_"), "status": ("state",), "seconds": ("duration",), "test_metric": ("value",)},
-    "mlflow": {"before": ("params.", "metrics.", "tags.", ""), "status": ("status", "Status"), "seconds": ("Duration",)},
+    "mlflow": {"before": ("params.", "tags.", ""), "status": ("status", "Status"), "seconds": ("Duration",)},
 }
 NAMES = {  # our choice: usual names, in this order
     "lr": ("lr", "learning_rate", "learning-rate"),
@@ -49,28 +55,34 @@ def read_export(path: Path, columns: Mapping[str, str], made_by: str | None = No
     names the column that is missing.
     """
     try:
-        table = pd.read_csv(path, encoding="utf-8")
+        table, words = read_csv(path), read_csv(path, keep_default_na=False, na_values=[""], dtype=str)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; name a table of runs, a CSV file") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a table in CSV ({error})") from error
+    if table.empty:
+        raise ValueError(f"{path} has no rows; a row is a run")
     for role in columns:
         if role not in ROLES and not re.fullmatch(METRIC, role):
             raise ValueError(f"--columns {role}: a column is one of {', '.join(ROLES)}, or a metric, test_NAME or train_NAME")
-    found = dict(columns) | {
-        role: name for role, name in usual(list(map(str, table.columns)), made_by).items() if role not in columns
-    }
+    known = {role: name for role, name in usual(list(map(str, table.columns)), made_by).items() if role not in columns}
+    found = dict(columns) | known
     if unknown := [name for name in found.values() if name not in table]:
         raise ValueError(f"{path} has no column {unknown[0]!r}; it has: {', '.join(map(str, table.columns))}")
     needed = ["batch_size", "steps_to_target"] if "steps_to_target" in found else ["lr", "batch_size"]
     if missing := [role for role in needed if role not in found]:
         names = ", ".join(map(str, table.columns))
         raise ValueError(f"which column of {path} is the {missing[0]}? Write --columns {missing[0]}=NAME; it has: {names}")
-    runs = pd.DataFrame({role: table[name] for role, name in found.items()})
-    if "seconds" in runs and not pd.api.types.is_numeric_dtype(runs["seconds"]):
-        runs["seconds"] = pd.to_timedelta(runs["seconds"], errors="coerce").dt.total_seconds()
-    for role in set(map(str, runs)) - {"optimizer", "status", "study"}:
+    if known:
+        log.warning("columns: %s; or say --columns", ", ".join(f"{role} is {name!r}" for role, name in known.items()))
+    runs = pd.DataFrame({role: (words if role in TEXT else table)[name] for role, name in found.items()})
+    for role in (one for one in map(str, runs) if one not in TEXT):
         numbers = pd.to_numeric(runs[role], errors="coerce")
+        if role == "seconds":
+            numbers = numbers.fillna(pd.to_timedelta(runs[role][numbers.isna()], errors="coerce").dt.total_seconds())
         if (bad := runs[role][numbers.isna() & runs[role].notna()]).size:
-            raise ValueError(f"{path}: the column {found[role]!r}, {role}, has {bad.iloc[0]!r}, which is not a number")
+            what = "neither a number nor a time as 1h 2m or 0:59:00" if role == "seconds" else "not a number"
+            raise ValueError(f"{path}: the column {found[role]!r}, {role}, has {bad.iloc[0]!r}, which is {what}")
         runs[role] = numbers
     return runs
 
@@ -84,6 +96,6 @@ def usual(names: list[str], made_by: str | None) -> dict[str, str]:
     if made_by is None:
         return {}
     said = FORMATS[made_by]
-    tried = {role: [before + one for one in known for before in said["before"]] for role, known in NAMES.items()}
+    tried = {role: [before + one for before in said["before"] for one in known] for role, known in NAMES.items()}
     tried |= {role: list(known) for role, known in said.items() if role != "before"}
     return {role: next(name for name in known if name in names) for role, known in tried.items() if set(known) & set(names)}

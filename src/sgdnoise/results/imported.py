@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sgdnoise.results.columns import directed, diverged, ended, fractions, one_budget, optimizer_words, positive, whole
+from sgdnoise.results.columns import directed, diverged, ended, fractions, named, one_budget, optimizer_words, positive, whole
 from sgdnoise.results.exports import METRIC
 from sgdnoise.results.run import COMPLETED, DIVERGED
 from sgdnoise.study import budgets
@@ -63,7 +63,7 @@ def as_study(
     values, percent = fractions(runs.loc[~lost, metrics])
     notes += [*few, *percent]
     budget = one_budget(runs, epochs)
-    said = runs.get("optimizer", pd.Series("sgd", runs.index)).fillna("sgd").astype(str)
+    said = named(runs, "optimizer", "sgd")
     words = optimizer_words(said)
     runs = runs.assign(
         optimizer=said.map(words).str.lower(),

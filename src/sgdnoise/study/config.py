@@ -69,6 +69,14 @@ def validate(config: Any) -> Config:
     return config
 
 
+def check_part(key: str, value: Any, where: str) -> None:
+    """Check what is the value of a key of the config, but was given `where`."""
+    from jsonschema.exceptions import best_match
+
+    if error := best_match(_validator().descend(_plain(value, where), _validator().schema["properties"][key])):
+        raise ValueError(f"{where}: {' '.join(_explain(error).split())}")
+
+
 @functools.cache
 def _validator() -> Any:
     """Read the schema; a whole number is one that is written so, not 4.0."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sgdnoise import benchmarks
 from sgdnoise.study.arms import at_equal_updates, compared
-from sgdnoise.study.config import Config
+from sgdnoise.study.config import Config, check_part
 from sgdnoise.study.grid import MODES, curve_sizes
 
 COMPARING = ("variants", "ablation")  # the figures that compare benchmarks
@@ -60,6 +60,17 @@ def figure_arguments(config: Config, path: str) -> list[str]:
     file = config["benchmarks"][benchmark].get("file") if benchmark else None
     of = [f"--benchmark={benchmark}"] * bool(benchmark) + [f"--file={file}"] * bool(file)
     return [name, *of, f"--style={json.dumps(style)}"]
+
+
+def check_style(style: Config, benchmark: str | None) -> None:
+    """Refuse what `figure_arguments` would not write after --style: a ValueError names it."""
+    part = style | ({"lr_sweep": {benchmark or "": style["lr_sweep"]}} if "lr_sweep" in style else {})
+    for name in COMPARING:
+        if isinstance(style.get(name), dict) and style[name]:
+            if not isinstance(style[name].get("benchmarks"), dict):
+                raise ValueError(f"--style: {name}.benchmarks: expected {{benchmark: its settings in words}}")
+            part[name] = style[name] | {"benchmarks": list(style[name]["benchmarks"])}
+    check_part("figures", part, "--style")
 
 
 def curves_wanted(config: Config, benchmark: str) -> Config | None:

@@ -67,6 +67,22 @@ def _check_room(expanded: list[Cell], config: Config) -> None:
             )
 
 
+def points(config: Config) -> set[tuple[str, str, int, int]]:
+    """Return the points of a study: benchmark, optimizer, batch size, updates.
+
+    By them it is told whose a table is, since the learning rates of imported runs lie on no grid.
+    """
+    found = set()
+    for name, entry in config["benchmarks"].items():
+        protocol = benchmarks.in_study(name, entry)
+        protocol = benchmarks.sized(protocol, resolve(entry.get("settings", {}), protocol, "settings"))
+        for mode in (mode for mode in MODES if mode in entry):
+            for optimizer, budget, size, *_ in _points(entry[mode], mode, f"benchmarks.{name}.{mode}", config["optimizers"]):
+                _, steps = updates_of(optimizers.of(config, optimizer), budget, size, protocol)
+                found.add((name, optimizer, size, steps))
+    return found
+
+
 def own_seeds(cell: Cell) -> int:
     """Count the seeds of a whole cell that no override has added."""
     return len(seed_range(cell.seeds)) - sum(cell.added)
@@ -149,7 +165,7 @@ def curve_cells(config: Config, benchmark: str, wanted: Config, listed: list[Cel
         if not (some := [cell for cell in listed if matches(cell, one)]):
             raise ValueError(f"config: figures.curves.{benchmark}: no cell of the grid matches {one}; `sgdnoise grid` lists them")
         found += some
-    return found
+    return list(dict.fromkeys(found))  # what is named twice is drawn once
 
 
 def curve_sizes(wanted: Config) -> list[int]:

@@ -118,7 +118,8 @@ def optimizer(name: str, definition: str | None = None) -> Optimizer:
         return OPTIMIZERS[name]
     if own in PAPERS:
         raise ValueError(f"{own} is an optimizer of the paper; give your own another name")
-    said = json.loads(definition)
+    if not isinstance(said := json.loads(definition), dict):
+        raise ValueError(f"definition {definition!r} is no JSON object; write {{...}}")
     fields = regularisers.read(said, coefficient)
     left = {key: value for key, value in said.items() if key not in (*regularisers.OURS, EQUAL)}
     one = _defined(name, left)
