@@ -40,7 +40,7 @@ SHAPES = {  # of the mean metric, `u` octaves from its optimum: rise 1 at one oc
     "saturates": lambda u: np.where(u < 0, 3 * (1 - np.exp(-(u**2) / 3)), np.minimum(1.2 * u**2, 8)) / 1.02,
 }
 KEEP = {3: 2, 7: 5, 15: 12}  # of so many seeds, as the paper's rule has it
-NOISE = (0.1, 0.3, 1.0, 2.0)
+NOISE = (0.01, 0.1, 0.3, 1.0, 2.0)
 # unequal: one arm has four times the noise; unlike: one arm's curve has a kink, so that errors of the two do not cancel; wild: runs
 # spread eight times as much at learning rates of WILD octaves and more above the optimum.
 VARIANTS = ("plain", "unequal", "unlike", "wild", "skewed", "diverged")

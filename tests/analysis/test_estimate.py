@@ -180,6 +180,20 @@ def test_equal_runs_at_the_best_rate_say_nothing_of_the_noise():
         assert np.ptp(interval(getattr(known(tied), name))) > 0.6 * np.ptp(interval(getattr(known(runs), name)))
 
 
+def test_a_metric_is_known_to_a_share_of_its_rise_however_little_runs_differ():
+    """Where it turns steep beside the optimum the curve is off by some of it; a rate at which runs explode is no such rise."""
+
+    def error(x, far=2.0):
+        return 0.1 + (np.exp(2 * x) - 2 * x - 1) / 100 if x < far else 1e3
+
+    found = [known(runs_of(lambda x, far=far: error(x - 0.2, far), LRS, num=7, keep=5, noise=1e-6)) for far in (9.0, 0.5)]
+    held = [interval(1 - one.value) for one in found]
+    assert all(low <= 0.1 <= high for low, high in held)
+    rise = error(0.8) - error(-0.2)
+    assert 0.02 * rise < np.std(found[0].value) < 0.1 * rise
+    assert np.std(found[1].value) < 0.05
+
+
 def test_rates_that_may_be_as_good_bound_nothing():
     shares = [known(runs_of(lambda x: 0.65, LRS, num=4, keep=3, noise=0.01, seed=seed)).edge for seed in range(20)]
     assert all(shares)

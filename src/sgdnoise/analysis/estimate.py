@@ -11,7 +11,8 @@ the right, as sweeps often are, or a parabola. A posterior over the optimum, the
 variance of a run (one for the learning rates used whose runs spread alike, scaled inverse chi-square by its degrees of freedom) is
 computed on a grid, in closed form in value and size, and drawn from. Where runs surely spread more than at the best learning rate, as
 near divergence, the variance is their own. No curve is exact, less so far from its optimum: a mean that is worse than the best by h, at d octaves from it, is
-taken to be known to MISFIT * d * h only; and where the mean has a kink, its optimum lies beside the curve's, by KINK steps of the grid or so.
+taken to be known to MISFIT * d * h only; where the mean has a kink, its optimum lies beside the curve's, by KINK steps of the grid or so;
+and where it turns steep there, the metric is known to a STEEP share of its rise beside the optimum, however little runs differ.
 
 What is estimated is the mean over runs that complete, where at least `keep` of them do: trimming favours the noisier of two arms,
 so the paper's mean over the best `keep` runs is not used. docs/statistics.md has how often the intervals hold.
@@ -42,6 +43,8 @@ CLEARLY = 2  # standard errors of a difference that a learning rate is worse by
 SURELY = 0.005  # our choice: so rarely is a learning rate as good as the best held to be surely worse, or one that spreads as much to spread more
 FINE = 8  # places for the optimum in a step of the grid
 KINK = 0.2  # s.d., in steps of the grid, of where the optimum of a curve with a kink there may lie besides; half of it for the train metric
+STEEP = 0.02  # s.d. of the metric at an optimum, as a share of its rise to the worse of the two learning rates beside the best
+STEEPEST = 10  # times the median rise of the learning rates used: more of that rise is near divergence
 NUM_SCALES = 7  # of the variance of a run
 WIDER = 1.15  # the value's deviations, by as much as simulation shows them too small where noise chooses the learning rates used
 BEYOND = 0.05  # more of the posterior than this beyond the learning rates trained makes an optimum that the grid does not enclose
@@ -123,9 +126,10 @@ def estimate(runs: pd.DataFrame, metric: str, direction: str, train_metric: str,
     error = np.sqrt(train_variance / count * train_df / random.chisquare(train_df, (NUM_DRAWS, 1)))
     train = swept["train_mean"].to_numpy(float) + error * random.standard_normal((NUM_DRAWS, len(x)))
     apart = list_apart(x, step)
+    rise = min(mean[max(best - 1, 0) : best + 2].max(), mean[best] + STEEPEST * np.median(mean[near] - mean[best])) - mean[best]
     return Estimate(
         kinked,
-        sign * (middle + WIDER * (value - middle)),
+        sign * (middle + WIDER * (value - middle) + STEEP * rise * random.standard_normal(NUM_DRAWS)),
         _interpolated(x[apart], train[:, apart], (log_lr + kinked) / 2),
         0.0 if diverged_below else float((kinked < x[0]).mean()),
         0.0 if diverged_above else float((kinked > x[-1]).mean()),
