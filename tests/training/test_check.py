@@ -71,6 +71,10 @@ FAILS = {
     ),
     "all frozen": ([("    return network", "    return network.requires_grad_(False)")], ["loss: no parameter .* is trained"]),
     "metric": ([('"mse": mse}', '"error": mse}')], ["metrics: PROTOCOL has the metric test_mse, but .* test_error"]),
+    "worse is better": (
+        [('{"test_mse": "min"}', '{"test_mse": "min", "train_loss": "max"}')],
+        ["directions: PROTOCOL says 'max' of train_loss, which by its name is 'min'; write that, or give it another name"],
+    ),
     "no loss": ([('{"loss": mse, ', "{")], ["metrics: `evaluate` returns no 'loss'"]),
     "not finite": ([('"mse": mse}', '"mse": mse / 0 if split == "test" else 0}')], ["metrics: ZeroDivisionError.*own.py, line"]),
     "numpy's random numbers": (
