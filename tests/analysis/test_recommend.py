@@ -156,6 +156,15 @@ def test_no_number_of_seeds_decides_what_is_just_at_the_margin():
     assert rows[1].more_seeds is None or rows[1].more_seeds > 10
 
 
+def test_a_number_of_seeds_that_is_not_foreseen_is_not_ruled_out():
+    """The loss that it is foreseen from is itself measured."""
+    found = advised(*made(Scenario(noise=2.1)))
+    row = found.optimizers[0].rows[0]
+    assert row.word == OPEN
+    said = "; at the loss and noise measured no number of seeds up to 100 would decide it, but the true loss may differ"
+    assert said in wording.word(replace(row, more_seeds=None, note=""), found)
+
+
 # What is not known
 
 
@@ -221,6 +230,16 @@ def test_batch_sizes_that_read_unlike_shares_of_a_text_are_not_compared(words, c
     unread = "an epoch has so many examples, as ends of the text are not read: 80 at 4, 64 at 64."
     assert (f"to cost: not compared: {unread}" in text) != compared
     assert bool(doublings_table(found).rows) == compared
+
+
+def test_a_metric_that_is_the_same_in_every_run_gives_no_word():
+    cells, config = made(CLEAR)
+    own = (found := advised(cells.assign(test_accuracy=0.1), config)).optimizers[0]
+    assert [row.word for row in own.rows] == [""] * 5
+    assert own.free_up_to is None
+    text = wording.text(found)
+    assert "no batch size can be said to be free or to cost: not compared: test_accuracy is 0.1 in every run" in text
+    assert "Use batch size" not in text
 
 
 def test_the_time_of_a_run_is_that_of_runs_that_complete():

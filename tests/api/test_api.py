@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 from conftest import ROOT
 from matplotlib.figure import Figure
@@ -61,6 +62,21 @@ def test_what_cannot_be_answered_is_said():
         sgdnoise.optimum(type(runs)(runs.to_dict("list")))
     with pytest.raises(ValueError, match="cannot read the config nowhere, nor is there a results folder of that name"):
         sgdnoise.read_cells("nowhere")
+
+
+@pytest.mark.parametrize("call", [sgdnoise.optimum, sgdnoise.recommend, sgdnoise.figure])
+def test_runs_that_are_none_or_twice_there_are_refused(call):
+    runs = sgdnoise.read_cells(SHIPPED)
+    with pytest.raises(ValueError, match="there are no runs: the table has no rows"):
+        call(runs[runs["lr"] > 1e9])
+    with pytest.raises(ValueError, match="2 runs are there twice, with one seed at one learning rate; keep one of each"):
+        call(pd.concat([runs, runs.iloc[:2]]))
+
+
+@pytest.mark.parametrize("size", ["48", 48.5, -1, 0])
+def test_a_batch_size_is_a_whole_number(size):
+    with pytest.raises(ValueError, match=f"batch size {size!r}: give a positive whole number"):
+        sgdnoise.recommend(sgdnoise.read_cells(SHIPPED), batch_size=size)
 
 
 def test_importing_the_package_is_light():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import sgdnoise
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.cli.main import main
 from sgdnoise.results.exports import read_export
@@ -304,6 +305,7 @@ def test_well_known_metrics_are_better_where_larger_and_it_is_said_of_each(runs,
         ({"seconds": 0}, [], "seconds: 0 is not a positive number"),
         ({"seed": 0.5}, [], "seed: 0.5 is not a whole number from 0"),
         ({"seed": [0] + [np.nan] * 35}, [], "seed: nan is not a whole number from 0"),
+        ({"seed": 0}, ["--round-lr=2"], "36 runs are there twice, the first with sgd"),
         ({"status": "diverged"}, [], "all runs diverged, so that no learning rate can be the best"),
         ({}, ["--minimize=test_los"], "--minimize test_los: no such metric; there are: test_loss"),
         ({}, ["--minimize=test_loss", "--maximize=test_loss"], "test_loss is to --maximize and to --minimize; say one"),
@@ -391,6 +393,28 @@ def test_no_name_of_an_optimizer_is_a_missing_value(runs, tmp_path):
     table.to_csv(tmp_path / "runs.csv", index=False)
     found = read_export(tmp_path / "runs.csv", {name: name for name in ("lr", "batch_size", "optimizer")})
     assert found["optimizer"].tolist() == table["optimizer"].tolist()
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_columns_that_no_comma_separates_are_said(runs, tmp_path, separator):
+    runs.to_csv(tmp_path / "runs.csv", index=False, sep=separator, decimal=",")
+    with pytest.raises(ValueError, match=re.escape(f"its columns are separated by {separator!r}; write it with commas")):
+        read_export(tmp_path / "runs.csv", {"lr": "lr"})
+
+
+def test_what_was_not_imported_is_not_spoken_of(runs, tmp_path, monkeypatch, capsys):
+    """A second metric, a config to edit: there is none. What is missing is said once, of the learning rates as they are."""
+    monkeypatch.chdir(tmp_path)
+    runs[(runs["batch_size"] == 16) | (runs["lr"] < 0.15)].to_csv("runs.csv", index=False)
+    columns = ["lr=lr", "batch_size=batch_size", "seed=seed", "test_loss=loss"]
+    assert main(["import", "runs.csv", "--columns", *columns, "--num-train=1000", "--epochs=5"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "_again" not in said
+    assert "in the config" not in said
+    assert "benchmarks." not in said
+    assert said.count("make runs at learning rates above 0.1 at batch size 256") == 1
+    assert "of the config to widen" not in (tmp_path / "imported/report.html").read_text()
+    assert sgdnoise.optimum(sgdnoise.read_cells("imported"))["metric"].tolist() == ["test_loss"] * 2
 
 
 def test_the_config_is_one_that_can_be_read(runs):

@@ -59,8 +59,12 @@ def a_benchmark(draw, name):
     used = sorted({int(key) for mode in ("constant_epoch", "constant_step") for key in _keys(entry.get(mode, {}))})
     if draw(OPTIONAL):
         entry["lr_ratio"] = 2 ** (1 / draw(st.sampled_from([2, 4, 8])))  # other grids lack the ends of windows
-    if used and draw(OPTIONAL):
-        entry["processes"] = {written(draw(st.sampled_from(used))): draw(st.integers(1, 1024))}
+    alone = any(OPTIMIZERS[key].source for mode in grid.MODES for key in entry.get(mode, {}) if key in OPTIMIZERS)
+    if used and not alone and draw(OPTIONAL):
+        size = draw(st.sampled_from(used))
+        entry["processes"] = {
+            written(size): draw(st.sampled_from([number for number in range(1, size + 1) if size % number == 0]))
+        }
     return entry
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import changed, own_benchmark
 
-from sgdnoise.study import grid, windows
+from sgdnoise.study import grid, warmups, windows
 from sgdnoise.study.cell import make_cell
 from sgdnoise.study.config import grid_part, validate
 
@@ -147,6 +147,22 @@ def test_what_is_wrong_is_said(changes, message):
 def test_settings_that_are_text_and_regular_expressions_may_be_any():
     said = {"class": "Muon", "adjust_lr_fn": "original", "groups": [{"match": "no", "amsgrad": False}, {"match": "1"}]}
     assert cells(**{"optimizers.adamw": said, "optimizers.steps_more": {"momentum": 0.5}})
+
+
+def test_a_warmup_that_takes_all_of_a_run_is_said():
+    """An epoch is 8 updates at batch size 128; a longer warmup of a study's own is refused."""
+    windows = {"epochs": 1, "adamw": {64: [1, 1], 128: [1, 1]}, "momentum_warmup": {64: [1, 1], 128: [1, 1]}}
+    study = changed(STUDY, {"benchmarks.wrn_digits.constant_epoch": windows, "optimizers.adamw.warmup_steps": 7})
+    paper = "wrn_digits: the warmup of momentum_warmup takes all of a run of epochs1 at batch size 64, 128, so its learning rates"
+    (said,) = warmups.warnings(validate(study))
+    assert said.startswith(paper)
+    own, said = warmups.warnings(validate(changed(study, {"optimizers.adamw.warmup_steps": 8})))
+    assert own.startswith("wrn_digits: the warmup of adamw takes all of a run of epochs1 at batch size 128, ")
+    assert said.startswith(paper)
+    too_long = validate(changed(study, {"optimizers.adamw.warmup_steps": 9}))
+    with pytest.raises(ValueError, match=r"epoch.adamw.128: the warmup of adamw takes 9 updates, and a run has 8, so it never"):
+        grid.cells(too_long)
+    assert list(warmups.warnings(validate(changed(STUDY, {"optimizers.slow.warmup_epochs": 0})))) == []
 
 
 def test_functions_are_looked_for_in_the_benchmarks_own_file(tmp_path):

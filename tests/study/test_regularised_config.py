@@ -2,9 +2,11 @@
 
 import copy
 import json
+import re
 
 import pytest
-from conftest import changed
+import yaml
+from conftest import ROOT, changed
 
 from sgdnoise.results.collect import identity
 from sgdnoise.study import arms, grid, optimizers, text
@@ -26,6 +28,7 @@ STUDY = {
         }
     },
 }
+PAGE = ROOT / "docs/your_own_network.md"
 MODE = "benchmarks.lstm_synthetic.constant_step"
 
 
@@ -199,3 +202,8 @@ def test_a_regularised_optimizer_is_compared_with_what_it_is_without(said, base)
     assert arms.base_of("arm", swept | {"arm@0": (4, 16)}, config) == (base or "arm@0")
     assert arms.compared(swept, config) == ({"arm": base} if base else {})
     assert arms.compared(swept | {"arm@0.1": (4,)}, config) == {}
+
+
+def test_the_study_of_the_page_can_be_planned():
+    (block,) = re.findall(r"```yaml\n(optimizers:\n  penalty: .*?)```", PAGE.read_text(), re.DOTALL)
+    assert {cell.optimizer for cell in grid.cells(validate(yaml.safe_load(block)))} > {"momentum", "penalty@0.01"}

@@ -174,7 +174,7 @@ def test_numbers_far_from_0_keep_their_digits():
         assert len(np.unique(array)) == 6
         assert array.std() == pytest.approx(1)
     assert np.abs(made["train_inputs"][:, 1:]).max() < 1e-12
-    with pytest.raises(ValueError, match="targets that are no numbers"):
+    with pytest.raises(ValueError, match="train_targets are not numbers"):
         ready.regression(nn.Identity, lambda: (INPUTS, TARGETS.astype(str)), SIZES).arrays(None)
 
 
@@ -254,6 +254,43 @@ def test_an_error_of_regression_is_in_the_unit_of_its_targets():
         found = benchmark.evaluate(zero, data, "train")
     assert found["loss"] == pytest.approx(1)
     assert found["rmse"] == pytest.approx(float(data["target_scale"]))
+
+
+@pytest.mark.parametrize("value", [-1.0, -1, np.nan, np.inf, "0.1"])
+@pytest.mark.parametrize("name", ["l2", "clip_norm"])
+def test_a_detail_that_leads_uphill_or_is_no_number_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} .* of the record: write a number from 0; without {name} there is none"):
+        ready.classification(nn.Identity, lambda: (INPUTS, TARGETS), SIZES, **{name: value})
+
+
+def test_a_detail_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="clip is no detail of a ready task; known: augment, .* l2, clip_norm"):
+        ready.regression(nn.Identity, lambda: (INPUTS, TARGETS), SIZES, clip=1.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "targets", "message"),
+    [
+        ("classification", (4, 3), torch.tensor([0, 1, 2, 3]), "logits for 3 classes, and a target is class 3, counted from 0"),
+        ("classification", (4,), torch.tensor([0, 1, 2, 3]), "outputs (4,) for targets (4,); return logits"),
+        ("classification", (4, 3, 2), torch.tensor([0, 1, 2, 3]), "outputs (4, 3, 2) for targets (4,); return logits"),
+        ("regression", (4, 1), torch.zeros(4, 2), "outputs (4, 1) for targets (4, 2); return a number for each target"),
+        ("regression", (4, 2), torch.zeros(4), "outputs (4, 2) for targets (4,); return a number for each target"),
+    ],
+)
+def test_outputs_that_do_not_fit_the_targets_are_said_with_both(task, outputs, targets, message):
+    benchmark = getattr(ready, task)(nn.Identity, lambda: (INPUTS, TARGETS), SIZES)
+    for loss in (benchmark.loss, benchmark.sampled_loss if task == "regression" else benchmark.loss):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            loss(nn.Identity(), (torch.zeros(outputs), targets), None)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_text_is_no_number_for_a_regression(part):
+    found = [INPUTS, TARGETS]
+    found[part] = np.full(found[part].shape, "a")
+    with pytest.raises(ValueError, match=["inputs that are no numbers", "train_targets are not numbers, such as .*'a'"][part]):
+        ready.regression(nn.Identity, lambda: tuple(found), SIZES).arrays(None)
 
 
 def test_sequences_of_a_language_model_follow_one_another():

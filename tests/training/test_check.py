@@ -91,6 +91,10 @@ FAILS = {
         [("test_mse", "test_accuracy"), ('"mse": mse}', '"accuracy": 1 / (1 + mse)}')],
         ["metrics: PROTOCOL says of test_accuracy that smaller is better; write 'max'"],
     ),
+    "worse is better": (
+        [('{"test_mse": "min"}', '{"test_mse": "min", "train_loss": "max"}')],
+        ["directions: PROTOCOL says 'max' of train_loss, which by its name is 'min'; write that, or give it another name"],
+    ),
     "no loss": ([('{"loss": mse, ', "{")], ["metrics: `evaluate` returns no 'loss'"]),
     "not finite": ([('"mse": mse}', '"mse": mse / 0 if split == "test" else 0}')], ["metrics: ZeroDivisionError.*own.py, line"]),
     "numpy's random numbers": (
@@ -268,7 +272,7 @@ SMOOTH = {"optimizer": "smooth@0.1", "definition": {"regulariser": "label_smooth
 REFUSED = {
     "unknown class": (of_torch("Admw"), "^wrn_digits: mine: optimizer mine: class 'Admw' is none of torch.optim's"),
     "several gradients": (of_torch("LBFGS"), "class 'LBFGS' is none of torch.optim's"),
-    "sparse gradients": (of_torch("SparseAdam"), "^wrn_digits: mine: .*SparseAdam does not support dense gradients"),
+    "sparse gradients": (of_torch("SparseAdam"), "class 'SparseAdam' is none of torch.optim's"),
     "matrices only": (of_torch("Muon"), "torch.optim.Muon refuses its settings"),
     "unknown setting": (of_torch("AdamW", weigth_decay=0.1), "torch.optim.AdamW refuses its settings: .*weigth_decay"),
     "bad setting": (of_torch("AdamW", betas=[0.9, 2]), "torch.optim.AdamW refuses its settings: Invalid beta"),

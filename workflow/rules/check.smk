@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from sgdnoise.machine.files import check_writable
-from sgdnoise.study import arms, text
+from sgdnoise.study import arms, text, warmups
 
 for folder in (RESULTS, DATA, FOLDER):  # Snakemake's own words for it are a traceback
     if files := [part for part in (Path(folder), *Path(folder).parents) if part.is_file()]:
@@ -63,7 +63,7 @@ onstart:
             check_writable(Path(first))
     except ValueError as error:
         raise WorkflowError(str(error))
-    for warning in (*text.warnings(config), *arms.warnings(config)):
+    for warning in (*text.warnings(config), *arms.warnings(config), *warmups.warnings(config)):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
     # A Snakemake without torch is one whose rules have environments of their own.
     can = not workflow.touch and importlib.util.find_spec("torch")

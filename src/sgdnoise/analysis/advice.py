@@ -10,7 +10,7 @@ class Row:
     """What is known of one batch size; None where it is not known. Learning rates are effective ones of SGD, intervals hold 95 %.
 
     `loss` is against the best batch size measured, in units of the metric, its `loss_high` infinite where nothing bounds it, and `word`
-    one of `losses`, or "" with the reason in `note`, which says of an open one if wider windows come first; `widen` is the line of the config that would enclose the optimum. Where it is open, `more_seeds` would probably decide,
+    one of `losses`, or "" with the reason in `note`, which says of an open one if wider windows come first; `widen` is the line of the config that would enclose the optimum, of imported runs the learning rates. Where it is open, `more_seeds` would probably decide,
     at the batch sizes and between the learning rates of `more_at`. Time is that of one run.
     """
 
@@ -52,7 +52,7 @@ class OptimizerAdvice:
     """The advice on one optimizer: a row per batch size, and one for the batch size that is asked for if none was trained there.
 
     Every loss up to `free_up_to` is *free*, in units of the metric within `margin` (NaN if no best is known). `unread` says why batch
-    sizes are not compared, if they do not read the same.
+    sizes are not compared, if they are not.
     """
 
     optimizer: str
@@ -68,7 +68,10 @@ class OptimizerAdvice:
 
 @dataclass
 class Advice:
-    """The advice on one benchmark, and what it rests on; `margin` is a difference of accuracies, or a share of the best value."""
+    """The advice on one benchmark, and what it rests on; `margin` is a difference of accuracies, or a share of the best value.
+
+    Of `imported` runs there is no config whose windows could be widened.
+    """
 
     benchmark: str
     metric: str
@@ -78,6 +81,7 @@ class Advice:
     margin: float
     devices: list[str]
     optimizers: list[OptimizerAdvice]
+    imported: bool = False
 
     @property
     def is_accuracy(self) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sgdnoise import benchmarks
 from sgdnoise.analysis.estimate import POINT
+from sgdnoise.results.imported import IMPORTED
 from sgdnoise.results.run import DIVERGED, MISSING
 from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
@@ -125,9 +126,11 @@ def optimum_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
-    """Name each optimum that the grid does not enclose, and the line of the config that would widen it."""
+    """Name each optimum that the grid does not enclose, and the line of the config that would widen it; of imported runs advice says it."""
     wider: dict[str, tuple[list[str], set[str]]] = {}
     for row in table[table["at_edge"]].to_dict("records"):
+        if is_imported(row["benchmark"], config):
+            continue
         swept = window_key(row["mode"], row["budget"], row["batch_size"])
         key = f"benchmarks.{row['benchmark']}.{row['mode']}.{row['optimizer']}.{swept}"
         metrics, edges = wider.setdefault(key, ([], set()))
@@ -145,6 +148,11 @@ def edge_warnings(table: pd.DataFrame, config: Config) -> list[str]:
             * config["extend_grid"]
         )
     return warnings
+
+
+def is_imported(benchmark: str, config: Config) -> bool:
+    """Tell whether the runs of a benchmark were made elsewhere, so that the windows of its config are what they were."""
+    return bool(benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))["dataset"] == IMPORTED)
 
 
 def wider_window(key: str, low: float, high: float, edges: Collection[str], config: Config) -> str:

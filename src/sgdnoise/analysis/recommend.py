@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,13 @@ from sgdnoise.analysis.advice import Advice, Gain, OptimizerAdvice, Row
 from sgdnoise.analysis.estimate import LEVEL, interval
 from sgdnoise.analysis.looks import look_at
 from sgdnoise.analysis.losses import OPEN, Point, deciding_seeds, losses, point, simultaneous, stacked
-from sgdnoise.analysis.optimum import lr_statistics, select, wider_window
+from sgdnoise.analysis.optimum import is_imported, lr_statistics, select, wider_window
 from sgdnoise.analysis.regimes import constant_epoch_runs
 from sgdnoise.analysis.sweep import unread
 from sgdnoise.results.run import COMPLETED, MISSING
 from sgdnoise.study import budgets
 from sgdnoise.study import optimizers as known_optimizers
+from sgdnoise.study.cell import lr_string
 from sgdnoise.study.config import Config
 
 MARGIN = {True: 0.005, False: 0.01}  # our choices, by: is it an accuracy? Half a point, or 1 % of the best value
@@ -46,8 +48,8 @@ def recommend(
 
     With a batch size, learning rates are interpolated between those measured; beyond them that is an error unless `extrapolate`.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch size {batch_size}: give a positive whole number")
+    if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise ValueError(f"batch size {batch_size!r}: give a positive whole number")
     if margin is not None and not 0 < margin < 1:
         raise ValueError(
             f"margin {margin:g}: give a number between 0 and 1: a difference of accuracies, or a share of other metrics"
@@ -88,7 +90,8 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
         absolute = share if metric.endswith("accuracy") else share * abs(float(best))
         level = 1 - look_at(name, config).level(1 - LEVEL)
         compared = [row for row in rows if row.batch_size in own.points]
-        if note := unread(runs[(runs["optimizer"] == optimizer) & runs["batch_size"].isin(own.points)]):
+        some = runs[(runs["optimizer"] == optimizer) & runs["batch_size"].isin(own.points)]
+        if note := unread(some) or unmoved(some[metric]):
             for row in compared:
                 row.note = f"not compared: {note}"
         else:
@@ -102,7 +105,15 @@ def advise(runs: pd.DataFrame, name: str, config: Config, margin: float | None, 
     trained = runs[runs["status"] != MISSING]
     devices = sorted(map(str, trained["device"].dropna().unique()))
     num_epochs = max(budgets.parse(str(one)).amount for one in runs["budget"].unique())  # fewer with gradient_evaluations: equal
-    return Advice(name, metric, direction, str(runs["budget"].iloc[0]), num_epochs, share, devices, optimizers), known
+    budget, imported = str(runs["budget"].iloc[0]), is_imported(name, config)
+    return Advice(name, metric, direction, budget, num_epochs, share, devices, optimizers, imported), known
+
+
+def unmoved(values: pd.Series) -> str:
+    """Say that a metric is the same in every run, if it is; then it compares nothing. Else ""."""
+    if values.nunique() != 1:
+        return ""
+    return f"{values.name} is {values.max():g} in every run, so it does not tell them apart; look at how it is computed"
 
 
 def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, direction: str, config: Config) -> Row:
@@ -143,8 +154,11 @@ def row_of(size: int, runs: pd.DataFrame, known: Point | None, metric: str, dire
 
 
 def widened(trained: pd.DataFrame, size: int, edges: list[str], config: Config) -> str:
-    """Write the config's line for a batch size with a window that goes one learning rate beyond the ends named."""
+    """Write the config's line for a batch size with a window that goes one learning rate beyond the ends named; of imported runs those ends."""
     name, optimizer = trained["benchmark"].iloc[0], trained["optimizer"].iloc[0]
+    if is_imported(name, config):
+        ends = {"low": f"below {lr_string(trained['lr'].min())}", "high": f"above {lr_string(trained['lr'].max())}"}
+        return f"{' and '.join(ends[edge] for edge in edges)} at batch size {size}"
     start, end = config["benchmarks"][name]["constant_epoch"][optimizer][str(size)]
     key = f"benchmarks.{name}.constant_epoch.{optimizer}.{size}"
     return f"{key}: {wider_window(key, min(start, trained['lr'].min()), max(end, trained['lr'].max()), edges, config)}"

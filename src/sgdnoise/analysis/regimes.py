@@ -22,6 +22,7 @@ import pandas as pd
 
 from sgdnoise import benchmarks
 from sgdnoise.analysis.curves import MODELS, Curves, Likelihood, draw_curves, likelihood, predict, with_optima
+from sgdnoise.analysis.optimum import is_imported
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.study import budgets
 from sgdnoise.study.cell import lr_window
@@ -174,6 +175,9 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
         for metric, direction in protocol["metrics"].items():
             optima = sweep(runs, metric, direction)
             fit = fit_sweep(optima)
+            decide = deciding_cells(fit, optima, key := f"benchmarks.{benchmark}.constant_epoch.{optimizer}", budget, protocol)
+            if is_imported(benchmark, config):
+                decide = decide.replace(f"{key}.", f"runs of {optimizer} at batch size ").replace(key, f"the runs of {optimizer}")
             rows.append(
                 {
                     "benchmark": benchmark,
@@ -185,7 +189,7 @@ def regimes_table(cells: pd.DataFrame, config: Config) -> pd.DataFrame:
                     "model": fit.model if fit else UNDECIDED,
                     **estimates(fit),
                     **{f"probability_{model}": fit.probability[model] if fit else np.nan for model in MODELS},
-                    "decide": deciding_cells(fit, optima, f"benchmarks.{benchmark}.constant_epoch.{optimizer}", budget, protocol),
+                    "decide": decide,
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ["benchmark", "optimizer", "budget", "metric", "model", "decide"])

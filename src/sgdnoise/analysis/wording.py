@@ -34,7 +34,7 @@ def text(advice: Advice) -> str:
             blocks.append(f"{label(one.optimizer)}\n{aligned([columns(advice), *(entries(row, one, advice) for row in rows)])}")
         if one.asked and not rows:
             blocks.append(f"{label(one.optimizer)} at batch size {one.asked.batch_size}: {asked(one)}")
-        blocks.append("\n".join([*sentences(one, advice), *(f"    {row.widen}" for row in widening(one))]))
+        blocks.append("\n".join([*sentences(one, advice), *(f"    {row.widen}" for row in widening(one) if not advice.imported)]))
     return "\n\n".join([*blocks, basis(advice)])
 
 
@@ -143,7 +143,7 @@ def word(row: Row, advice: Advice) -> str:
         if math.isfinite(row.loss_high)
         else "nothing bounds what it may cost"
     )
-    will = f"no number of seeds up to {MOST_SEEDS} would decide it at the loss and noise measured"
+    will = f"at the loss and noise measured no number of seeds up to {MOST_SEEDS} would decide it, but the true loss may differ, and more may"
     if row.more_seeds:
         time = f", {duration(row.seconds)}" if row.seconds is not None and math.isfinite(row.seconds) else ""
         will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{time}"
@@ -170,11 +170,15 @@ def sentences(one: OptimizerAdvice, advice: Advice) -> list[str]:
     found = [action(one, advice)]
     if gains := [gain for gain in one.gains if one.asked is None or gain.batch_size == one.asked.batch_size]:
         found.append(over_sgd(gains, one, advice))
+    remedy = f"make runs at learning rates {', '.join(row.widen for row in widening(one))}"
     if edges := [str(row.batch_size) for row in widening(one) if row.lr is not None]:
         found.append(
             f"At batch size {', '.join(edges)} with {label(one.optimizer)} the optimum may lie beyond the learning rates "
-            "trained: it may cost less than shown, not more; the other batch sizes may then cost more. To see, widen its window in the config."
+            "trained: it may cost less than shown, not more; the other batch sizes may then cost more. "
+            f"To see, {remedy if advice.imported else 'widen its window in the config'}."
         )
+    elif advice.imported and widening(one):
+        found.append(f"{remedy[0].upper()}{remedy[1:]}.")
     return found
 
 

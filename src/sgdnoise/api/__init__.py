@@ -15,8 +15,10 @@ from sgdnoise import benchmarks
 from sgdnoise.analysis import advice, estimate, wording
 from sgdnoise.analysis import optimum as paper_rule
 from sgdnoise.analysis import recommend as own
+from sgdnoise.analysis.estimate import POINT
 from sgdnoise.analysis.extend import load_settled
 from sgdnoise.results.collect import collect_cells
+from sgdnoise.results.imported import AGAIN
 from sgdnoise.results.tables import read_table
 from sgdnoise.study.config import Config, load_config
 from sgdnoise.study.grid import MODES
@@ -53,9 +55,15 @@ def read_cells(study: str | Path) -> pd.DataFrame:
 
 
 def study_of(cells: pd.DataFrame) -> Config:
-    """Return the config that runs belong to."""
+    """Return the config that runs belong to. A ValueError if there are none, or if one is there twice, which would count as two seeds."""
     if "study" not in cells.attrs:
         raise ValueError('these runs do not say which study they are of: read them with read_cells, or set attrs["study"]')
+    if cells.empty:
+        raise ValueError("there are no runs: the table has no rows; see what was left out of what read_cells returned")
+    if num := int(cells.duplicated([*POINT, "lr", "seed"]).sum()):
+        raise ValueError(
+            f"{num} runs are there twice, with one seed at one learning rate; keep one of each, as drop_duplicates does"
+        )
     config: Config = cells.attrs["study"]
     return config
 
@@ -66,7 +74,9 @@ def optimum(cells: pd.DataFrame) -> pd.DataFrame:
     `lr` is the best of the grid and `mean` the metric there, over the best `keep` runs; `fit_lr` the optimum by a curve through the
     sweep, with its 95 % interval; `at_edge` says that the learning rates trained do not enclose it.
     """
-    return estimate.with_estimates(paper_rule.optimum_table(cells, study_of(cells)), cells)
+    table = paper_rule.optimum_table(cells, study_of(cells))
+    table = table[~table["metric"].str.endswith(AGAIN)].reset_index(drop=True)
+    return estimate.with_estimates(table, cells)
 
 
 def recommend(
@@ -105,5 +115,7 @@ def figure(
     protocol: dict[str, Any] = benchmarks.protocol(benchmark, config["benchmarks"][benchmark].get("file"))
     protocol = protocol | {"title": protocol["title"].format(num_train=runs["num_train"].iloc[0])}
     style = {"lr_sweep": list(batch_sizes)} if batch_sizes else {}
-    optima = optimum(runs) if name in MODES else paper_rule.optimum_table(runs, config)  # those draw the estimates of their own
+    optima = paper_rule.optimum_table(runs, config)
+    if name in MODES:  # the others draw estimates of their own
+        optima = estimate.with_estimates(optima, runs)
     return figures.draw(name, {"cells": runs, "optimum": optima}, benchmark, protocol, style)

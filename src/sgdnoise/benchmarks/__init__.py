@@ -18,7 +18,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sgdnoise.benchmarks._protocol import BOUNDS, METRIC, PROTOCOL_KEYS, hint, is_number, is_value, is_whole, protocol_problem
+from sgdnoise.benchmarks._protocol import (
+    BOUNDS,
+    METRIC,
+    PROTOCOL_KEYS,
+    hint,
+    is_number,
+    is_value,
+    is_whole,
+    protocol_problem,
+    usual_direction,
+)
 from sgdnoise.machine import imports, sources
 from sgdnoise.machine.constants import Unreadable, constants
 from sgdnoise.tasks.record import READY, Benchmark
@@ -31,6 +41,7 @@ __all__ = [
     "hint",
     "is_number",
     "is_value",
+    "usual_direction",
 ]  # of other files, for those that import this room
 
 Settings = dict[str, Any]

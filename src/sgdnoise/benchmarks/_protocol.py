@@ -34,6 +34,10 @@ OPTIONAL_KEYS = {
 }
 PAPERS = ("autoencoder_mnist", "lstm_ptb", "resnet50_imagenet", "wrn_cifar10", "wrn_skipinit_cifar10")  # as in claims/paper.csv
 
+# our choice: words of the names of metrics that are better where larger, unless one of the others stands beside it
+LARGER = r".*accuracy|acc\d?|top\d|auc|auroc|auprc|f1|precision|recall|r2|bleu|rouge|m?iou|dice|map|ndcg|mrr|mcc|kappa|psnr|ssim|reward"
+SMALLER = {"err", "error", "loss"}
+
 METRIC = r"(test|train)_[^/\x00-\x1f]+|stream_loss"  # a name in HDF5 files and tables
 
 # What a PROTOCOL offers as a setting is its default, whose type every value then has; a list of choices, the default first; or
@@ -94,6 +98,18 @@ def metrics_problem(metrics: Any, labels: dict[str, Any]) -> str:
         if not isinstance(words, str):
             return f"['labels'][{metric!r}]: {words!r} is not text"
     return ""
+
+
+def usual_direction(metric: str) -> str:
+    """Say of a metric whose name is well known whether it is better where larger, "max", or smaller, "min"; else "".
+
+    >>> [usual_direction(name) for name in ("test_f1", "test_top1_error", "test_my_score")]
+    ['max', 'min', '']
+    """
+    words = metric.lower().split("_")
+    if SMALLER & set(words):
+        return "min"
+    return "max" if any(re.fullmatch(LARGER, word) for word in words) else ""
 
 
 def offer_problem(offer: Any) -> str:

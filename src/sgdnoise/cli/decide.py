@@ -112,11 +112,12 @@ def gap(options: argparse.Namespace) -> None:
 def regimes(options: argparse.Namespace) -> None:
     """Write regimes.csv, and say of every sweep what would decide it."""
     from sgdnoise.analysis.regimes import regimes_table
+    from sgdnoise.results.imported import AGAIN
     from sgdnoise.results.tables import read_table
 
     table = regimes_table(read_table(options.cells, "cells"), load_config(options.config))
     write_csv(table, options.out)
-    for row in table.to_dict("records"):
+    for row in table[~table["metric"].str.endswith(AGAIN)].to_dict("records"):
         print(f"{row['benchmark']}, {row['optimizer']}, {row['metric']}: {row['model']}. {row['decide']}".strip())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sgdnoise.cli.verbs import CONFIG, COUNT, JSON, PROCESSORS, SECONDS, STUDY, number, option, to_path, verb, write_csv
 from sgdnoise.machine.files import publish
-from sgdnoise.study import arms, feasible, grid, text
+from sgdnoise.study import arms, feasible, grid, text, warmups
 from sgdnoise.study.cell import seed_range
 from sgdnoise.study.config import Config, grid_part, load_config, validate
 
@@ -35,7 +35,7 @@ def list_grid(options: argparse.Namespace) -> None:
             command if options.commands else f"{cell.path}\n    {','.join(cell.modes)}; {cell.num_steps} updates\n    {command}"
         )
     runs = sum(len(seed_range(cell.seeds)) for cell in cells)
-    for warning in (*text.warnings(config), *arms.warnings(config)):
+    for warning in (*text.warnings(config), *arms.warnings(config), *warmups.warnings(config)):
         print(f"sgdnoise: warning: {warning}", file=sys.stderr)
     print(f"{len(cells)} cells, {runs} runs", file=sys.stderr)
 

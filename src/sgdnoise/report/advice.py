@@ -26,7 +26,7 @@ def advice(cells: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
             "table": advice_table(one),
             "doublings": doublings_table(one),
             "sentences": [sentence for own in one.optimizers for sentence in sentences(own, one)],
-            "widen": [row.widen for own in one.optimizers for row in own.rows if row.widen],
+            "widen": [row.widen for own in one.optimizers for row in own.rows if row.widen and not one.imported],
             "basis": basis(one),
         }
         for one in recommend(cells, config)

@@ -8,14 +8,11 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from sgdnoise.benchmarks import usual_direction
 from sgdnoise.results.run import DIVERGED
 
 # Of a status, in whatever case. Other runs are left out: where one that crashed, was killed or still runs would have ended, is unknown.
 ENDED = ("finished", "complete", "completed", DIVERGED)
-
-# our choice: words of the names of metrics that are better where larger, unless one of the others stands beside it
-LARGER = r".*accuracy|acc\d?|top\d|auc|auroc|auprc|f1|precision|recall|r2|bleu|rouge|m?iou|dice|map|ndcg|mrr|mcc|kappa|psnr|ssim|reward"
-SMALLER = {"err", "error", "loss"}
 
 
 def ended(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -55,8 +52,7 @@ def directed(metrics: list[str], maximize: Collection[str], minimize: Collection
         raise ValueError(f"{min(both)} is to --maximize and to --minimize; say one")
     found = {}
     for metric in metrics:
-        words = metric.lower().split("_")
-        larger = any(re.fullmatch(LARGER, word) for word in words) and not SMALLER & set(words)
+        larger = usual_direction(metric) == "max"
         found[metric] = "max" if metric in maximize or (larger and metric not in minimize) else "min"
     return found
 

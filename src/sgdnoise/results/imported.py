@@ -22,6 +22,7 @@ from sgdnoise.study.config import grid_part, validate
 from sgdnoise.study.optimizers import PAPERS
 
 WORDS = {"max": "where larger", "min": "where smaller"}
+IMPORTED = "imported"  # the data set of such a study, and what its runs are made by
 AGAIN = "_again"  # a test metric in the place of a train metric that is not there
 
 
@@ -72,11 +73,12 @@ def as_study(
     )
     momentum = runs["optimizer"].map(lambda one: PAPERS[one].momentum if one in PAPERS else 0.0)
     rates = positive(runs["lr"], "lr") / (1 - momentum)
+    point = ["optimizer", "batch_size", "lr"]
+    runs = numbered(runs.assign(lr=[float(lr_string(one)) for one in rates] if ratio is None else rates), point)
     if ratio is not None:
         rates = np.exp(np.round(np.log(rates) / np.log(ratio)) * np.log(ratio))
-    runs = runs.assign(lr=[float(lr_string(one)) for one in rates])
-    point = ["optimizer", "batch_size", "lr"]
-    runs = numbered(runs, point, anew=ratio is not None)
+        runs = runs.assign(lr=[float(lr_string(one)) for one in rates])
+        runs = runs.assign(seed=runs.groupby(point).cumcount())
     if len(metrics) == 1:  # figures and tables have two: it stands there twice, and says so
         again = f"{metrics[0]}{AGAIN}"
         runs[again], directions[again] = runs[metrics[0]], directions[metrics[0]]
@@ -102,7 +104,7 @@ def as_study(
             "device_seconds": seconds,
             "device": "a device that is not recorded",
             "started": "",
-            "made_by": "imported",
+            "made_by": IMPORTED,
             "seed": runs["seed"],
             "status": np.where(lost, DIVERGED, COMPLETED),
             **{metric: runs[metric] for metric in directions},
@@ -121,9 +123,9 @@ def num_kept(num: Any) -> Any:
     return -(-5 * num // 7)
 
 
-def numbered(runs: pd.DataFrame, point: list[str], anew: bool) -> pd.DataFrame:
-    """Give the runs of a point their numbers as seeds, if no column does or `anew`. A ValueError if a run is there twice."""
-    if anew or "seed" not in runs or runs["seed"].isna().all():
+def numbered(runs: pd.DataFrame, point: list[str]) -> pd.DataFrame:
+    """Give the runs of a point their numbers as seeds, if no column does. A ValueError if a run is there twice."""
+    if "seed" not in runs or runs["seed"].isna().all():
         return runs.assign(seed=runs.groupby(point).cumcount())
     runs = runs.assign(seed=whole(runs["seed"], "seed", least=0))
     if (twice := runs[runs.duplicated([*point, "seed"], keep=False)]).size:
@@ -141,7 +143,7 @@ def protocol_file(name: str, num_train: int, directions: dict[str, str], lrs: pd
         raise ValueError("all runs have one learning rate, so that none can be the best; import runs at several")
     protocol = {
         "title": f"{name}, imported runs",
-        "dataset": "imported",
+        "dataset": IMPORTED,
         "num_train": num_train,
         "num_test": 1,
         "lr_grid": {"anchor": float(lrs.mode().iloc[0]), "ratio": round(float(np.clip(np.exp(np.median(steps)), 1.01, 1000)), 4)},

@@ -189,6 +189,11 @@ def updates_of(optimizer: Optimizer, budget: str, batch_size: int, protocol: dic
     return budget, steps // share
 
 
+def warmup_of(optimizer: Optimizer, batch_size: int, protocol: dict[str, Any]) -> int:
+    """Count the updates of an optimizer's warmup."""
+    return optimizer.warmup_steps or budgets.epochs_to_steps(optimizer.warmup_epochs, batch_size, protocol)
+
+
 def check_optimizer(name: str, definition: str | None, benchmark: str, file: str | None, final_lr: object = None) -> Optimizer:
     """Return an optimizer; refuse one that is unknown, or wrong, or needs a function that the benchmark's own file does not define."""
     try:

@@ -10,7 +10,7 @@ What `data()` may return says `examples.py`. All of it is kept in memory; for wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,17 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def cross_entropy(outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the summed cross-entropy of logits, whose second axis is the classes."""
-    return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
+    if outputs.ndim < 2 or (len(outputs), *outputs.shape[2:]) != tuple(targets.shape):
+        raise ValueError(
+            f"outputs {tuple(outputs.shape)} for targets {tuple(targets.shape)}; return logits, whose second axis is the classes"
+        )
+    try:
+        return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
+    except IndexError:  # looked for only now, as it would make a GPU wait
+        raise ValueError(
+            f"the network has logits for {outputs.shape[1]} classes, and a target is class {int(targets.max())}, counted from 0;"
+            " make its last layer as wide as there are classes"
+        ) from None
 
 
 def classes_drawn(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -108,8 +118,9 @@ def regression(
 
     def arrays(folder: Path) -> dict[str, np.ndarray]:
         made = split(data(), protocol, np.float64 if standardize else np.float32)
-        if made["train_targets"].dtype.kind not in "iufb":
-            raise ValueError(f"data() returns targets that are no numbers ({made['train_targets'].dtype}); make numbers of them")
+        for name, array in made.items():
+            if array.dtype.kind not in "iufb":
+                raise ValueError(f"{name} are not numbers, such as {array.flat[0]!r}; make numbers of them, or classify")
         scale = np.ones((), np.float32)
         for kind in ("inputs", "targets") if standardize else ():
             train = made[f"train_{kind}"].astype(np.float64)
@@ -120,16 +131,23 @@ def regression(
             scale = np.asarray(sd)
         return {name: np.asarray(array, np.float32) for name, array in (made | {"target_scale": scale}).items()}
 
+    def shaped(outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.numel() != targets.numel():
+            raise ValueError(
+                f"outputs {tuple(outputs.shape)} for targets {tuple(targets.shape)}; return a number for each target"
+            )
+        return outputs.reshape(targets.shape)
+
     def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="sum")
+        return F.mse_loss(shaped(outputs, targets), targets, reduction="sum")
 
     def values_drawn(outputs: Tensor, targets: Tensor) -> Tensor:  # the loss is a log-likelihood for the variance 1/2
-        values = outputs.detach().reshape(targets.shape)
+        values = shaped(outputs.detach(), targets)
         return squared_error(outputs, values + 0.5**0.5 * torch.randn_like(values))
 
     def evaluate(model: nn.Module, data: Any, split: str) -> dict[str, float]:
         def squares(outputs: Tensor, targets: Tensor) -> Tensor:
-            errors = (outputs.reshape(targets.shape) - targets) * data["target_scale"]
+            errors = (shaped(outputs, targets) - targets) * data["target_scale"]
             return errors.double().square().reshape(len(errors), -1).mean(dim=1)
 
         found = measured(model, data, split, loss or squared_error, dict(metrics or {}) | {"rmse": squares})
@@ -226,7 +244,7 @@ def record(
     """Return the record of any task whose data are inputs and targets.
 
     `augment` changes the inputs of a training batch, by torch's random numbers. `details` are those of the record: `l2`, the factor
-    of a penalty l2 / 2 ||w||^2, and `clip_norm`, to which the norm of the gradient is clipped.
+    of a penalty l2 / 2 ||w||^2, and `clip_norm`, to which the norm of the gradient is clipped (0: it is not).
     """
 
     def batches(data: Any, batch_size: int, order: torch.Generator, start: int, shard: slice) -> Batches:
@@ -239,6 +257,9 @@ def record(
     def loss_of(model: nn.Module, batch: tuple[Tensor, ...], carry: Any) -> tuple[Tensor, None]:
         return loss(outputs_of(model, batch[0]), batch[1]), None
 
+    known = [field.name for field in fields(Benchmark)]
+    if unknown := set(details) - set(known):
+        raise ValueError(f"{min(unknown)} is no detail of a ready task; known: augment, {', '.join(known)}")
     measure = evaluate or partial(measured, loss=loss, metrics=metrics)
     return Benchmark(arrays=arrays, build=network, batches=batches, loss=loss_of, evaluate=measure, **details)
 

@@ -18,7 +18,7 @@ from sgdnoise import benchmarks
 from sgdnoise.machine import datasets, gpus, parallel, provenance
 from sgdnoise.results.run import COMPLETED, DIVERGED, Run
 from sgdnoise.study import budgets, optimizers
-from sgdnoise.study.cell import Cell, seed_range
+from sgdnoise.study.cell import Cell, seed_range, warmup_of
 from sgdnoise.study.optimizers import Optimizer
 from sgdnoise.study.schedule import SHAPES, gamma_of, shaped, warmup
 from sgdnoise.training import checkpoint, graph, packed
@@ -77,7 +77,7 @@ def plan_of(cell: Cell, benchmark: benchmarks.Benchmark | None = None) -> Plan:
     """Return what a run of a cell is asked to do; an optimizer that names functions of the user's file needs its `benchmark`."""
     optimizer, settings = optimizers.optimizer(cell.optimizer, cell.definition), cell.spec["settings"]
     protocol = benchmarks.sized(benchmarks.protocol(cell.benchmark, cell.file), settings)
-    warmup_steps = optimizer.warmup_steps or budgets.epochs_to_steps(optimizer.warmup_epochs, cell.batch_size, protocol)
+    warmup_steps = warmup_of(optimizer, cell.batch_size, protocol)
     lr = float(cell.lr)
     more: dict[str, Any] = {} if cell.final_lr is None else {"gamma": gamma_of(lr, float(cell.final_lr))}
     functions = optimizers.functions(optimizer)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from sgdnoise.benchmarks import Benchmark
+from sgdnoise.benchmarks import Benchmark, usual_direction
 from sgdnoise.tasks.batches import Batch
 from sgdnoise.training import loop, updates
 from sgdnoise.training.gradients import (
@@ -173,6 +173,13 @@ def check_sum(subject: Subject) -> Lines:
         yield "the gradients of two micro-batches do not add up to that of both; let each be the gradient of the summed loss"
 
 
+def check_directions(subject: Subject) -> Lines:
+    """Compare whether more or less of a metric is better with what its name says."""
+    for name, direction in subject.protocol["metrics"].items():
+        if not name.endswith("accuracy") and (usual := usual_direction(name)) not in ("", direction):
+            yield f"PROTOCOL says {direction!r} of {name}, which by its name is {usual!r}; write that, or give it another name"
+
+
 def check_metrics(subject: Subject) -> Lines:
     """Evaluate a network, and compare with the metrics of the protocol."""
     metrics = subject.protocol["metrics"]
@@ -280,6 +287,7 @@ CHECKS: dict[str, Callable[[Subject], Lines]] = {
     "batch": check_batch,
     "loss": check_loss,
     "sum": check_sum,
+    "directions": check_directions,
     "metrics": check_metrics,
     "runs": check_runs,
     "optimizers": check_optimizers,

@@ -19,10 +19,8 @@ from sgdnoise.training.state import Plan
 # Our choices.
 LOWEST, HIGHEST = -16, 12  # powers of two, times the anchor of the grid
 UPDATES = 8  # at each rate
-WORSE = 2.0  # times the loss at first, if that is positive: it has diverged
-NEAR = (
-    0.1  # of the fall of the loss: the lowest rate that is so near to the lowest loss is taken, since Adam falls on far above it
-)
+EXAMPLES = 256  # at each rate, at least: of fewer the mean loss of a rate that does nothing may be the lowest
+NEAR = 0.1  # of the fall of the loss: so near to the lowest loss lower rates are taken, since Adam falls on far above them
 
 
 class Tried(NamedTuple):
@@ -33,20 +31,32 @@ class Tried(NamedTuple):
 
 
 def try_rates(benchmark: Benchmark, data: Any, plan: Plan, anchor: float, device: torch.device) -> list[Tried]:
-    """Train one network with a rising learning rate; return the rates tried."""
+    """Train one network with a rising learning rate; return the rates tried, a ValueError if the loss is not finite at the first.
+
+    It has diverged where the loss has risen by as much as it was at first, or as its batches then differed, whatever its sign.
+    """
     state = loop.start(benchmark, plan, 0, device, None)
     update, gradient = loop.updater(benchmark, plan, state), loop.source(benchmark, data, plan, state, 0)
     batches = loop.batches_of(benchmark, data, plan, 0, 0)
+    updates = max(UPDATES, math.ceil(EXAMPLES / plan.batch_size))
     tried: list[Tried] = []
+    highest = math.inf
     for power in range(LOWEST, HIGHEST + 1):
-        lr, total = anchor * 2.0**power, 0.0
-        for _ in range(UPDATES):
-            total += float(loop.unless_diverged(state, partial(gradient, next(batches)), math.inf))
+        lr = anchor * 2.0**power
+        losses = []
+        for _ in range(updates):
+            losses.append(float(loop.unless_diverged(state, partial(gradient, next(batches)), math.inf)) / plan.batch_size)
             update(lr)
             state.curves.steps_done += 1  # by which gradients of more than a batch know where they are
-        mean = total / plan.batch_size / UPDATES
+        mean = sum(losses) / updates
         tried.append(Tried(lr, mean if math.isfinite(mean) else math.inf))
-        if not tried[-1].loss <= tried[0].loss + (WORSE - 1) * abs(tried[0].loss):  # a loss may be negative
+        if math.isinf(tried[0].loss):
+            raise ValueError(
+                f"the loss is {mean} at batch size {plan.batch_size} and learning rate {lr:.3g}; see `sgdnoise check`"
+            )
+        if power == LOWEST:
+            highest = mean + max(abs(mean), max(losses) - min(losses))
+        if tried[-1].loss > highest:
             break
     return tried
 
@@ -57,8 +67,8 @@ def window(tried: list[Tried]) -> tuple[float, float]:
     >>> window([Tried(0.25, 2.0), Tried(0.5, 1.25), Tried(1.0, 1.2), Tried(2.0, 9.0)])
     (0.25, 1.0)
     """
-    if not math.isfinite(tried[0].loss):
-        raise ValueError(f"the loss is not finite even at the learning rate {tried[0].lr:g}; `sgdnoise check` says what to mend")
-    lowest = min(one.loss for one in tried)
-    good = next(one.lr for one in tried if one.loss <= lowest + NEAR * (tried[0].loss - lowest))
-    return good / 2, good * 2
+    best = min(range(len(tried)), key=lambda index: tried[index].loss)
+    near = tried[best].loss + NEAR * (tried[0].loss - tried[best].loss)
+    while best and tried[best - 1].loss <= near:  # and no further: far below, noise may come as near
+        best -= 1
+    return tried[best].lr / 2, tried[best].lr * 2
