@@ -188,3 +188,17 @@ def test_a_study_that_extends_its_windows_has_the_cells_that_it_is_known_to_have
     looked.write_text(json.dumps([{"benchmark": "autoencoder_digits", "batch_size": 64, "add_seeds": 2}]))
     with_looks = validate({"benchmarks": {"autoencoder_digits": seeds}, "decide": {"max_seeds": 7}})
     assert {cell.seeds for cell in progress.known_cells(with_looks)} == {"0-2", "3-4"}
+
+
+@pytest.mark.parametrize("first", ["[]", None])
+def test_a_look_after_one_that_adds_nothing_or_is_not_there_counts_for_nothing(study, tmp_path, first):
+    """It is left over from before."""
+    config, cells, _ = study
+    (tmp_path / "results/looks").mkdir(parents=True)
+    (tmp_path / "results/looks/2.json").write_text(json.dumps([{"benchmark": "autoencoder_digits", "add_seeds": 2}]))
+    config |= {"decide": {"max_seeds": 11}}
+    if first:
+        (tmp_path / "results/looks/1.json").write_text(first)
+    assert progress.known_cells(config) == cells
+    (tmp_path / "results/looks/1.json").write_text(json.dumps([{"benchmark": "autoencoder_digits", "add_seeds": 1}]))
+    assert len(progress.known_cells(config)) == 12
