@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import OFFLINE
 
+from sgdnoise.machine import parallel
 from sgdnoise.results.run import read_run
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import checkpoint
@@ -85,6 +86,26 @@ def test_a_checkpoint_of_the_other_engine_is_not_continued(data_folder, tmp_path
     plain = train_cell(cell, data_folder, CPU, checkpoint_path=path, engine="plain")
     assert "made with other settings" in caplog.text
     assert_same_curves(plain, train_cell(cell, data_folder, CPU, engine="plain"))
+
+
+@pytest.mark.parametrize(("device", "processes", "goes_on"), [("cpu", 1, True), ("meta", 1, False), ("cpu", 2, False)])
+def test_a_checkpoint_of_another_device_or_number_of_processes_is_not_continued(
+    data_folder, tmp_path, monkeypatch, device, processes, goes_on
+):
+    """Their sums round otherwise: what went on would be neither the one nor the other."""
+    path, cell, found, load = tmp_path / "checkpoint", cell_of("autoencoder_digits"), [], checkpoint.load
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        train_cell(cell, data_folder, CPU, checkpoint_path=path, asked_to_stop=stop_after(3), engine="plain")
+
+    def load_only(*words):
+        found.append(load(*words))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "load", load_only)
+    monkeypatch.setattr(parallel, "size", lambda: processes)
+    with pytest.raises(KeyboardInterrupt):
+        train_cell(cell, data_folder, torch.device(device), checkpoint_path=path, engine="plain")
+    assert [one is not None for one in found] == [goes_on]
 
 
 def test_a_diverged_seed_stays_diverged(data_folder, tmp_path):
@@ -206,6 +227,27 @@ def test_what_is_not_this_cells_checkpoint_starts_anew(tmp_path, monkeypatch, ca
     assert message in caplog.text
     assert "starting anew" in caplog.text
     assert not Path("executed").exists()
+
+
+def test_a_checkpoint_of_another_layout_starts_anew(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "checkpoint"
+    for behind, found in ((0, {"step": 1}), (1, None)):
+        with monkeypatch.context() as then:
+            then.setattr(checkpoint, "LAYOUT", checkpoint.LAYOUT - behind)
+            checkpoint.save(path, {}, {"step": 1})
+        assert checkpoint.load(path, {}, CPU) == found
+        assert ("starting anew" in caplog.text) == (found is None)
+
+
+def test_one_bit_of_a_weight_that_flips_on_the_disk_makes_a_checkpoint_corrupt(tmp_path, caplog):
+    """What torch itself would read without a word."""
+    path, weights = tmp_path / "checkpoint", torch.arange(1000.0)
+    checkpoint.save(path, {}, {"weights": weights})
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(weights.numpy().tobytes()) + 2002] ^= 1
+    path.write_bytes(whole)
+    assert checkpoint.load(path, {}, CPU) is None
+    assert "is corrupt (its bytes are not those that were written); starting anew" in caplog.text
 
 
 def test_checkpoints_take_at_most_a_hundredth_of_the_time(tmp_path, monkeypatch):
