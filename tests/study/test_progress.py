@@ -13,7 +13,6 @@ import pytest
 import snakemake_logger_plugin_sgdnoise as logger
 from sgdnoise.study import progress
 from sgdnoise.study.config import validate
-from sgdnoise.training import checkpoint
 
 STUDY = {
     "benchmarks": {
@@ -137,7 +136,7 @@ def test_a_job_that_ends_without_a_word_says_whether_a_checkpoint_is_kept(tmp_pa
     for said in ("", "sgdnoise: warning: something\n"):
         log.write_text(said)
         assert logger.failed(job) == f"failed: {out}: its process ended ({log})"
-    checkpoint.path_of(out).touch()
+    progress.checkpoint_of(out).touch()
     kept = f"failed: {out}: its process ended; a checkpoint is kept, from which the same command goes on ({log})"
     assert logger.failed(job) == kept
     log.write_text("RuntimeError: sensor fell off\n")

@@ -18,6 +18,7 @@ from conftest import OFFLINE
 from sgdnoise.machine import parallel
 from sgdnoise.results.run import read_run
 from sgdnoise.study.cell import make_cell
+from sgdnoise.study.progress import checkpoint_of
 from sgdnoise.training import checkpoint
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.packed import autoencoder
@@ -139,7 +140,7 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         try:
             for _ in range(1200):
-                if checkpoint.path_of(out).exists() or process.poll() is not None:
+                if checkpoint_of(out).exists() or process.poll() is not None:
                     break
                 time.sleep(0.05)
             assert process.poll() is None
@@ -152,12 +153,12 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     assert process.returncode == (-kill if kill == signal.SIGKILL else 130)
     assert ("; the same command goes on from there" in stderr) == (kill != signal.SIGKILL)
     assert not out.exists()
-    assert checkpoint.path_of(out).exists()
+    assert checkpoint_of(out).exists()
     subprocess.run(command, check=True, capture_output=True)
     run = read_run(out)
     assert len(run.provenance["continued"]) == 1
     assert {metric: curve.tobytes() for metric, curve in run.curves.items()} == whole
-    assert not checkpoint.path_of(out).exists()
+    assert not checkpoint_of(out).exists()
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
@@ -169,13 +170,13 @@ def test_a_closed_terminal_is_heard_unless_it_is_to_be_ignored(data_folder, tmp_
         command = command_of(data_folder, out, "--checkpoint-seconds=0.05", *words)
         ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=ignore) as process:
-            while not checkpoint.path_of(out).exists() and process.poll() is None:
+            while not checkpoint_of(out).exists() and process.poll() is None:
                 time.sleep(0.02)
             assert process.poll() is None
             process.send_signal(signal.SIGHUP)
             _, stderr = process.communicate(timeout=100)
         assert out.exists() == (process.returncode == 0) == nohup
-        assert checkpoint.path_of(out).exists() == ("the same command goes on from there" in stderr) == (not nohup)
+        assert checkpoint_of(out).exists() == ("the same command goes on from there" in stderr) == (not nohup)
 
 
 def test_a_full_disk_loses_neither_the_training_nor_the_checkpoint_before(data_folder, tmp_path, whole):
