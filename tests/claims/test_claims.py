@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from made_up import claims_table
 
 from sgdnoise import figures
 from sgdnoise.analysis.estimate import NUM_DRAWS
@@ -16,7 +17,7 @@ from sgdnoise.claims.contrasts import QUANTITIES, Cell, Contrast
 from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.claims.statements import CLAIMS
-from sgdnoise.claims.verdicts import claims_table, judge
+from sgdnoise.claims.verdicts import judge
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate

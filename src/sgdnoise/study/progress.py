@@ -51,11 +51,6 @@ class Progress:
     seconds_left: float | None = None
     unmeasured: list[str] = field(default_factory=list)
 
-    @property
-    def num_waiting(self) -> int:
-        """The number of cells that are to be trained and have not begun."""
-        return len(self.cells) - len(self.done) - len(self.running) - len(self.failed)
-
 
 def path_of(out: Path) -> Path:
     """Return where a running cell says how far it is: hidden, beside its result."""
