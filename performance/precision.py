@@ -51,7 +51,14 @@ def lines(optimum: pd.DataFrame) -> list[str]:
     return found
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Print the table that belongs to the one of optima that is named."""
+    if len(arguments) != 1:
+        raise SystemExit("usage: python performance/precision.py results/precision/optimum.csv")
     print("| benchmark | precision | optimizer | batch size | metric | lr, float32 | lr | float32 | difference | optimum |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    print(*lines(pd.read_csv(sys.argv[1])), sep="\n")
+    print(*lines(pd.read_csv(arguments[0])), sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,8 +1,11 @@
-"""Results of cells that nobody has trained."""
+"""Results of cells that nobody has trained, and the claims that a table of optima decides."""
 
 import numpy as np
+import pandas as pd
 import yaml
 
+from sgdnoise.claims.measurements import measure
+from sgdnoise.claims.verdicts import decide_claims, row
 from sgdnoise.results.run import Run
 from sgdnoise.study.cell import seed_range
 
@@ -93,3 +96,8 @@ def made_up_wrn(cell):
         curves=curves,
         provenance={"bounds": {}, "examples_per_second": 1000.0},
     )
+
+
+def claims_table(optimum, sibling_of, cells=None):
+    """Return a row per claim, as `decide_claims` decides them."""
+    return pd.DataFrame(map(row, decide_claims(optimum, sibling_of, measure(optimum, cells))))

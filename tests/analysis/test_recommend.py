@@ -377,6 +377,13 @@ def test_a_benchmark_of_a_users_own_is_that_of_the_folder_of_the_study(tmp_path,
 # Command line
 
 
+@pytest.mark.parametrize("margin", ["0", "1", "1e12", "nan"])
+def test_command_line_refuses_a_margin_that_no_advice_can_have_before_anything_is_read(margin, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["recommend", f"--margin={margin}"])
+    assert f"--margin: '{margin}' is not a number from 1e-12 to 0.999" in capsys.readouterr().err
+
+
 def test_command_line_answers_for_the_study_in_the_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["recommend"]) == 1

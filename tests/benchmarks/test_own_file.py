@@ -61,7 +61,17 @@ def test_shipped_benchmarks_depend_on_their_version_from_the_second_on(monkeypat
     assert shipped.depends_on == {"autoencoder_digits": "2"}
     assert cell(own).depends_on["autoencoder_digits"] == "2"  # it builds on that
     assert benchmarks.recipe("autoencoder_digits") == "2"
+    variant = make_cell("mine", "sgd", "steps2", 64, 0.08, "0-0", "{}", 1, "autoencoder_digits")
+    assert variant.depends_on == {"autoencoder_digits": "2"}
     benchmarks.depends_on.cache_clear()
+
+
+def test_a_copy_of_a_shipped_benchmark_stands_for_none_of_the_papers(tmp_path):
+    """It keeps no version of the package's: whoever copies a file means to change it."""
+    copy = tmp_path / "copy.py"
+    copy.write_text(benchmarks.source("wrn_cifar10").read_text())
+    assert benchmarks.is_papers(benchmarks.protocol("wrn_cifar10"))
+    assert not benchmarks.is_papers(benchmarks.protocol("mine", str(copy)))
 
 
 def test_results_of_other_versions_are_named(own):

@@ -28,8 +28,12 @@ def test_seeds_go_to_the_claim_that_is_open_up_to_the_next_look():
     assert points(added) == {("sgd", 64), ("momentum", 64)}
     assert {line["add_seeds"] for line in added} == {4}
     after = config | {"looks": [added]}
-    seeds = {len(seed_range(cell.seeds)) for cell in grid.whole_cells(after) if cell.batch_size == 64}
-    assert seeds >= {7}
+    seeds = {(cell.optimizer, cell.batch_size, float(cell.lr)): len(seed_range(cell.seeds)) for cell in grid.whole_cells(after)}
+    assert set(seeds.values()) == {3, 7}
+    near = {
+        (name, 64, lr) for name in ("sgd", "momentum") for lr in LRS if lr < max(LRS)
+    }  # 8 is too far from the optimum, 1, to count
+    assert {place for place, num in seeds.items() if num == 7} == near
     assert {cell.path for cell in grid.cells(config)} < {cell.path for cell in grid.cells(after)}
 
 

@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from made_up import claims_table
 
 from sgdnoise import figures
 from sgdnoise.analysis.estimate import NUM_DRAWS
-from sgdnoise.analysis.looks import ONLY
+from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.analysis.optimum import optimum_table
-from sgdnoise.claims.contrasts import QUANTITIES
+from sgdnoise.claims.contrasts import QUANTITIES, Cell, Contrast
 from sgdnoise.claims.measurements import Measurement, measure
 from sgdnoise.claims.paper import paper_table, same_budget
 from sgdnoise.claims.statements import CLAIMS
-from sgdnoise.claims.verdicts import claims_table, conclude, judge, judge_all
+from sgdnoise.claims.verdicts import conclude, judge, judge_all
 from sgdnoise.cli.main import main
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
@@ -37,6 +38,7 @@ TOO_COARSE = {
 }  # the paper's learning rates are known to a step of its grid; one lies at the end of the band, one has bars
 SINGLE_RUNS = {"17"}
 OPEN = SELF_CONTRADICTING | NOT_IN_THE_TABLE | TOO_COARSE | SINGLE_RUNS
+FIRST = Look((3, 7, 15), 0)
 
 
 def verdicts(table, role="paper", **kwargs):
@@ -262,6 +264,27 @@ def test_decisions_err_as_rarely_as_they_say():
     assert all(0.01 < rate < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000) for rate in rates(contrast.low))
     assert rates(contrast.low + 0.02)[0] > 0.99
     assert rates(contrast.low - 0.02)[1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("outside", "num", "look", "state"),
+    [
+        (0.97, 1, ONLY, "disagrees"),  # in its band are 3 % of the draws: less than 5 %, more than half of that
+        (0.97, 2, ONLY, "noise"),
+        (0.97, 1, FIRST, "noise"),
+        (0.992, 1, FIRST, "disagrees"),  # at the first of three looks 3 of the 15 seeds are there, and so much of the level
+        (0.992, 2, FIRST, "noise"),
+        (0.03, 2, ONLY, "agrees"),  # all have to agree, which needs no division
+        (0.03, 1, FIRST, "noise"),
+        (0.008, 2, FIRST, "agrees"),
+    ],
+)
+def test_one_contrast_of_several_disagrees_at_a_part_of_the_level_and_each_look_has_its_own(outside, num, look, state):
+    claim = next(claim for claim in CLAIMS if claim.name == "8")
+    term = Cell("error", "momentum", 16384)
+    draws = np.linspace(outside - 1, outside, NUM_DRAWS)
+    found = {(WRN, claim.mode, *term[1:3], "error"): Measurement(outside - 0.5, draws, False)}
+    assert judge(Contrast("", {term: 1}, high=0), claim, WRN, found, num, look).state == state
 
 
 # Other budgets and siblings

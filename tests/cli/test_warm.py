@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, curves
 
 from sgdnoise.results.run import read_run
-from sgdnoise.training import checkpoint
+from sgdnoise.study.progress import checkpoint_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server is for Linux")
 
@@ -130,7 +130,7 @@ def test_two_commands_at_once_share_one_server(place, tmp_path):
 def test_a_signal_asks_for_a_checkpoint_from_which_any_command_goes_on(place, tmp_path, signum):
     out, cell = tmp_path / "a.h5", ("--budget=steps2500", "--seeds=0-1", "--checkpoint-seconds=0.05")
     process = place.start(out, *cell)
-    wait_for(checkpoint.path_of(out).exists)
+    wait_for(checkpoint_of(out).exists)
     process.send_signal(signum)
     code, stdout, stderr = ended(process)
     assert (code, stdout, len(stderr.splitlines())) == (130, "", 1)
@@ -148,7 +148,7 @@ def test_what_is_killed(place, tmp_path, victim):
     """The command takes its child with it; the child's end is the command's; without their server they go on."""
     out = tmp_path / "a.h5"
     process = place.start(out, *LONG, *["--budget=steps10000"] * (victim == "server"))
-    wait_for(checkpoint.path_of(out).exists)
+    wait_for(checkpoint_of(out).exists)
     (server,), (child,) = place.processes()
     os.kill({"command": process.pid, "server": server, "child": child}[victim], signal.SIGKILL)
     if victim == "server":
@@ -161,7 +161,7 @@ def test_what_is_killed(place, tmp_path, victim):
     assert ("the same command goes on from its checkpoint" in stderr) == (victim == "child")
     wait_for(lambda: place.processes() == ({server}, set()))
     assert not out.exists()
-    assert checkpoint.path_of(out).exists()
+    assert checkpoint_of(out).exists()
 
 
 def process_output(out):

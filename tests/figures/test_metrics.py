@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import own_benchmark
+from made_up import claims_table
 from matplotlib.figure import Figure
 
 from sgdnoise import benchmarks, figures
@@ -14,7 +15,6 @@ from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.recommend import recommend
 from sgdnoise.analysis.regimes import regimes_table
 from sgdnoise.analysis.wording import text
-from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.figures.lr_sweep import limit_panel, plot_sweep
 from sgdnoise.report.render import render
 from sgdnoise.results.collect import collect_cells

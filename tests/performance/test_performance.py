@@ -76,6 +76,12 @@ def test_a_precision_is_the_same_only_within_the_noise_of_float32(difference, sd
         precision.lines(table[table["benchmark"] != "wrn"])
 
 
+@pytest.mark.parametrize("arguments", [[], ["one.csv", "two.csv"]])
+def test_without_a_table_the_comparison_of_precisions_says_how_it_is_called(arguments):
+    with pytest.raises(SystemExit, match=r"^usage: python performance/precision.py results/precision/optimum.csv$"):
+        precision.main(arguments)
+
+
 @pytest.mark.parametrize("name", ["precision", "precision_digits"])
 def test_the_precision_studies_differ_in_precision_only(name):
     cells = grid.cells(load_config(ROOT / f"workflow/config/{name}.yaml"))

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import own_benchmark
+from made_up import claims_table
 
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.estimate import with_estimates
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.analysis.regimes import regimes_table
-from sgdnoise.claims.verdicts import claims_table
 from sgdnoise.cli.main import main
 from sgdnoise.report import tables
 from sgdnoise.report.advice import advice

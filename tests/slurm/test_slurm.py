@@ -19,7 +19,7 @@ from workflows import copy_workflow
 from sgdnoise.results.run import read_run
 from sgdnoise.study import grid
 from sgdnoise.study.config import validate
-from sgdnoise.training.checkpoint import path_of
+from sgdnoise.study.progress import checkpoint_of
 
 pytestmark = pytest.mark.slurm
 
@@ -152,7 +152,7 @@ def trainings(folder, path):
 
 def trained(folder, path):
     """Wait until a cell trains and has a checkpoint; return its process and its job."""
-    wait_for(lambda: path_of(folder / path).exists() and trainings(folder, path))
+    wait_for(lambda: checkpoint_of(folder / path).exists() and trainings(folder, path))
     process = trainings(folder, path)[0]
     environment = Path(f"/proc/{process}/environ").read_text()
     return process, re.search("SLURM_JOB_ID=([0-9]+)", environment)[1]

@@ -13,7 +13,6 @@ import pytest
 import snakemake_logger_plugin_sgdnoise as logger
 from sgdnoise.study import progress
 from sgdnoise.study.config import validate
-from sgdnoise.training import checkpoint
 
 STUDY = {
     "benchmarks": {
@@ -58,6 +57,10 @@ def study(tmp_path, monkeypatch):
     return config, cells, Files
 
 
+def waiting(found):
+    return [cell for cell in found.cells if cell not in found.done and cell.path not in {*found.running, *found.failed}]
+
+
 def test_done_running_failed_and_the_time_left(study):
     """Cells of a batch size are taken to be as fast as those that were measured, whose logs are read once."""
     config, (small, other, large, last), files = study
@@ -68,7 +71,7 @@ def test_done_running_failed_and_the_time_left(study):
     seen = {}
     found = progress.look(config, files.logs, seen)
     assert (found.done, list(found.running), found.failed) == ([small], [large.path], {last.path: "out of luck"})
-    assert found.num_waiting == 1
+    assert waiting(found) == [other]
     assert found.seconds_left == pytest.approx(10 + (2 * large.num_steps - 30) / 5)
     assert progress.words(found) == f"1 of 4 cells done, 1 running, 1 failed; ETA {progress.clock(found.seconds_left)}"
     files.log(small, "gone\n")
@@ -78,7 +81,7 @@ def test_done_running_failed_and_the_time_left(study):
     )
     assert other not in found.done
     again = progress.look(config, files.logs, seen, since=time.time() + 60)  # what failed before is trained again
-    assert (again.failed, again.num_waiting) == ({}, 2)
+    assert (again.failed, waiting(again)) == ({}, [other, last])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_job_that_ends_without_a_word_says_whether_a_checkpoint_is_kept(tmp_pa
     for said in ("", "sgdnoise: warning: something\n"):
         log.write_text(said)
         assert logger.failed(job) == f"failed: {out}: its process ended ({log})"
-    checkpoint.path_of(out).touch()
+    progress.checkpoint_of(out).touch()
     kept = f"failed: {out}: its process ended; a checkpoint is kept, from which the same command goes on ({log})"
     assert logger.failed(job) == kept
     log.write_text("RuntimeError: sensor fell off\n")
@@ -188,3 +191,17 @@ def test_a_study_that_extends_its_windows_has_the_cells_that_it_is_known_to_have
     looked.write_text(json.dumps([{"benchmark": "autoencoder_digits", "batch_size": 64, "add_seeds": 2}]))
     with_looks = validate({"benchmarks": {"autoencoder_digits": seeds}, "decide": {"max_seeds": 7}})
     assert {cell.seeds for cell in progress.known_cells(with_looks)} == {"0-2", "3-4"}
+
+
+@pytest.mark.parametrize("first", ["[]", None])
+def test_a_look_after_one_that_adds_nothing_or_is_not_there_counts_for_nothing(study, tmp_path, first):
+    """It is left over from before."""
+    config, cells, _ = study
+    (tmp_path / "results/looks").mkdir(parents=True)
+    (tmp_path / "results/looks/2.json").write_text(json.dumps([{"benchmark": "autoencoder_digits", "add_seeds": 2}]))
+    config |= {"decide": {"max_seeds": 11}}
+    if first:
+        (tmp_path / "results/looks/1.json").write_text(first)
+    assert progress.known_cells(config) == cells
+    (tmp_path / "results/looks/1.json").write_text(json.dumps([{"benchmark": "autoencoder_digits", "add_seeds": 1}]))
+    assert len(progress.known_cells(config)) == 12

@@ -207,3 +207,12 @@ def test_a_regularised_optimizer_is_compared_with_what_it_is_without(said, base)
 def test_the_study_of_the_page_can_be_planned():
     (block,) = re.findall(r"```yaml\n(optimizers:\n  penalty: .*?)```", PAGE.read_text(), re.DOTALL)
     assert {cell.optimizer for cell in grid.cells(validate(yaml.safe_load(block)))} > {"momentum", "penalty@0.01"}
+
+
+@pytest.mark.parametrize(("convention", "version"), [("half", "version=1"), ("full", "version=2")])
+def test_weight_decay_by_the_full_convention_of_l2_is_of_another_version(convention, version):
+    """The first had twice the coefficient there, so its results are not those of now."""
+    words = json.dumps({"regulariser": "weight_decay", "optimizer": "momentum"})
+    chosen = json.dumps({"l2_convention": convention})
+    cell = make_cell("autoencoder_digits", "decay@0.01", "steps2", 16, 0.1, "0-0", chosen, 1, None, definition=words)
+    assert cell.depends_on["weight_decay"] == version

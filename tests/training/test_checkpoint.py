@@ -15,8 +15,10 @@ import pytest
 import torch
 from conftest import OFFLINE
 
+from sgdnoise.machine import parallel
 from sgdnoise.results.run import read_run
 from sgdnoise.study.cell import make_cell
+from sgdnoise.study.progress import checkpoint_of
 from sgdnoise.training import checkpoint
 from sgdnoise.training.cell import train_cell, use_device
 from sgdnoise.training.packed import autoencoder
@@ -87,6 +89,26 @@ def test_a_checkpoint_of_the_other_engine_is_not_continued(data_folder, tmp_path
     assert_same_curves(plain, train_cell(cell, data_folder, CPU, engine="plain"))
 
 
+@pytest.mark.parametrize(("device", "processes", "goes_on"), [("cpu", 1, True), ("meta", 1, False), ("cpu", 2, False)])
+def test_a_checkpoint_of_another_device_or_number_of_processes_is_not_continued(
+    data_folder, tmp_path, monkeypatch, device, processes, goes_on
+):
+    """Their sums round otherwise: what went on would be neither the one nor the other."""
+    path, cell, found, load = tmp_path / "checkpoint", cell_of("autoencoder_digits"), [], checkpoint.load
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        train_cell(cell, data_folder, CPU, checkpoint_path=path, asked_to_stop=stop_after(3), engine="plain")
+
+    def load_only(*words):
+        found.append(load(*words))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "load", load_only)
+    monkeypatch.setattr(parallel, "size", lambda: processes)
+    with pytest.raises(KeyboardInterrupt):
+        train_cell(cell, data_folder, torch.device(device), checkpoint_path=path, engine="plain")
+    assert [one is not None for one in found] == [goes_on]
+
+
 def test_a_diverged_seed_stays_diverged(data_folder, tmp_path):
     cell = cell_of("lstm_synthetic", lr=1e30)
     run = train_cell(cell, data_folder, CPU, checkpoint_path=tmp_path / "checkpoint", checkpoint_seconds=0)
@@ -118,7 +140,7 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         try:
             for _ in range(1200):
-                if checkpoint.path_of(out).exists() or process.poll() is not None:
+                if checkpoint_of(out).exists() or process.poll() is not None:
                     break
                 time.sleep(0.05)
             assert process.poll() is None
@@ -131,12 +153,12 @@ def test_a_killed_process_leaves_no_result_and_the_next_goes_on(data_folder, tmp
     assert process.returncode == (-kill if kill == signal.SIGKILL else 130)
     assert ("; the same command goes on from there" in stderr) == (kill != signal.SIGKILL)
     assert not out.exists()
-    assert checkpoint.path_of(out).exists()
+    assert checkpoint_of(out).exists()
     subprocess.run(command, check=True, capture_output=True)
     run = read_run(out)
     assert len(run.provenance["continued"]) == 1
     assert {metric: curve.tobytes() for metric, curve in run.curves.items()} == whole
-    assert not checkpoint.path_of(out).exists()
+    assert not checkpoint_of(out).exists()
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
@@ -148,13 +170,13 @@ def test_a_closed_terminal_is_heard_unless_it_is_to_be_ignored(data_folder, tmp_
         command = command_of(data_folder, out, "--checkpoint-seconds=0.05", *words)
         ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=ignore) as process:
-            while not checkpoint.path_of(out).exists() and process.poll() is None:
+            while not checkpoint_of(out).exists() and process.poll() is None:
                 time.sleep(0.02)
             assert process.poll() is None
             process.send_signal(signal.SIGHUP)
             _, stderr = process.communicate(timeout=100)
         assert out.exists() == (process.returncode == 0) == nohup
-        assert checkpoint.path_of(out).exists() == ("the same command goes on from there" in stderr) == (not nohup)
+        assert checkpoint_of(out).exists() == ("the same command goes on from there" in stderr) == (not nohup)
 
 
 def test_a_full_disk_loses_neither_the_training_nor_the_checkpoint_before(data_folder, tmp_path, whole):
@@ -206,6 +228,27 @@ def test_what_is_not_this_cells_checkpoint_starts_anew(tmp_path, monkeypatch, ca
     assert message in caplog.text
     assert "starting anew" in caplog.text
     assert not Path("executed").exists()
+
+
+def test_a_checkpoint_of_another_layout_starts_anew(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "checkpoint"
+    for behind, found in ((0, {"step": 1}), (1, None)):
+        with monkeypatch.context() as then:
+            then.setattr(checkpoint, "LAYOUT", checkpoint.LAYOUT - behind)
+            checkpoint.save(path, {}, {"step": 1})
+        assert checkpoint.load(path, {}, CPU) == found
+        assert ("starting anew" in caplog.text) == (found is None)
+
+
+def test_one_bit_of_a_weight_that_flips_on_the_disk_makes_a_checkpoint_corrupt(tmp_path, caplog):
+    """What torch itself would read without a word."""
+    path, weights = tmp_path / "checkpoint", torch.arange(1000.0)
+    checkpoint.save(path, {}, {"weights": weights})
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(weights.numpy().tobytes()) + 2002] ^= 1
+    path.write_bytes(whole)
+    assert checkpoint.load(path, {}, CPU) is None
+    assert "is corrupt (its bytes are not those that were written); starting anew" in caplog.text
 
 
 def test_checkpoints_take_at_most_a_hundredth_of_the_time(tmp_path, monkeypatch):

@@ -393,6 +393,20 @@ def test_record_of_a_cell(data_folder):
     assert run.provenance["steps_done"] == [20, 20]
 
 
+def test_every_flag_that_decides_the_precision_is_set():
+    flags = {
+        torch.backends.cuda.matmul: {"allow_tf32": False},
+        torch.backends.cudnn: {"allow_tf32": False, "deterministic": True, "benchmark": False},
+    }
+    for where, names in flags.items():
+        for name, wanted in names.items():
+            setattr(where, name, not wanted)
+    torch.set_flush_denormal(False)
+    use_device("cpu", threads=1)
+    assert {where: {name: getattr(where, name) for name in names} for where, names in flags.items()} == flags
+    assert float(torch.tensor(1e-40) * 1) == 0  # a denormal number
+
+
 def test_missing_gpu_is_one_clear_error():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

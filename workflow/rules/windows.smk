@@ -56,10 +56,8 @@ def look_files(upto):
     """The files of the first looks, as far as they are known, and then that of the next."""
     found = []
     try:
-        for number in range(1, upto + 1):
-            found.append(look_file(number))
-            if not looks.read(found[-1]):
-                break
+        for path in looks.files(map(look_file, range(1, upto + 1))):
+            found.append(path)
     except IncompleteCheckpointException as incomplete:
         found.append(incomplete.targetfile)
     return found

@@ -80,8 +80,8 @@ def load_settled(path: str | Path) -> Config:
     for start in windows.starts(config) if config["extend_grid"] else []:
         there(windows.furthest(start, results).path)
     if config["decide"] is not None:
-        files = looks.files(config, lambda number: str(there(looks.PATH.format(number=number))))
-        return settled(config) | {"looks": [some for file in files if (some := looks.read(file))]}
+        files = (there(looks.PATH.format(number=one + 1)) for one in range(looks.most(config)))
+        return settled(config) | {"looks": [some for file in looks.files(files) if (some := looks.read(file))]}
     return settled(config)
 
 

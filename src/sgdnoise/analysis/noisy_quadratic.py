@@ -31,13 +31,14 @@ class Directions(NamedTuple):
     num: np.ndarray
 
 
-def directions(num: int = 10_000, num_edges: int = 121) -> Directions:
-    """Put the curvatures 1 / i of `num` directions into bins of about equal width in log i, each with the mean of its own.
+def directions() -> Directions:
+    """Put the curvatures 1 / i of 10,000 directions into bins of about equal width in log i, each with the mean of its own.
 
     >>> [round(float(total), 6) for total in (sum(DIRECTIONS.num), DIRECTIONS.h @ DIRECTIONS.num)], len(DIRECTIONS.h)
     ([10000.0, 9.787606], 99)
     """
-    edges = np.unique(np.round(np.geomspace(1, num + 1, num_edges)).astype(int))
+    num = 10_000
+    edges = np.unique(np.round(np.geomspace(1, num + 1, 121)).astype(int))
     count = np.diff(edges)
     return Directions(np.add.reduceat(1 / np.arange(1, num + 1), edges[:-1] - 1) / count, count)
 

@@ -20,7 +20,7 @@ from sgdnoise.analysis.estimate import NUM_DRAWS, interval
 from sgdnoise.analysis.looks import ONLY, Look
 from sgdnoise.analysis.sweep import epoch_sizes
 from sgdnoise.claims.contrasts import Cell, Claim, Contrast, optimizers_of
-from sgdnoise.claims.measurements import Key, Measurement, measure, swept_of
+from sgdnoise.claims.measurements import Key, Measurement, swept_of
 from sgdnoise.claims.paper import FIXED, paper_budget, paper_table, same_budget, scale
 from sgdnoise.claims.power import power
 from sgdnoise.claims.statements import CLAIMS
@@ -73,11 +73,6 @@ class Decided(NamedTuple):
     benchmark: str
     scale: str
     outcomes: list[Outcome]
-
-
-def claims_table(optimum: pd.DataFrame, sibling_of: dict[str, str], cells: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return a row per claim, as `decide_claims` decides them."""
-    return pd.DataFrame(map(row, decide_claims(optimum, sibling_of, measure(optimum, cells))))
 
 
 def decide_claims(

@@ -176,7 +176,7 @@ def decide(options: argparse.Namespace) -> None:
     option("--batch-size", type=COUNT, help="at one batch size, interpolated if it was not trained (default: at each)"),
     option(
         "--margin",
-        type=number(float, 1e-12, 1e12),
+        type=number(float, 1e-12, 0.999),
         help="a loss that counts as none: a difference of accuracies (default: 0.005), or a share of other metrics (default: 0.01)",
     ),
     option("--cells", type=to_path, help="the table of `collect` (default: that of the results folder of config.yaml)"),

@@ -149,13 +149,12 @@ def train(options: argparse.Namespace) -> None:
     gc.disable()  # collecting while torch is imported costs every cell 0.4 s
     from sgdnoise.machine import parallel
     from sgdnoise.results import run
-    from sgdnoise.training import checkpoint
     from sgdnoise.training.cell import train_cell, use_device
 
     gc.freeze()
     gc.enable()
     device = parallel.join(use_device(options.device, options.threads))
-    saved = checkpoint.path_of(options.out)
+    saved = progress.checkpoint_of(options.out)
     with shown(options.out, total, parallel.rank()) as on_step:
         result = train_cell(
             cell,

@@ -6,7 +6,7 @@ Light: importing this imports neither torch, numpy nor pandas.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,14 +43,12 @@ def most(config: Config) -> int:
     return max(len(numbers_of(name, config)) for name in config["benchmarks"]) - 1
 
 
-def files(config: Config, file_of: Callable[[int], str]) -> list[str]:
-    """Follow the files of the looks, each of which lists the overrides that add seeds, to the one that adds none, or the last."""
-    found: list[str] = []
-    for number in range(1, most(config) + 1):
-        found.append(file_of(number))
-        if not read(found[-1]):
+def files(them: Iterable[str | Path]) -> Iterator[str | Path]:
+    """Follow the files of the looks, each of which lists the overrides that add seeds, to the one that adds none: any after it is stale."""
+    for file in them:
+        yield file
+        if not read(file):
             break
-    return found
 
 
 def any_seeds(cells: Iterable[Cell]) -> dict[str, Cell]:

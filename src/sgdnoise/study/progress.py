@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +50,6 @@ class Progress:
     failed: dict[str, str] = field(default_factory=dict)
     seconds_left: float | None = None
     unmeasured: list[str] = field(default_factory=list)
-
-    @property
-    def num_waiting(self) -> int:
-        """The number of cells that are to be trained and have not begun."""
-        return len(self.cells) - len(self.done) - len(self.running) - len(self.failed)
 
 
 def path_of(out: Path) -> Path:
@@ -118,9 +114,10 @@ def known_cells(config: Config) -> list[Cell]:
     else:
         found = grid.cells(config)[number - 1 :: shards]
     if config["decide"] is not None:
-        paths = [results / looks.PATH.format(number=one + 1) for one in range(looks.most(config))]
+        paths = (results / looks.PATH.format(number=one + 1) for one in range(looks.most(config)))
+        there = takewhile(Path.exists, paths)
         before = {cell.path for cell in grid.cells(widest)}
-        added = grid.cells(widest | {"looks": [looks.read(path) for path in paths if path.exists()]})
+        added = grid.cells(widest | {"looks": [looks.read(path) for path in looks.files(there)]})
         found += [cell for cell in added if cell.path not in before]
     return found + grid.two_rate_cells(config)[number - 1 :: shards]
 

@@ -12,15 +12,11 @@ from typing import Any
 import torch
 
 from sgdnoise.machine.files import SEAL, publish, read, seal, sealed
-from sgdnoise.study.progress import checkpoint_of
 
 LAYOUT = 2
 MAX_SHARE = 0.01  # of the training time may be spent on writing checkpoints
 
 log = logging.getLogger("sgdnoise")
-
-
-path_of = checkpoint_of
 
 
 def save(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> bool:
