@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.paper import paper_table
+from sgdnoise.figures._axes import plain_log_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.study.figures import AT_EQUAL_UPDATES, figure_names
@@ -236,7 +237,7 @@ def test_dollar_signs_are_no_mathematics(text):
 def test_a_logarithmic_axis_has_as_many_ticks_as_fit(values, ticks):
     axes = Figure().subplots()
     axes.errorbar([0, 1], values)
-    figures.plain_log_axis(axes)
+    plain_log_axis(axes)
     low, high = axes.get_ylim()
     np.testing.assert_allclose([tick for tick in axes.get_yticks() if low <= tick <= high], ticks)
 
@@ -245,7 +246,7 @@ def test_a_logarithmic_axis_has_as_many_ticks_as_fit(values, ticks):
 def test_an_axis_of_nothing_stays_linear(values):
     axes = Figure().subplots()
     axes.errorbar(range(len(values)), values)
-    figures.plain_log_axis(axes)
+    plain_log_axis(axes)
     assert axes.get_yscale() == "linear"
 
 

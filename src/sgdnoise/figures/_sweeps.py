@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.sweep import unread
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.figures._axes import log2_axis, lr_axis
 
 GUIDE = "proportional to batch size"
 FEWER = 0.9  # epochs beyond this share are as many: those of texts differ a little, as ends of streams are not read
@@ -65,8 +66,8 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
             figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, look["linestyle"])
         if y == "lr":
             slope_guide(axes, some, pd.concat([some, papers]))
-            figures.lr_axis(axes, "y", protocol["lr_grid"])
-        figures.log2_axis(axes, "x")
+            lr_axis(axes, "y", protocol["lr_grid"])
+        log2_axis(axes, "x")
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])
     figures.legend(figure, test)

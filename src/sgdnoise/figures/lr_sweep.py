@@ -15,6 +15,7 @@ from sgdnoise import figures
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.analysis.rates import is_settled
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures._axes import lr_axis, plain_log_axis
 from sgdnoise.figures._sweeps import epochs_of
 
 
@@ -35,7 +36,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 if len(some):
                     plot_sweep(axes, lr_statistics(some, metric, direction, metric), look, figures.optimizer_label(name))
             limit_panel(axes, direction)
-            figures.lr_axis(axes, "x", protocol["lr_grid"])
+            lr_axis(axes, "x", protocol["lr_grid"])
             axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
         row[0].set_ylabel(figures.metric_label(metric, protocol))
     figures.legend(figure, grid[0][0])
@@ -82,7 +83,7 @@ def limit_panel(axes: Axes, direction: str) -> None:
         limits = (low - margin, high + margin)
     axes.set_ylim(limits)
     if direction == "min":
-        figures.plain_log_axis(axes)
+        plain_log_axis(axes)
     for artist in (*axes.lines, *axes.collections):
         artist.set_in_layout(False)  # an error bar that reaches 0 is endless on a logarithmic axis
     for color, lrs, curve in curves:

@@ -16,6 +16,7 @@ from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_s
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures._axes import log2_axis, lr_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.study.optimizers import ordered
 
@@ -45,7 +46,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     for axes in grid.flat:
         if drawn:
-            figures.lr_axis(axes, "y", protocol["lr_grid"])
+            lr_axis(axes, "y", protocol["lr_grid"])
         else:  # nothing completed
             axes.set(xticks=[], yticks=[])
     beside = "the paper's rule" if is_papers(protocol) else "the learning rate with the best mean"
@@ -74,8 +75,8 @@ def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, rule: pd.DataFrame, l
         axes.fill_between(2**x, 2**low, 2**high, color=look["color"], alpha=0.2, linewidth=0)
         axes.legend(fontsize="small")
     draw_points(axes, optima, rule, look)
-    figures.log2_axis(axes, "x")
-    figures.log2_axis(axes, "y")
+    log2_axis(axes, "x")
+    log2_axis(axes, "y")
     axes.set_xlabel("batch size")
 
 

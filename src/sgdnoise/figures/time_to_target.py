@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.steps_to_target import StepsToTarget
 from sgdnoise.analysis.time_to_target import fitted, summary
+from sgdnoise.figures._axes import log2_axis, plain_log_axis
 
 HOLLOW = (
     "Hollow: an upper limit, at the edge of the learning rates, by the first evaluation, or with runs missing; no curve uses it."
@@ -48,11 +49,11 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         seconds.set_title("seconds of training to it, as measured")
         for axes in (steps, seconds):
             if points["steps"][points["mode"] == mode].notna().any():
-                figures.plain_log_axis(axes)
+                plain_log_axis(axes)
             else:
                 axes.set_yticks([])
             axes.set(xlabel="batch size", xlim=(points["batch_size"].min() / 1.2, points["batch_size"].max() * 1.2))
-            figures.log2_axis(axes, "x")
+            log2_axis(axes, "x")
         steps.legend(fontsize="small")
     metric, target = points["metric"].iloc[0], points["target"].iloc[0]
     where = [
