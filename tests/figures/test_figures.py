@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.paper import paper_table
+from sgdnoise.cli.main import main
 from sgdnoise.figures._axes import plain_log_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.results.collect import collect_cells
@@ -38,6 +39,27 @@ def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
         drawn.append([path.read_bytes() for path in paths])
     assert drawn[0][0] == drawn[1][0]
     assert all(len(some) > 5000 for some in drawn[0])
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    figure, path = Figure(figsize=(1, 1)), tmp_path / "a.PNG"
+    figures.save(figure, [path], {})
+    before = path.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"cannot write .*a\.PNG: .*No space left"):
+        figures.save(figure, [path], {})
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("name", ["plain", "a.docx", "a.png~"])
+def test_a_figure_of_no_format_is_not_drawn(name, tmp_path, capsys):
+    assert main(["figure", "schedule", f"--out={tmp_path / name}"]) == 1
+    assert f"{name}: its ending is no format of a figure; name it .png, .pdf or .svg" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_headline_has_the_papers_own_numbers_on_the_left_and_the_studys_on_the_right(tables):

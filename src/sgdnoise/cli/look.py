@@ -147,6 +147,8 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
     from sgdnoise.results.tables import read_table
 
+    for path in options.out:
+        figures.format_of(path)
     style = json.loads(options.style)
     if options.name not in WHOLE_STUDY and not options.benchmark:
         raise ValueError(f"the figure {options.name} needs --benchmark")

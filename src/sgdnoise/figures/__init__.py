@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import os
 import textwrap
@@ -19,9 +20,11 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from sgdnoise.benchmarks import is_papers
+from sgdnoise.machine.files import publish
 from sgdnoise.results.run import MISSING
 from sgdnoise.results.tables import read_table
 from sgdnoise.study import optimizers
@@ -124,11 +127,23 @@ def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, A
 
 
 def save(figure: Figure, paths: Iterable[Path], style: Style) -> None:
-    """Write a figure to each path in the format of its ending; the same figure gives the same bytes."""
+    """Write a figure to each path, whole or not at all, in the format of its ending; the same figure gives the same bytes."""
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        figure.savefig(path, dpi=style.get("dpi", 150), metadata=dates.get(path.suffix[1:]))
+        drawn, ending = io.BytesIO(), format_of(path)
+        figure.savefig(drawn, format=ending, dpi=style.get("dpi", 150), metadata=dates.get(ending))
+        try:
+            publish(path, drawn.getbuffer())
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error}") from error
+
+
+def format_of(path: Path) -> str:
+    """Return the format that the ending of a figure's name asks for; a ValueError if there is none such."""
+    ending = path.suffix[1:].lower()
+    if ending not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"cannot draw {path}: its ending is no format of a figure; name it .png, .pdf or .svg")
+    return ending
 
 
 def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Figure, Any]:
