@@ -14,7 +14,6 @@ from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.paper import paper_table
 from sgdnoise.cli.main import main
-from sgdnoise.figures._axes import plain_log_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.study.figures import AT_EQUAL_UPDATES, figure_names
@@ -167,6 +166,15 @@ def test_names_of_many_optimizers_stand_beside_the_panels(tables):
     assert figure.legends[0].get_window_extent().y1 < figure._suptitle.get_window_extent().y0
 
 
+def test_an_optimizer_that_only_a_later_panel_has_is_named(tables):
+    some = tables["cells"].query("optimizer == 'sgd' and batch_size == 128").assign(optimizer="adam")
+    tables["cells"] = pd.concat([tables["cells"], some])
+    figure = figures.draw("lr_sweep", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]})
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["SGD", "SGD with momentum", "Adam"]
+    assert "Adam" not in figure.axes[0].get_legend_handles_labels()[1]
+
+
 def test_a_sweep_in_which_every_run_diverged_is_drawn_empty(tables):
     lost = tables["cells"]["batch_size"] == 128
     tables["cells"].loc[lost, ["test_accuracy", "train_objective"]] = np.nan
@@ -251,25 +259,6 @@ def test_dollar_signs_are_no_mathematics(text):
     figures.label(figure, text, text)
     figure.draw_without_rendering()
     assert all(one._preprocess_math(one.get_text()) == (text, False) for one in (figure._suptitle, figure._supxlabel))
-
-
-@pytest.mark.parametrize(
-    ("values", "ticks"), [([1, 1.4], [1, 1.2]), ([1, 60], [1, 2, 5, 10, 20, 50]), ([1e-4, 10], [1e-4, 1e-3, 0.01, 0.1, 1, 10])]
-)
-def test_a_logarithmic_axis_has_as_many_ticks_as_fit(values, ticks):
-    axes = Figure().subplots()
-    axes.errorbar([0, 1], values)
-    plain_log_axis(axes)
-    low, high = axes.get_ylim()
-    np.testing.assert_allclose([tick for tick in axes.get_yticks() if low <= tick <= high], ticks)
-
-
-@pytest.mark.parametrize("values", [[np.nan, np.nan], []])
-def test_an_axis_of_nothing_stays_linear(values):
-    axes = Figure().subplots()
-    axes.errorbar(range(len(values)), values)
-    plain_log_axis(axes)
-    assert axes.get_yscale() == "linear"
 
 
 def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):

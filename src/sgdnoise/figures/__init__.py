@@ -64,6 +64,8 @@ SELECTION = "Learning rates selected on the test set, as in the paper."
 PLAIN_SELECTION = "Learning rates selected on the test set."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
 ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
+# Characters of a line above a panel, and beside one. Our choice: as many as fit.
+TITLE, SIDE = 44, 30
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
@@ -161,14 +163,18 @@ def label(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel(wrapped, fontsize="small", x=0.01, ha="left", color="0.25")
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """Name the lines of a panel in it, or beside all panels if they are so many that their names would hide them."""
-    names = axes.get_legend_handles_labels()
-    if len(names[1]) > 4:
+def legend(figure: Figure, *axes: Axes) -> None:
+    """Name the lines of some panels in the first, or beside all panels if they are so many that their names would hide them."""
+    names: dict[str, Any] = {}
+    for one in axes:
+        for line, name in zip(*one.get_legend_handles_labels(), strict=True):
+            names.setdefault(name, line)
+    handles, labels = list(names.values()), list(names)
+    if len(names) > 4:
         figure.set_figwidth(figure.get_figwidth() + 2)
-        figure.legend(*names, fontsize="small", loc="outside right center")
+        figure.legend(handles, labels, fontsize="small", loc="outside right center")
     else:
-        axes.legend(fontsize="small")
+        axes[0].legend(handles, labels, fontsize="small")
 
 
 def metric_words(metric: str, protocol: dict[str, Any]) -> str:
@@ -181,9 +187,12 @@ def metric_words(metric: str, protocol: dict[str, Any]) -> str:
     return known.get(metric, metric.replace("_", " "))
 
 
-def metric_label(metric: str, protocol: dict[str, Any]) -> str:
-    """Name a metric where matplotlib would read dollar signs as mathematics; `label` itself takes `metric_words`."""
-    return literal(metric_words(metric, protocol))
+def metric_label(metric: str, protocol: dict[str, Any], before: str = "", width: int = TITLE) -> str:
+    """Name a metric after some words, in lines that fit, where matplotlib would read dollar signs as mathematics.
+
+    `label` itself takes `metric_words`.
+    """
+    return literal(textwrap.fill(before + metric_words(metric, protocol), width, break_on_hyphens=False))
 
 
 def literal(text: str) -> str:

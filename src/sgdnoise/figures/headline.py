@@ -30,7 +30,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             log2_axis(axes, "x")
             axes.set_xlabel("batch size")
     for axes, metric in zip(grid[:, 0], (test_metric, train_metric), strict=True):
-        axes.set_ylabel(figures.metric_label(metric, protocol))
+        axes.set_ylabel(figures.metric_label(metric, protocol, width=figures.SIDE))
     figures.legend(figure, grid[0, 1])
     runs = figures.cells_of(tables, "constant_step")
     caption = f"Left: {paper['source'].iloc[0]}, mean and s.d. of the best {paper['num_kept'].iloc[0]} runs; right: this study. Axes differ."

@@ -38,8 +38,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             limit_panel(axes, direction)
             lr_axis(axes, "x", protocol["lr_grid"])
             axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
-        row[0].set_ylabel(figures.metric_label(metric, protocol))
-    figures.legend(figure, grid[0][0])
+        row[0].set_ylabel(figures.metric_label(metric, protocol, width=figures.SIDE))
+    figures.legend(figure, *grid[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )

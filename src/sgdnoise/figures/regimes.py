@@ -38,7 +38,9 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             draw_panel(axes, optima, fit, rule, looks[name])
             text = summary(fit) if fit else obstacle(optima)
             axes.set_title("\n".join([figures.optimizer_label(name), *textwrap.wrap(text, 44)]))
-        row[0].set_ylabel(f"{figures.rate_words(optimizers)} optimal for\n{figures.metric_label(metric, protocol)}")
+        row[0].set_ylabel(
+            f"{figures.rate_words(optimizers)} optimal for\n{figures.metric_label(metric, protocol, width=figures.SIDE)}"
+        )
     if drawn := [axes for axes in grid.flat if np.isfinite(axes.yaxis.get_minpos())]:
         for which in ("xlim", "ylim"):
             limits = np.array([getattr(axes, f"get_{which}")() for axes in drawn])

@@ -26,11 +26,11 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     values, rates = grid
     for axes, metric, look in zip(values, metrics, GOALS, strict=True):
         some = points[points["metric"] == metric]
-        label = figures.metric_label(metric, protocol)
-        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, label)
-        axes.set_title(f"best {label}")
+        title = figures.metric_label(metric, protocol, "best ")
+        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, title)
+        axes.set_title(title)
         for panel, rate in zip(rates, RATES, strict=True):
-            plot_rate(panel, some, rate, look, f"for {label}")
+            plot_rate(panel, some, rate, look, figures.metric_label(metric, protocol, "for "))
     test = points[points["metric"] == metrics[0]].sort_values("num_epochs")
     rates[1].plot(test["num_epochs"], test["lr"] * 2.0**-HALVINGS, color="0.6", linestyle=":", label=STANDARD)
     plain_log_axis(values[1])

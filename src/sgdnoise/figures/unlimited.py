@@ -26,15 +26,14 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     optimizers = ordered(set(points["optimizer"]))
     estimates, looks = "", figures.looks(optimizers)
     for name in optimizers:
-        suffix = f", {figures.optimizer_label(name)}" if len(optimizers) > 1 else ""
+        label, alone = figures.optimizer_label(name), len(optimizers) == 1
+        suffix = "" if alone else f", {label}"
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
             some = points.query("metric == @metric and optimizer == @name")
-            panel_look = looks[name] if len(optimizers) > 1 else look
+            panel_look = look if alone else looks[name]
             look = look | {"color": panel_look["color"]}
-            figures.plot_points(
-                axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
-            )
-            text = f"best {figures.metric_label(metric, {})}{suffix}"
+            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, label)
+            text = f"{figures.metric_label(metric, protocol, 'best ')}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates
             papers = paper.query("metric == @metric and optimizer == @name")
@@ -43,7 +42,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     figures.draw_bound(test, points)
     lr.margins(y=0.3)  # room for the names
     lr_axis(lr, "y", protocol["lr_grid"])
-    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + [
+    titles = [figures.metric_label(metric, protocol, "best ") for metric in metrics] + [
         f"optimal {figures.rate_words(optimizers)}"
     ]
     for axes, title in zip((test, train, lr), titles, strict=True):
