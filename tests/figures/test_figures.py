@@ -275,6 +275,15 @@ def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
     assert not any("@" in title for title in titles)
 
 
+@pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "unlimited", "headline"])
+def test_a_figure_of_runs_that_all_diverged_is_empty(tables, name):
+    optimum = tables["optimum"]
+    optimum.loc[:, ["lr", "lr_low", "lr_high", "mean", "sd", "train_mean", "train_sd"]] = np.nan
+    figure = figures.draw(name, tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    figure.draw_without_rendering()
+    assert not any(len(axes.get_xticks()) for axes in (figure.axes[1::2] if name == "headline" else figure.axes))
+
+
 def test_no_optimum_is_drawn_where_nothing_completed(tables):
     protocol, lost = benchmarks.protocol("wrn_digits"), tables["cells"]["batch_size"] == 128
     for rows in (lost, lost | True):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, scale
-from sgdnoise.figures._axes import log2_axis
+from sgdnoise.figures._axes import sizes_axis
 
 
 def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style: figures.Style) -> Figure:
@@ -27,7 +27,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_points(train, line, "batch_size", "train_mean", figures.train_spread, look, label)
         test.set_title(f"{whose}: {scale(some, 'constant_step')}")
         for axes in (test, train):
-            log2_axis(axes, "x")
+            sizes_axis(axes, some["batch_size"])
             axes.set_xlabel("batch size")
     for axes, metric in zip(grid[:, 0], (test_metric, train_metric), strict=True):
         axes.set_ylabel(figures.metric_label(metric, protocol, width=figures.SIDE))

@@ -16,7 +16,7 @@ from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_s
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
-from sgdnoise.figures._axes import log2_axis, lr_axis
+from sgdnoise.figures._axes import log2_axis, lr_axis, sizes_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.study.optimizers import ordered
 
@@ -47,10 +47,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             for axes in grid.flat:
                 axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     for axes in grid.flat:
-        if drawn:
-            lr_axis(axes, "y", protocol["lr_grid"])
-        else:  # nothing completed
-            axes.set(xticks=[], yticks=[])
+        sizes_axis(axes, cells["batch_size"])
+        lr_axis(axes, "y", protocol["lr_grid"], cells["lr"])
     beside = "the paper's rule" if is_papers(protocol) else "the learning rate with the best mean"
     caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum by a curve through the sweep, bars: its 95 % interval, a triangle where more than 5 % lie beyond the learning "

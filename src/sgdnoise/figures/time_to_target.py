@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.steps_to_target import StepsToTarget
 from sgdnoise.analysis.time_to_target import fitted, summary
-from sgdnoise.figures._axes import log2_axis, plain_log_axis
+from sgdnoise.figures._axes import plain_log_axis, sizes_axis
 
 LINE = 0.16  # inches of a line of a title
 HOLLOW = (
@@ -56,7 +56,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             else:
                 axes.set_yticks([])
             axes.set(xlabel="batch size", xlim=(points["batch_size"].min() / 1.2, points["batch_size"].max() * 1.2))
-            log2_axis(axes, "x")
+            sizes_axis(axes, points["batch_size"])
     figures.legend(figure, *grid[:, 0])
     metric, target = points["metric"].iloc[0], points["target"].iloc[0]
     where = [

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
-from sgdnoise.figures._axes import log2_axis, lr_axis, plain_log_axis
+from sgdnoise.figures._axes import lr_axis, plain_log_axis, swept_axis
 from sgdnoise.study.optimizers import ordered
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
@@ -41,13 +41,12 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
     lr.margins(y=0.3)  # room for the names
-    lr_axis(lr, "y", protocol["lr_grid"])
+    lr_axis(lr, "y", protocol["lr_grid"], points["lr"])
     titles = [figures.metric_label(metric, protocol, "best ") for metric in metrics] + [
         f"optimal {figures.rate_words(optimizers)}"
     ]
     for axes, title in zip((test, train, lr), titles, strict=True):
-        log2_axis(axes, "x")
-        axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
+        swept_axis(axes, [*points["num_epochs"], *paper["num_epochs"]])
         axes.set(title=title, xlabel="epochs")
     plain_log_axis(train)
     lr.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.26), frameon=False)  # in it they would hide points
