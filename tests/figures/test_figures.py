@@ -217,6 +217,19 @@ def test_points_stay_within_three_percent_of_their_batch_size_and_no_line_looks_
     assert all(look["linestyle"] != ":" and look["color"] != "0.6" for look in looks)
 
 
+@pytest.mark.parametrize("name", ["constant_epoch", "unlimited", "headline"])
+def test_a_line_alone_lies_at_its_ticks(tables, name):
+    """Of several batch sizes or budgets, and of one, which stands in the middle."""
+    mode, x = name.replace("headline", "constant_step"), "num_epochs" if name == "unlimited" else "batch_size"
+    points = tables["optimum"].query(f"optimizer == 'momentum' and mode == {mode!r}")
+    for few in (points, points[points[x] == points[x].min()]):
+        figure = figures.draw(name, tables | {"optimum": few}, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+        axes = figure.axes[1 if name == "headline" else 0]
+        drawn = axes.containers[0].lines[0].get_xdata()
+        assert set(drawn) == set(few[x]) <= set(axes.get_xticks())
+    np.testing.assert_allclose(np.log2(axes.get_xlim()).mean(), np.log2(drawn[0]))
+
+
 def test_estimates_are_drawn_where_the_table_has_them():
     axes, look = Figure().subplots(), figures.LOOKS["sgd"]
     table = pd.DataFrame({"batch_size": [8, 16], "lr": [1.0, 2.0]})

@@ -239,13 +239,15 @@ def rate_note(names: Iterable[str]) -> str:
     return "" if set(names) <= set(PAPERS) else mixed
 
 
-def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:
+def plot_points(
+    axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str, alone: bool = False
+) -> None:
     """Draw a line through points with error bars; hollow markers where `at_edge`.
 
-    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen.
+    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen; not one that is `alone` in its panel.
     """
     points = points.sort_values(x)
-    moved = points[x] * sideways(look)
+    moved = points[x] * sideways(look, alone)
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
     hollow = (points["at_edge"] | (points["num_missing"] > 0)).to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
@@ -253,17 +255,17 @@ def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, l
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
 
 
-def sideways(look: dict[str, Any]) -> float:
+def sideways(look: dict[str, Any], alone: bool = False) -> float:
     """Return the factor by which the points of an optimizer are moved."""
-    return 2.0 ** (0.03 * PLACES[look["marker"]] - 0.045)
+    return 1.0 if alone else 2.0 ** (0.03 * PLACES[look["marker"]] - 0.045)
 
 
-def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any]) -> str:
+def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any], alone: bool = False) -> str:
     """Draw the estimated optimal learning rates with their 95 % intervals, if the table has them; return what the caption says."""
     points = points.dropna(subset="fit_lr") if "fit_lr" in points else points.head(0)
     if points.empty:
         return ""
-    moved = points[x] * sideways(look)
+    moved = points[x] * sideways(look, alone)
     ends = [points["fit_lr_low"], points["fit_lr_high"]]  # as lines, which a legend keeps clear of
     axes.plot([moved, moved], ends, color=look["color"], alpha=0.25, linewidth=4, solid_capstyle="butt", zorder=1)
     axes.plot(moved, points["fit_lr"], color=look["color"], marker="_", markersize=9, alpha=0.6, linestyle="none", zorder=1)

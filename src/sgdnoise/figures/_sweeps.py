@@ -31,7 +31,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
     names = {*points["optimizer"], *paper["optimizer"]}
-    sizes = [*points["batch_size"], *paper["batch_size"]]
+    alone, sizes = points["optimizer"].nunique() == 1, [*points["batch_size"], *paper["batch_size"]]
     estimates, looks, rate = "", figures.looks(names), figures.rate_words(names)
     for axes, metric, y, spread, title in (
         (test, test_metric, "mean", figures.metric_spread, figures.metric_label(test_metric, protocol)),
@@ -60,9 +60,9 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
         some, papers = (table[table["metric"] == metric] for table in (points, paper))
         for name, look in looks.items():
             if len(line := some[some["optimizer"] == name]):
-                figures.plot_points(axes, line, "batch_size", y, spread, look, figures.optimizer_label(name))
+                figures.plot_points(axes, line, "batch_size", y, spread, look, figures.optimizer_label(name), alone)
                 if y == "lr":
-                    estimates = figures.plot_estimates(axes, line, "batch_size", look) or estimates
+                    estimates = figures.plot_estimates(axes, line, "batch_size", look, alone) or estimates
         for name, look in looks.items():
             figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, look["linestyle"])
         if y == "lr":

@@ -29,6 +29,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     """Draw steps and seconds to the target against batch size, a row per budget mode."""
     points = tables["time_to_target"]
     looks, modes = figures.looks(points["optimizer"]), list(points["mode"].unique())
+    alone = len(looks) == 1
     lines = dict(iter(points.groupby(["mode", "optimizer"])))
     titles = {
         mode: [part for name in looks if (mode, name) in lines for part in textwrap.wrap(summary(lines[mode, name]), 46)]
@@ -40,14 +41,16 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             if (line := lines.get((mode, name))) is None:
                 continue
             apart, label = look | {"linestyle": "none"}, figures.optimizer_label(name)
-            figures.plot_points(steps, line, "batch_size", "steps", lambda _: None, apart, label)
-            figures.plot_points(seconds, line, "batch_size", "seconds", lambda _: None, look, label)
+            figures.plot_points(steps, line, "batch_size", "steps", lambda _: None, apart, label, alone)
+            figures.plot_points(seconds, line, "batch_size", "seconds", lambda _: None, look, label, alone)
             one = line.iloc[0]
             if np.isfinite(one["critical"]):
                 curve = StepsToTarget(one["fewest_steps"], one["fewest_steps"] * one["critical"])
                 ends = line["batch_size"][fitted(line)]
                 x = np.geomspace(ends.min(), ends.max(), 50)
-                steps.plot(x * figures.sideways(look), curve.a + curve.b / x, color=look["color"], linestyle=look["linestyle"])
+                steps.plot(
+                    x * figures.sideways(look, alone), curve.a + curve.b / x, color=look["color"], linestyle=look["linestyle"]
+                )
         steps.set_title("\n".join([f"{mode.replace('_', ' ')} budget: steps to it", *titles[mode]]))
         seconds.set_title("seconds of training to it, as measured")
         for axes in (steps, seconds):

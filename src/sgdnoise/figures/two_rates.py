@@ -27,7 +27,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     for axes, metric, look in zip(values, metrics, GOALS, strict=True):
         some = points[points["metric"] == metric]
         title = figures.metric_label(metric, protocol, "best ")
-        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, title)
+        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, title, alone=True)
         axes.set_title(title)
         for panel, rate in zip(rates, RATES, strict=True):
             plot_rate(panel, some, rate, look, figures.metric_label(metric, protocol, "for "))

@@ -32,7 +32,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             some = points.query("metric == @metric and optimizer == @name")
             panel_look = look if alone else looks[name]
             look = look | {"color": panel_look["color"]}
-            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, label)
+            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, label, alone)
             text = f"{figures.metric_label(metric, protocol, 'best ')}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates

@@ -23,9 +23,9 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     figure, ((test, train, lr),) = figures.panels(3, height=3)
     for (name, some), look in zip(found.items(), LOOKS, strict=False):
         some = some[some["metric"] == metrics[0]]
-        figures.plot_points(test, some, "batch_size", "mean", figures.metric_spread, look, name)
-        figures.plot_points(train, some, "batch_size", "train_mean", figures.train_spread, look, name)
-        figures.plot_points(lr, some, "batch_size", "lr", figures.lr_spread, look, name)
+        figures.plot_points(test, some, "batch_size", "mean", figures.metric_spread, look, name, len(found) == 1)
+        figures.plot_points(train, some, "batch_size", "train_mean", figures.train_spread, look, name, len(found) == 1)
+        figures.plot_points(lr, some, "batch_size", "lr", figures.lr_spread, look, name, len(found) == 1)
     all_points = points[points["benchmark"].isin(found) & (points["metric"] == metrics[0])]
     slope_guide(lr, all_points, all_points)
     lr_axis(lr, "y", {"anchor": min([1.0, *all_points["lr"].dropna()])}, all_points["lr"])
