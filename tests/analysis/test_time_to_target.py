@@ -207,3 +207,12 @@ def test_from_files_of_cells_to_the_figure(tmp_path, monkeypatch, capsys):
 def test_a_target_that_cannot_be_looked_for_is_refused(study, message):
     with pytest.raises(ValueError, match=message):
         validate(json.loads(json.dumps(study)))
+
+
+def test_titles_and_names_of_many_optimizers_leave_room_for_the_panels():
+    table = table_of(*made_up())
+    many = pd.concat([table.assign(optimizer=name) for name in ("sgd", "momentum", "adam", "svrg", "kfac")])
+    figure = figures.draw("time_to_target", {"time_to_target": many}, "wrn_digits", PROTOCOL, {})
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().height > 1.5 * figure.dpi
+    assert figure.legends[0].get_window_extent().x0 > figure.axes[1].get_window_extent().x1

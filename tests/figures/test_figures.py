@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sgdnoise import benchmarks, figures
 from sgdnoise.analysis.optimum import optimum_table
 from sgdnoise.claims.paper import paper_table
+from sgdnoise.cli.main import main
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.results.collect import collect_cells
 from sgdnoise.study.figures import AT_EQUAL_UPDATES, figure_names
@@ -37,6 +38,27 @@ def test_figures_are_drawn_and_repeat_bitwise(tables, tmp_path, name):
         drawn.append([path.read_bytes() for path in paths])
     assert drawn[0][0] == drawn[1][0]
     assert all(len(some) > 5000 for some in drawn[0])
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    figure, path = Figure(figsize=(1, 1)), tmp_path / "a.PNG"
+    figures.save(figure, [path], {})
+    before = path.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"cannot write .*a\.PNG: .*No space left"):
+        figures.save(figure, [path], {})
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("name", ["plain", "a.docx", "a.png~"])
+def test_a_figure_of_no_format_is_not_drawn(name, tmp_path, capsys):
+    assert main(["figure", "schedule", f"--out={tmp_path / name}"]) == 1
+    assert f"{name}: its ending is no format of a figure; name it .png, .pdf or .svg" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_headline_has_the_papers_own_numbers_on_the_left_and_the_studys_on_the_right(tables):
@@ -144,6 +166,15 @@ def test_names_of_many_optimizers_stand_beside_the_panels(tables):
     assert figure.legends[0].get_window_extent().y1 < figure._suptitle.get_window_extent().y0
 
 
+def test_an_optimizer_that_only_a_later_panel_has_is_named(tables):
+    some = tables["cells"].query("optimizer == 'sgd' and batch_size == 128").assign(optimizer="adam")
+    tables["cells"] = pd.concat([tables["cells"], some])
+    figure = figures.draw("lr_sweep", tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]})
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["SGD", "SGD with momentum", "Adam"]
+    assert "Adam" not in figure.axes[0].get_legend_handles_labels()[1]
+
+
 def test_a_sweep_in_which_every_run_diverged_is_drawn_empty(tables):
     lost = tables["cells"]["batch_size"] == 128
     tables["cells"].loc[lost, ["test_accuracy", "train_objective"]] = np.nan
@@ -184,6 +215,19 @@ def test_points_stay_within_three_percent_of_their_batch_size_and_no_line_looks_
     assert len(set(moved)) == len(looks)
     assert max(abs(np.array(moved) - 1)) < 0.035
     assert all(look["linestyle"] != ":" and look["color"] != "0.6" for look in looks)
+
+
+@pytest.mark.parametrize("name", ["constant_epoch", "unlimited", "headline"])
+def test_a_line_alone_lies_at_its_ticks(tables, name):
+    """Of several batch sizes or budgets, and of one, which stands in the middle."""
+    mode, x = name.replace("headline", "constant_step"), "num_epochs" if name == "unlimited" else "batch_size"
+    points = tables["optimum"].query(f"optimizer == 'momentum' and mode == {mode!r}")
+    for few in (points, points[points[x] == points[x].min()]):
+        figure = figures.draw(name, tables | {"optimum": few}, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+        axes = figure.axes[1 if name == "headline" else 0]
+        drawn = axes.containers[0].lines[0].get_xdata()
+        assert set(drawn) == set(few[x]) <= set(axes.get_xticks())
+    np.testing.assert_allclose(np.log2(axes.get_xlim()).mean(), np.log2(drawn[0]))
 
 
 def test_estimates_are_drawn_where_the_table_has_them():
@@ -230,25 +274,6 @@ def test_dollar_signs_are_no_mathematics(text):
     assert all(one._preprocess_math(one.get_text()) == (text, False) for one in (figure._suptitle, figure._supxlabel))
 
 
-@pytest.mark.parametrize(
-    ("values", "ticks"), [([1, 1.4], [1, 1.2]), ([1, 60], [1, 2, 5, 10, 20, 50]), ([1e-4, 10], [1e-4, 1e-3, 0.01, 0.1, 1, 10])]
-)
-def test_a_logarithmic_axis_has_as_many_ticks_as_fit(values, ticks):
-    axes = Figure().subplots()
-    axes.errorbar([0, 1], values)
-    figures.plain_log_axis(axes)
-    low, high = axes.get_ylim()
-    np.testing.assert_allclose([tick for tick in axes.get_yticks() if low <= tick <= high], ticks)
-
-
-@pytest.mark.parametrize("values", [[np.nan, np.nan], []])
-def test_an_axis_of_nothing_stays_linear(values):
-    axes = Figure().subplots()
-    axes.errorbar(range(len(values)), values)
-    figures.plain_log_axis(axes)
-    assert axes.get_yscale() == "linear"
-
-
 def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
     cells, optimum = (tables[name][tables[name]["optimizer"] == "sgd"] for name in ("cells", "optimum"))
     protocol, style = benchmarks.protocol("wrn_digits"), {"lr_sweep": [64, 128]}
@@ -261,6 +286,15 @@ def test_swept_coefficients_are_drawn_only_where_there_is_nothing_else(tables):
         assert "own@0.1" in figures.draw(name, swept, "wrn_digits", protocol, style).axes[0].get_legend_handles_labels()[1]
     titles = [axes.get_title() for axes in figures.draw("regimes", both, "wrn_digits", protocol, {}).axes]
     assert not any("@" in title for title in titles)
+
+
+@pytest.mark.parametrize("name", ["constant_epoch", "constant_step", "unlimited", "headline"])
+def test_a_figure_of_runs_that_all_diverged_is_empty(tables, name):
+    optimum = tables["optimum"]
+    optimum.loc[:, ["lr", "lr_low", "lr_high", "mean", "sd", "train_mean", "train_sd"]] = np.nan
+    figure = figures.draw(name, tables, "wrn_digits", benchmarks.protocol("wrn_digits"), {})
+    figure.draw_without_rendering()
+    assert not any(len(axes.get_xticks()) for axes in (figure.axes[1::2] if name == "headline" else figure.axes))
 
 
 def test_no_optimum_is_drawn_where_nothing_completed(tables):

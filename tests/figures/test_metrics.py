@@ -33,6 +33,7 @@ METRICS = {
     "all negative": ({"test_energy": "min", "stream_loss": "min"}, {"test_energy": "energy, eV"}),
 }
 BEST = {"test_BLEU": 34.0, "train_log_likelihood": -2.0, "test_nll": 1.5, "test_energy": -7.0, "stream_loss": -8.0}
+PARTS = {"test_accuracy": "late", "train_objective": "early"}
 STUDY = """
 evaluations: 1
 benchmarks:
@@ -102,6 +103,28 @@ def test_a_label_is_its_benchmarks_own_business():
     words = {name: figures.metric_words("test_squared_error", benchmarks.protocol(name)) for name in benchmarks.names()}
     assert {name for name, label in words.items() if "image" in label} == {"autoencoder_mnist", "autoencoder_digits"}
     assert figures.metric_words("train_objective", {}) == "train loss with L2 term"
+
+
+@pytest.mark.parametrize("name", ["constant_epoch", "unlimited", "lr_sweep", "regimes", "headline"])
+def test_a_long_label_stays_in_its_panel(name, study):
+    """Also one with hyphens; in the legend it is that of the title."""
+    cells = collect_cells(study)
+    tables = {
+        "cells": cells[cells["benchmark"] == "wrn_digits"],
+        "optimum": optimum_table(cells, study).query("benchmark == 'wrn_digits'"),
+    }
+    words = {metric: f"mean squared error of the {part} held-out stations in kPa" for metric, part in PARTS.items()}
+    figure = figures.draw(name, tables, "wrn_digits", benchmarks.protocol("wrn_digits") | {"labels": words}, {"lr_sweep": [64]})
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        lines = [line for text in (axes.get_title(), axes.get_ylabel()) for line in text.split("\n")]
+        assert max(map(len, lines)) <= 44
+        assert not any(line.endswith("held-") for line in lines)
+        height = axes.yaxis.label.get_window_extent().height
+        assert height < figure.get_figheight() * figure.dpi / len({one.get_position().y0 for one in figure.axes})
+    if name == "unlimited":
+        drawn = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+        assert drawn == [axes.get_title() for axes in figure.axes[:2]]
 
 
 def sweep_axes(values, direction):

@@ -115,7 +115,7 @@ def test_changing_the_code_of_a_figure_draws_that_figure(study):
     assert jobs(study) == ({"figure": 1, "figures/all": 1}, [])
 
 
-@pytest.mark.parametrize("file", ["__init__.py", "_sweeps.py"])
+@pytest.mark.parametrize("file", ["__init__.py", "_axes.py", "_sweeps.py"])
 def test_changing_what_figures_share_draws_them_and_derives_no_table_again(study, file):
     with open(study / "src/sgdnoise/figures" / file, "a") as code:
         code.write("# changed\n")

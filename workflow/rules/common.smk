@@ -199,7 +199,9 @@ def target_of(wildcards):
 
 def drawn_by(figure):
     # The same of a figure: also by its own file, and what figures share.
-    return DERIVED_BY + sources.package_digest("figures/__init__.py", "figures/_sweeps.py", f"figures/{figure}.py")
+    return DERIVED_BY + sources.package_digest(
+        "figures/__init__.py", "figures/_axes.py", "figures/_sweeps.py", f"figures/{figure}.py"
+    )
 
 
 def figure_code(wildcards):

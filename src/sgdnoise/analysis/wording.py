@@ -110,12 +110,12 @@ def amount(loss: float, advice: Advice) -> str:
 
 
 def short(value: float) -> str:
-    """Write a number with two digits, from 10 on as a whole one.
+    """Write a number with two digits, from 10 to ten million as a whole one.
 
-    >>> short(0.0256), short(4.0), short(99.5), short(250), short(-0.0)
-    ('0.026', '4', '100', '250', '0')
+    >>> short(0.0256), short(4.0), short(99.5), short(250), short(-0.0), short(1.2e36)
+    ('0.026', '4', '100', '250', '0', '1.2e+36')
     """
-    return f"{value + 0.0:.0f}" if abs(value) >= 10 else f"{value + 0.0:.2g}"
+    return f"{value + 0.0:.0f}" if 10 <= abs(value) < 1e7 else f"{value + 0.0:.2g}"
 
 
 def between(row: Row, advice: Advice) -> str:

@@ -173,6 +173,8 @@ def figure(options: argparse.Namespace) -> None:
     from sgdnoise import figures
     from sgdnoise.results.tables import read_table
 
+    for path in options.out:
+        figures.format_of(path)
     style = options.style
     check_style(style, options.benchmark)
     if options.name not in WHOLE_STUDY and not options.benchmark:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import os
 import textwrap
@@ -16,15 +17,14 @@ from typing import Any
 os.environ["MPLBACKEND"] = "agg"  # figures are files: whatever else it says may need a notebook or a screen, or not exist
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sgdnoise.benchmarks import is_papers
+from sgdnoise.machine.files import publish
 from sgdnoise.results.run import MISSING
 from sgdnoise.results.tables import points_of, read_table, same_points
 from sgdnoise.study import optimizers
@@ -64,6 +64,8 @@ SELECTION = "Learning rates selected on the test set, as in the paper."
 PLAIN_SELECTION = "Learning rates selected on the test set."
 PAPER = "Crosses: the paper's own points (ICLR v5)."
 ESTIMATES = "Pale bars: 95 % intervals of the optimum by a curve through the sweep, a tick at their median; these decide."
+# Characters of a line above a panel, and beside one. Our choice: as many as fit.
+TITLE, SIDE = 44, 30
 HOLLOW = "Hollow: the optimum or its error bar ends at the edge of the grid."
 
 
@@ -128,11 +130,23 @@ def draw(name: str, tables: Tables, benchmark: str | None, protocol: dict[str, A
 
 
 def save(figure: Figure, paths: Iterable[Path], style: Style) -> None:
-    """Write a figure to each path in the format of its ending; the same figure gives the same bytes."""
+    """Write a figure to each path, whole or not at all, in the format of its ending; the same figure gives the same bytes."""
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        figure.savefig(path, dpi=style.get("dpi", 150), metadata=dates.get(path.suffix[1:]))
+        drawn, ending = io.BytesIO(), format_of(path)
+        figure.savefig(drawn, format=ending, dpi=style.get("dpi", 150), metadata=dates.get(ending))
+        try:
+            publish(path, drawn.getbuffer())
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error}") from error
+
+
+def format_of(path: Path) -> str:
+    """Return the format that the ending of a figure's name asks for; a ValueError if there is none such."""
+    ending = path.suffix[1:].lower()
+    if ending not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"cannot draw {path}: its ending is no format of a figure; name it .png, .pdf or .svg")
+    return ending
 
 
 def panels(num_columns: int, num_rows: int = 1, height: float = 2.7) -> tuple[Figure, Any]:
@@ -150,50 +164,18 @@ def label(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel(wrapped, fontsize="small", x=0.01, ha="left", color="0.25")
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """Name the lines of a panel in it, or beside all panels if they are so many that their names would hide them."""
-    names = axes.get_legend_handles_labels()
-    if len(names[1]) > 4:
+def legend(figure: Figure, *axes: Axes) -> None:
+    """Name the lines of some panels in the first, or beside all panels if they are so many that their names would hide them."""
+    names: dict[str, Any] = {}
+    for one in axes:
+        for line, name in zip(*one.get_legend_handles_labels(), strict=True):
+            names.setdefault(name, line)
+    handles, labels = list(names.values()), list(names)
+    if len(names) > 4:
         figure.set_figwidth(figure.get_figwidth() + 2)
-        figure.legend(*names, fontsize="small", loc="outside right center")
+        figure.legend(handles, labels, fontsize="small", loc="outside right center")
     else:
-        axes.legend(fontsize="small")
-
-
-def log2_axis(axes: Axes, which: str) -> None:
-    """Scale an axis by powers of two and write plain numbers on it."""
-    getattr(axes, f"set_{which}scale")("log", base=2)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(LogLocator(base=2, numticks=9))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}"))
-
-
-def lr_axis(axes: Axes, which: str, lr_grid: dict[str, float]) -> None:
-    """Scale an axis of learning rates logarithmically; its ticks lie on the grid, whole octaves from its anchor."""
-    log2_axis(axes, which)
-    low, high = np.log2(np.array(getattr(axes, f"get_{which}lim")()) / lr_grid["anchor"])
-    octaves = np.arange(np.ceil(low), np.floor(high) + 1)
-    ticks = lr_grid["anchor"] * 2 ** octaves[:: 1 + len(octaves) // 10]
-    getattr(axes, f"{which}axis").set_major_locator(FixedLocator(ticks.tolist()))
-
-
-def plain_log_axis(axes: Axes) -> None:
-    """Scale the y axis logarithmically with plain numbers, over whatever part of a decade it spans.
-
-    Not where a point is not positive, or nothing is drawn.
-    """
-    lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
-    if any((np.asarray(line.get_ydata(), float) <= 0).any() for line in lines) or not np.isfinite(axes.yaxis.get_minpos()):
-        return
-    axes.set_yscale("log")
-    decades = np.ptp(np.log10(axes.get_ylim()))
-    ticks: tuple[float, ...] = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    if decades > 1.5:  # there is no room for all
-        ticks = (1, 2, 5) if decades < 3 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=ticks))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        axes[0].legend(handles, labels, fontsize="small")
 
 
 def metric_words(metric: str, protocol: dict[str, Any]) -> str:
@@ -206,9 +188,12 @@ def metric_words(metric: str, protocol: dict[str, Any]) -> str:
     return known.get(metric, metric.replace("_", " "))
 
 
-def metric_label(metric: str, protocol: dict[str, Any]) -> str:
-    """Name a metric where matplotlib would read dollar signs as mathematics; `label` itself takes `metric_words`."""
-    return literal(metric_words(metric, protocol))
+def metric_label(metric: str, protocol: dict[str, Any], before: str = "", width: int = TITLE) -> str:
+    """Name a metric after some words, in lines that fit, where matplotlib would read dollar signs as mathematics.
+
+    `label` itself takes `metric_words`.
+    """
+    return literal(textwrap.fill(before + metric_words(metric, protocol), width, break_on_hyphens=False))
 
 
 def literal(text: str) -> str:
@@ -255,13 +240,15 @@ def rate_note(names: Iterable[str]) -> str:
     return "" if set(names) <= set(PAPERS) else mixed
 
 
-def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str) -> None:
+def plot_points(
+    axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, look: dict[str, Any], name: str, alone: bool = False
+) -> None:
     """Draw a line through points with error bars; hollow markers where `at_edge`.
 
-    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen.
+    Each look is moved sideways by 3 % at most, so that lines which coincide are all seen; not one that is `alone` in its panel.
     """
     points = points.sort_values(x)
-    moved = points[x] * sideways(look)
+    moved = points[x] * sideways(look, alone)
     axes.errorbar(moved, points[y], yerr=spread(points), capsize=2, elinewidth=1, label=name, markersize=5, **look)
     hollow = (points["at_edge"] | (points["num_missing"] > 0)).to_numpy(bool)
     line = {"color": look["color"], "marker": look["marker"]}
@@ -269,17 +256,17 @@ def plot_points(axes: Axes, points: pd.DataFrame, x: str, y: str, spread: Any, l
         axes.plot(moved[hollow], points[y][hollow], linestyle="none", markerfacecolor="white", markersize=5, zorder=5, **line)
 
 
-def sideways(look: dict[str, Any]) -> float:
+def sideways(look: dict[str, Any], alone: bool = False) -> float:
     """Return the factor by which the points of an optimizer are moved."""
-    return 2.0 ** (0.03 * PLACES[look["marker"]] - 0.045)
+    return 1.0 if alone else 2.0 ** (0.03 * PLACES[look["marker"]] - 0.045)
 
 
-def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any]) -> str:
+def plot_estimates(axes: Axes, points: pd.DataFrame, x: str, look: dict[str, Any], alone: bool = False) -> str:
     """Draw the estimated optimal learning rates with their 95 % intervals, if the table has them; return what the caption says."""
     points = points.dropna(subset="fit_lr") if "fit_lr" in points else points.head(0)
     if points.empty:
         return ""
-    moved = points[x] * sideways(look)
+    moved = points[x] * sideways(look, alone)
     ends = [points["fit_lr_low"], points["fit_lr_high"]]  # as lines, which a legend keeps clear of
     axes.plot([moved, moved], ends, color=look["color"], alpha=0.25, linewidth=4, solid_capstyle="butt", zorder=1)
     axes.plot(moved, points["fit_lr"], color=look["color"], marker="_", markersize=9, alpha=0.6, linestyle="none", zorder=1)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sgdnoise import figures
 from sgdnoise.analysis.sweep import unread
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.figures._axes import lr_axis, sizes_axis
 
 GUIDE = "proportional to batch size"
 FEWER = 0.9  # epochs beyond this share are as many: those of texts differ a little, as ends of streams are not read
@@ -30,6 +31,7 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
     paper = same_budget(paper_table(), points)
     figure, ((test, train), (test_lr, train_lr)) = figures.panels(2, 2)
     names = {*points["optimizer"], *paper["optimizer"]}
+    alone, sizes = points["optimizer"].nunique() == 1, [*points["batch_size"], *paper["batch_size"]]
     estimates, looks, rate = "", figures.looks(names), figures.rate_words(names)
     for axes, metric, y, spread, title in (
         (test, test_metric, "mean", figures.metric_spread, figures.metric_label(test_metric, protocol)),
@@ -58,20 +60,20 @@ def draw_mode(tables: figures.Tables, mode: str, protocol: dict[str, Any], budge
         some, papers = (table[table["metric"] == metric] for table in (points, paper))
         for name, look in looks.items():
             if len(line := some[some["optimizer"] == name]):
-                figures.plot_points(axes, line, "batch_size", y, spread, look, figures.optimizer_label(name))
+                figures.plot_points(axes, line, "batch_size", y, spread, look, figures.optimizer_label(name), alone)
                 if y == "lr":
-                    estimates = figures.plot_estimates(axes, line, "batch_size", look) or estimates
+                    estimates = figures.plot_estimates(axes, line, "batch_size", look, alone) or estimates
         for name, look in looks.items():
             figures.plot_paper(axes, papers[papers["optimizer"] == name], "batch_size", y, look["linestyle"])
         if y == "lr":
             slope_guide(axes, some, pd.concat([some, papers]))
-            figures.lr_axis(axes, "y", protocol["lr_grid"])
-        figures.log2_axis(axes, "x")
+            lr_axis(axes, "y", protocol["lr_grid"], some["lr"])
+        sizes_axis(axes, sizes)
         axes.set(title=title, xlabel="batch size")
     figures.draw_bound(test, points[points["metric"] == test_metric])
     figures.legend(figure, test)
-    guide = [line for line in test_lr.get_lines() if line.get_label() == GUIDE]  # the rest is in the first panel
-    test_lr.legend(handles=guide, fontsize="small")
+    if guide := [line for line in test_lr.get_lines() if line.get_label() == GUIDE]:  # the rest is in the first panel
+        test_lr.legend(handles=guide, fontsize="small")
     caption = scale_note(points, mode)
     if said := unread(points):
         caption += f"Batch sizes are not comparable: {said}. "

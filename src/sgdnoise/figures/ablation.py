@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
+from sgdnoise.figures._axes import lr_axis
 
 LOOK = figures.LOOKS["sgd"] | {"linestyle": "none"}
 
@@ -35,7 +36,7 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
         )
         axes.set(yticks=places, yticklabels=[], ylim=(len(rows) - 0.5, -0.5))
     panels[0].set_yticklabels([f"{name}\n{figures.literal(words)}" if words else name for name, words in chosen.items()])
-    figures.lr_axis(panels[2], "x", {"anchor": min([1.0, *rows["lr"].dropna()])})
+    lr_axis(panels[2], "x", {"anchor": min([1.0, *rows["lr"].dropna()])}, rows["lr"])
     panels[0].set_title(figures.metric_label(metric, {}))
     panels[1].set_title(f"{figures.metric_label(train_metric, {})}\nat the learning rate on the right")
     panels[2].set_title(f"optimal {figures.rate_words([optimizer])}")

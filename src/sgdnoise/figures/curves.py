@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
+from sgdnoise.figures._axes import plain_log_axis
 
 LOOKS = figures.LINES  # of the learning rates, from the lowest
 
@@ -36,8 +37,8 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             if one["optimizer"] in figures.PAPERS:
                 axes.axvline(epochs / 2, color="0.6", linestyle=":", label="the rate begins to fall")
             of_size = f"batch size {size}: " * (len(sizes) > 1)
-            axes.set(title=f"{of_size}{figures.metric_label(metric, protocol)}", xlabel="epochs", xlim=(0, None))
-            figures.plain_log_axis(axes)
+            axes.set(title=figures.metric_label(metric, protocol, of_size), xlabel="epochs", xlim=(0, None))
+            plain_log_axis(axes)
         panels[0].legend(fontsize="small")
     optimizer = figures.optimizer_label(one["optimizer"])
     title = f"learning curves: batch size {' and '.join(map(str, sizes))}, {epochs:g} epochs, {optimizer}"

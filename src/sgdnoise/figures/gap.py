@@ -55,7 +55,7 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         if place % num_columns:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel(metric, fontsize="small")
+            axes.set_ylabel(textwrap.fill(metric, 24), fontsize="small")  # half as high as other panels
         if place >= len(best) - num_columns:
             axes.set_xlabel("coefficient", fontsize="small")
     title = "equal updates"

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.analysis.optimum import lr_statistics
 from sgdnoise.analysis.rates import is_settled
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures._axes import bars, lr_axis, plain_log_axis
 from sgdnoise.figures._sweeps import epochs_of
 
 
@@ -35,10 +35,10 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
                 if len(some):
                     plot_sweep(axes, lr_statistics(some, metric, direction, metric), look, figures.optimizer_label(name))
             limit_panel(axes, direction)
-            figures.lr_axis(axes, "x", protocol["lr_grid"])
+            lr_axis(axes, "x", protocol["lr_grid"], cells["lr"])
             axes.set(xlabel=figures.rate_words(looks), title=f"batch size {batch_size}")
-        row[0].set_ylabel(figures.metric_label(metric, protocol))
-    figures.legend(figure, grid[0][0])
+        row[0].set_ylabel(figures.metric_label(metric, protocol, width=figures.SIDE))
+    figures.legend(figure, *grid[0])
     caption = scale_note(tables["optimum"], "constant_epoch") + (
         f"{figures.runs_caption(cells)} Triangles at the edge: beyond the axis, or too few runs completed (the others diverged)."
     )
@@ -62,8 +62,7 @@ def limit_panel(axes: Axes, direction: str) -> None:
     That is a quarter of the best value that is better the larger, if it is above 0, up to four times the best that is better the
     smaller, if it is above 0, and else up to four times as far from the best as the median is.
     """
-    lines = [container.lines[0] for container in axes.containers if isinstance(container, ErrorbarContainer)]
-    curves = [(line.get_color(), np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), float)) for line in lines]
+    curves = [(line.get_color(), np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), float)) for line in bars(axes)]
     values = np.array([value for _, _, curve in curves for value in curve if np.isfinite(value)])
     if not values.size:  # every run diverged: an empty panel
         return
@@ -82,7 +81,7 @@ def limit_panel(axes: Axes, direction: str) -> None:
         limits = (low - margin, high + margin)
     axes.set_ylim(limits)
     if direction == "min":
-        figures.plain_log_axis(axes)
+        plain_log_axis(axes)
     for artist in (*axes.lines, *axes.collections):
         artist.set_in_layout(False)  # an error bar that reaches 0 is endless on a logarithmic axis
     for color, lrs, curve in curves:

@@ -10,6 +10,7 @@ from matplotlib.markers import CARETUPBASE
 from matplotlib.ticker import FuncFormatter
 
 from sgdnoise import figures
+from sgdnoise.figures._axes import log2_axis, plain_log_axis
 
 SERIES = {
     "noise_scale": ("simple noise scale", figures.LOOKS["sgd"]),
@@ -46,9 +47,9 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
         best = optima.sort_values("lr").iloc[-1]
         text = f"largest optimum measured, {best['lr']:.3g} (batch {best['batch_size']})"
         draw_range(lrs, best["lr"], best["lr_low"], best["lr_high"], text)
-    figures.log2_axis(sizes, "y")
+    log2_axis(sizes, "y")
     sizes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    figures.plain_log_axis(lrs)
+    plain_log_axis(lrs)
     for axes, title in (
         (sizes, "critical batch size, predicted"),
         (lrs, f"largest stable {figures.rate_words([run['optimizer']])}"),

@@ -16,6 +16,7 @@ from sgdnoise.analysis.regimes import FAMILIES, UNDECIDED, Fit, estimates, fit_s
 from sgdnoise.analysis.sweep import Sweep, quantiles, sweep
 from sgdnoise.benchmarks import is_papers
 from sgdnoise.claims.paper import scale_note
+from sgdnoise.figures._axes import log2_axis, lr_axis, sizes_axis
 from sgdnoise.figures._sweeps import epochs_of
 from sgdnoise.study.optimizers import ordered
 
@@ -37,17 +38,17 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             draw_panel(axes, optima, fit, rule, looks[name])
             text = summary(fit) if fit else obstacle(optima)
             axes.set_title("\n".join([figures.optimizer_label(name), *textwrap.wrap(text, 44)]))
-        row[0].set_ylabel(f"{figures.rate_words(optimizers)} optimal for\n{figures.metric_label(metric, protocol)}")
+        row[0].set_ylabel(
+            f"{figures.rate_words(optimizers)} optimal for\n{figures.metric_label(metric, protocol, width=figures.SIDE)}"
+        )
     if drawn := [axes for axes in grid.flat if np.isfinite(axes.yaxis.get_minpos())]:
         for which in ("xlim", "ylim"):
             limits = np.array([getattr(axes, f"get_{which}")() for axes in drawn])
             for axes in grid.flat:
                 axes.set(**{which: (limits[:, 0].min(), limits[:, 1].max())})
     for axes in grid.flat:
-        if drawn:
-            figures.lr_axis(axes, "y", protocol["lr_grid"])
-        else:  # nothing completed
-            axes.set(xticks=[], yticks=[])
+        sizes_axis(axes, cells["batch_size"])
+        lr_axis(axes, "y", protocol["lr_grid"], cells["lr"])
     beside = "the paper's rule" if is_papers(protocol) else "the learning rate with the best mean"
     caption = scale_note(points, "constant_epoch") + (
         "Points: the optimum by a curve through the sweep, bars: its 95 % interval, a triangle where more than 5 % lie beyond the learning "
@@ -74,8 +75,8 @@ def draw_panel(axes: Axes, optima: Sweep, fit: Fit | None, rule: pd.DataFrame, l
         axes.fill_between(2**x, 2**low, 2**high, color=look["color"], alpha=0.2, linewidth=0)
         axes.legend(fontsize="small")
     draw_points(axes, optima, rule, look)
-    figures.log2_axis(axes, "x")
-    figures.log2_axis(axes, "y")
+    log2_axis(axes, "x")
+    log2_axis(axes, "y")
     axes.set_xlabel("batch size")
 
 

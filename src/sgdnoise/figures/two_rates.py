@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
+from sgdnoise.figures._axes import lr_axis, plain_log_axis, swept_axis
 from sgdnoise.study.schedule import HALVINGS
 
 GOALS = (figures.LOOKS["sgd"], figures.LOOKS["momentum"])  # of the test and the train metric, as in `unlimited`
@@ -25,24 +26,23 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     values, rates = grid
     for axes, metric, look in zip(values, metrics, GOALS, strict=True):
         some = points[points["metric"] == metric]
-        label = figures.metric_label(metric, protocol)
-        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, label)
-        axes.set_title(f"best {label}")
+        title = figures.metric_label(metric, protocol, "best ")
+        figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, look, title, alone=True)
+        axes.set_title(title)
         for panel, rate in zip(rates, RATES, strict=True):
-            plot_rate(panel, some, rate, look, f"for {label}")
+            plot_rate(panel, some, rate, look, figures.metric_label(metric, protocol, "for "))
     test = points[points["metric"] == metrics[0]].sort_values("num_epochs")
     rates[1].plot(test["num_epochs"], test["lr"] * 2.0**-HALVINGS, color="0.6", linestyle=":", label=STANDARD)
-    figures.plain_log_axis(values[1])
-    for axes, title in zip(rates, RATES.values(), strict=True):
+    plain_log_axis(values[1])
+    for axes, (rate, title) in zip(rates, RATES.items(), strict=True):
         axes.margins(y=0.3)
-        figures.lr_axis(axes, "y", protocol["lr_grid"])
+        lr_axis(axes, "y", protocol["lr_grid"], points[rate])
         axes.set_title(title)
     rates[0].legend(fontsize="small")
     dotted = [line for line in rates[1].get_lines() if line.get_label() == STANDARD]  # the rest is in the panel before
     rates[1].legend(handles=dotted, fontsize="small")
     for axes in grid.flat:
-        figures.log2_axis(axes, "x")
-        axes.set_xticks(sorted(set(points["num_epochs"])))
+        swept_axis(axes, points["num_epochs"])
         axes.set_xlabel("epochs")
     one = points.iloc[0]
     title = f"both learning rates free: batch size {one['batch_size']}, {figures.optimizer_label(one['optimizer'])}"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdnoise import figures
 from sgdnoise.claims.paper import paper_table, same_budget, scale_note
+from sgdnoise.figures._axes import lr_axis, plain_log_axis, swept_axis
 from sgdnoise.study.optimizers import ordered
 
 # How the metric by which the learning rate is chosen, test or train, looks in the third panel.
@@ -25,15 +26,14 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
     optimizers = ordered(set(points["optimizer"]))
     estimates, looks = "", figures.looks(optimizers)
     for name in optimizers:
-        suffix = f", {figures.optimizer_label(name)}" if len(optimizers) > 1 else ""
+        label, alone = figures.optimizer_label(name), len(optimizers) == 1
+        suffix = "" if alone else f", {label}"
         for axes, metric, look in zip((test, train), metrics, GOALS, strict=True):
             some = points.query("metric == @metric and optimizer == @name")
-            panel_look = looks[name] if len(optimizers) > 1 else look
+            panel_look = look if alone else looks[name]
             look = look | {"color": panel_look["color"]}
-            figures.plot_points(
-                axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, figures.optimizer_label(name)
-            )
-            text = f"best {figures.metric_label(metric, {})}{suffix}"
+            figures.plot_points(axes, some, "num_epochs", "mean", figures.metric_spread, panel_look, label, alone)
+            text = f"{figures.metric_label(metric, protocol, 'best ')}{suffix}"
             figures.plot_points(lr, some, "num_epochs", "lr", figures.lr_spread, look, text)
             estimates = figures.plot_estimates(lr, some, "num_epochs", look) or estimates
             papers = paper.query("metric == @metric and optimizer == @name")
@@ -41,15 +41,14 @@ def draw(tables: figures.Tables, benchmark: str, protocol: dict[str, Any], style
             figures.plot_paper(lr, papers, "num_epochs", "lr", look["linestyle"])
     figures.draw_bound(test, points)
     lr.margins(y=0.3)  # room for the names
-    figures.lr_axis(lr, "y", protocol["lr_grid"])
-    titles = [f"best {figures.metric_label(metric, protocol)}" for metric in metrics] + [
+    lr_axis(lr, "y", protocol["lr_grid"], points["lr"])
+    titles = [figures.metric_label(metric, protocol, "best ") for metric in metrics] + [
         f"optimal {figures.rate_words(optimizers)}"
     ]
     for axes, title in zip((test, train, lr), titles, strict=True):
-        figures.log2_axis(axes, "x")
-        axes.set_xticks(sorted({*points["num_epochs"], *paper["num_epochs"]}))
+        swept_axis(axes, [*points["num_epochs"], *paper["num_epochs"]])
         axes.set(title=title, xlabel="epochs")
-    figures.plain_log_axis(train)
+    plain_log_axis(train)
     lr.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.26), frameon=False)  # in it they would hide points
     if points["bound"].notna().any() or len(optimizers) > 1 or len(paper):
         figures.legend(figure, test)

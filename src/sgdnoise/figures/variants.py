@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sgdnoise import figures
+from sgdnoise.figures._axes import lr_axis, sizes_axis
 from sgdnoise.figures._sweeps import slope_guide
 
 LOOKS = figures.LINES
@@ -22,12 +23,12 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
     figure, ((test, train, lr),) = figures.panels(3, height=3)
     for (name, some), look in zip(found.items(), LOOKS, strict=False):
         some = some[some["metric"] == metrics[0]]
-        figures.plot_points(test, some, "batch_size", "mean", figures.metric_spread, look, name)
-        figures.plot_points(train, some, "batch_size", "train_mean", figures.train_spread, look, name)
-        figures.plot_points(lr, some, "batch_size", "lr", figures.lr_spread, look, name)
+        figures.plot_points(test, some, "batch_size", "mean", figures.metric_spread, look, name, len(found) == 1)
+        figures.plot_points(train, some, "batch_size", "train_mean", figures.train_spread, look, name, len(found) == 1)
+        figures.plot_points(lr, some, "batch_size", "lr", figures.lr_spread, look, name, len(found) == 1)
     all_points = points[points["benchmark"].isin(found) & (points["metric"] == metrics[0])]
     slope_guide(lr, all_points, all_points)
-    figures.lr_axis(lr, "y", {"anchor": min([1.0, *all_points["lr"].dropna()])})
+    lr_axis(lr, "y", {"anchor": min([1.0, *all_points["lr"].dropna()])}, all_points["lr"])
     labels = [figures.metric_label(metric, {}) for metric in metrics[:2]]
     titles = [
         labels[0],
@@ -35,10 +36,11 @@ def draw(tables: figures.Tables, benchmark: str | None, protocol: dict[str, Any]
         f"{figures.rate_words([optimizer])} optimal for\n{labels[0]}",
     ]
     for axes, title in zip((test, train, lr), titles, strict=True):
-        figures.log2_axis(axes, "x")
+        sizes_axis(axes, all_points["batch_size"])
         axes.set(title=title, xlabel="batch size")
     figures.legend(figure, test)
-    lr.legend(handles=[line for line in lr.get_lines() if line.get_linestyle() == ":"], fontsize="small")
+    if guide := [line for line in lr.get_lines() if line.get_linestyle() == ":"]:
+        lr.legend(handles=guide, fontsize="small")
     runs = figures.cells_of(tables, "constant_epoch")
     runs = runs[runs["benchmark"].isin(found) & (runs["optimizer"] == optimizer)]
     epochs = " or ".join(f"{value:g}" for value in sorted(set(all_points["num_epochs"].round())))

@@ -251,11 +251,12 @@ def interval(row: Mapping[Any, Any], name: str) -> Entry:
 
 
 def short(value: float) -> str:
-    """Write a number with four digits, whole numbers with all of theirs.
+    """Write a number with four digits, whole numbers and those from a thousand to ten million with all before the point.
 
-    >>> short(0.123456), short(16384), short(float("nan"))
-    ('0.1235', '16,384', '')
+    >>> short(0.123456), short(16384), short(1.2731e36), short(float("nan"))
+    ('0.1235', '16,384', '1.273e+36', '')
     """
     if pd.isna(value):
         return ""
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
+    is_whole = float(value).is_integer() and abs(value) < 2**53  # above, all floats are
+    return f"{value:,.0f}" if is_whole or 1000 <= abs(value) < 1e7 else f"{value:.4g}"
