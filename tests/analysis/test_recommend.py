@@ -161,7 +161,7 @@ def test_a_number_of_seeds_that_is_not_foreseen_is_not_ruled_out():
     found = advised(*made(Scenario(noise=2.1)))
     row = found.optimizers[0].rows[0]
     assert row.word == OPEN
-    said = "; at the loss and noise measured no number of seeds up to 100 would decide it, but the true loss may differ"
+    said = "seeds up to 100 would decide it at the loss and noise measured, from which the true ones may differ"
     assert said in wording.word(replace(row, more_seeds=None, note=""), found)
 
 

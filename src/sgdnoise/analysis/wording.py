@@ -143,7 +143,7 @@ def word(row: Row, advice: Advice) -> str:
         if math.isfinite(row.loss_high)
         else "nothing bounds what it may cost"
     )
-    will = f"at the loss and noise measured no number of seeds up to {MOST_SEEDS} would decide it, but the true loss may differ, and more may"
+    will = f"no number of seeds up to {MOST_SEEDS} would decide it at the loss and noise measured, from which the true ones may differ"
     if row.more_seeds:
         time = f", {duration(row.seconds)}" if row.seconds is not None and math.isfinite(row.seconds) else ""
         will = f"{row.more_seeds} more seed{'s' * (row.more_seeds > 1)} would probably decide{time}"
