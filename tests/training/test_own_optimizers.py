@@ -215,7 +215,6 @@ def test_engines_leave_them_to_the_plain_loop(tmp_path, engine):
             r"torch.optim.AdamW refuses the settings of its group 'bias': .*weightdecay",
         ),
         ({"class": "AdamW", "groups": [{"match": "bias", "weight_decay": -0.1}]}, r"its group 'bias': Invalid weight_decay"),
-        ({"class": "AdamW", "groups": [{"match": "bias", "params": 1}]}, r"its group 'bias': "),
         ({"factory": "lbfgs"}, r"the factory of the optimizer returns a LBFGS; return an optimizer of torch, but not LBFGS"),
         (
             {"class": "AdamW", "groups": [{"match": "scale"}]},

@@ -14,6 +14,7 @@ import torch
 from packs import CPU, SEEDS
 
 from sgdnoise import benchmarks
+from sgdnoise.machine import precision
 from sgdnoise.networks.wide_resnet import WideResNet
 from sgdnoise.study.cell import make_cell
 from sgdnoise.training import loop
@@ -59,6 +60,7 @@ def packed(benchmark, data, plan, seeds=SEEDS, resume=None, on_step=lambda state
 def in_float64(monkeypatch):
     """Let networks, and the images that they are given, be float64."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(precision, "WEIGHTS", torch.float64)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+WEIGHTS = torch.float32
 DESCRIPTIONS = {  # for the provenance of a result
     "float32": "float32, TF32 off",
     "tf32": "float32, products of training in TF32; evaluated with TF32 off",
@@ -37,7 +38,7 @@ class Logits(nn.Linear):
 def prepare(model: nn.Module, name: str, device: torch.device) -> None:
     """Make a network ready for a precision: the linear layer that it registers last, which makes its logits, stays float32."""
     for parameter, one in model.named_parameters():
-        if (one.is_floating_point() or one.is_complex()) and one.dtype != torch.float32:
+        if (one.is_floating_point() or one.is_complex()) and one.dtype != WEIGHTS:
             raise ValueError(
                 f"the parameter {parameter} is {one.dtype}, but weights are float32, whatever the precision of products: convert the"
                 " network by .float(), or hold real and imaginary parts (torch.view_as_complex makes one of both)"
