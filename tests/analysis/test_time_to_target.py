@@ -171,7 +171,7 @@ def test_from_files_of_cells_to_the_figure(tmp_path, monkeypatch, capsys):
             "time_to_target",
             of[0],
             "--time-to-target=time.csv",
-            '--style={"dpi": 40}',
+            '--style={"dpi": 50}',
             "--out=wrn_digits/time_to_target.png",
         ],
         [
