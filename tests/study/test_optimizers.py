@@ -150,7 +150,7 @@ def test_settings_that_are_text_and_regular_expressions_may_be_any():
 
 
 def test_a_warmup_that_takes_all_of_a_run_is_said():
-    """An epoch is 8 updates at batch size 128; a longer warmup of a study's own is refused."""
+    """An epoch is 8 updates at batch size 128."""
     windows = {"epochs": 1, "adamw": {64: [1, 1], 128: [1, 1]}, "momentum_warmup": {64: [1, 1], 128: [1, 1]}}
     study = changed(STUDY, {"benchmarks.wrn_digits.constant_epoch": windows, "optimizers.adamw.warmup_steps": 7})
     paper = "wrn_digits: the warmup of momentum_warmup takes all of a run of epochs1 at batch size 64, 128, so its learning rates"
@@ -159,9 +159,8 @@ def test_a_warmup_that_takes_all_of_a_run_is_said():
     own, said = warmups.warnings(validate(changed(study, {"optimizers.adamw.warmup_steps": 8})))
     assert own.startswith("wrn_digits: the warmup of adamw takes all of a run of epochs1 at batch size 128, ")
     assert said.startswith(paper)
-    too_long = validate(changed(study, {"optimizers.adamw.warmup_steps": 9}))
-    with pytest.raises(ValueError, match=r"epoch.adamw.128: the warmup of adamw takes 9 updates, and a run has 8, so it never"):
-        grid.cells(too_long)
+    too_long, _ = warmups.warnings(validate(changed(study, {"optimizers.adamw.warmup_steps": 9})))
+    assert too_long == own
     assert list(warmups.warnings(validate(changed(STUDY, {"optimizers.slow.warmup_epochs": 0})))) == []
 
 

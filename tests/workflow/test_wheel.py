@@ -126,12 +126,14 @@ def on_a_terminal(folder, snakefile, study):
 def test_a_cell_that_fails_is_said_in_a_line(elsewhere):
     """With the reason and the log; the exit code is Snakemake's, and there is no advice."""
     cannot = STUDY.replace("autoencoder_digits", "wrn_digits").replace("[0.08, 0.16]", "[1, 1]").replace("[0.16, 0.16]", "[1, 1]")
-    cannot += "engine: packed\n"
     (elsewhere / "study.yaml").write_text(cannot)
+    (elsewhere / "data").unlink()
+    (elsewhere / "data").mkdir()
+    (elsewhere / "data/digits.npz").write_bytes(b"no data")
     done = run(elsewhere, sys.executable, "-m", "sgdnoise", "run", "study.yaml", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     line = next(line for line in done.stderr.splitlines() if line.startswith("failed: results/cells/wrn_digits/sgd/"))
-    assert ".h5: sgdnoise: error: engine packed: " in line
+    assert ".h5: sgdnoise: error: data/digits.npz " in line
     assert line.endswith(".h5.log)")
     said = run(elsewhere, sys.executable, "-m", "sgdnoise", "status", "--config=study.yaml").stdout
     assert " failed; ETA after " in said or " failed\n" in said

@@ -48,12 +48,11 @@ def check(benchmarks):
 def check_study(benchmarks):
     """Check what the cells of benchmarks would refuse when they start; return whether nothing."""
     words = ["check-study", "--config=/dev/stdin", *["--elsewhere"] * (not workflow.local_exec), "--benchmarks", *benchmarks]
-    # In the process that the first cells share, whose variables are those of a job: it is their wait for torch, not one more.
+    # As a job, by the process that the first cells share, whose variables are those of a job: it is their wait for torch, not one more.
     runs = "sgdnoise.cli.warm" if workflow.local_exec and config["device"] == "cpu" else "sgdnoise"
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "GOTO", "OPENBLAS", "MKL")}
     study = json.dumps(config | {"frozen": True}).encode()
-    command = [sys.executable, "-m", runs, *words]
-    done = subprocess.run(command, input=study, stdout=subprocess.DEVNULL, env=os.environ | threads)
+    done = subprocess.run(["python", "-m", runs, *words], input=study, stdout=subprocess.DEVNULL, env=os.environ | threads)
     return done.returncode == 0
 
 

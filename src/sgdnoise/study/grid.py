@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sgdnoise import benchmarks
 from sgdnoise.study import feasible, optimizers
-from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of, warmup_of
+from sgdnoise.study.cell import Cell, Point, check_optimizer, lr_string, lr_window, make_cell, seed_range, updates_of
 from sgdnoise.study.config import Config
 from sgdnoise.study.data import check_shared
 from sgdnoise.study.optimizers import OPTIMIZERS
@@ -215,11 +215,6 @@ def _benchmark_cells(name: str, entry: Config, evaluations: int, own: Config) ->
                 budget, steps = updates_of(one, budget, batch_size, protocol)
             except ValueError as error:
                 raise ValueError(f"config: {key}: {error}") from None
-            if definition and (rises := warmup_of(one, batch_size, protocol)) > steps:
-                raise ValueError(
-                    f"config: {key}: the warmup of {optimizer} takes {rises} updates, and a run has {steps}, so it never reaches its"
-                    " learning rate; give fewer warmup_steps, or warmup_epochs, or a larger budget"
-                )
             for lr in lrs:
                 point = (name, optimizer, budget, batch_size, lr, seeds, (mode,), keep, steps, settings, evaluations)
                 yield Cell(*point, entry.get("file"), definition=definition)

@@ -11,7 +11,7 @@ from sgdnoise.study.text import protocol_of
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Name each optimizer of a benchmark whose warmup is as long as a run or longer, and where; a longer one of a study's own is refused."""
+    """Name each optimizer of a benchmark whose warmup is as long as a run or longer, and where."""
     entries = config["benchmarks"].values()
     names = {name for entry in entries for mode, fixed in grid.MODES.items() for name in entry.get(mode, {}) if name != fixed}
     rising = {name: one for name in names if (one := optimizers.of(config, name)).warmup_steps or one.warmup_epochs}
