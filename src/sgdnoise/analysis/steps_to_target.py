@@ -65,11 +65,6 @@ def beyond(size: float, least: float, most: float) -> str:
     return f"below {least}" if size < least else f"above {most}" if size > most else ""
 
 
-def curves(runs: pd.DataFrame) -> dict[str, StepsToTarget]:
-    """Fit the curves of a table with the columns that `fewest` reads."""
-    return {name: fit_reached(steps) for name, steps in fewest(runs).items()}
-
-
 def fit_reached(steps: pd.Series) -> StepsToTarget:
     """Fit a curve through steps by batch size, but for those that are infinite."""
     reached = steps[np.isfinite(steps)]

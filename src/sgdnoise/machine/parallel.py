@@ -38,7 +38,7 @@ def rank() -> int:
 @contextmanager
 def as_one_of(processes: int) -> Iterator[None]:
     """Let this process count so many that share a batch, to see what would be refused; they do not meet."""
-    before = os.environ.pop("WORLD_SIZE", None)
+    before = os.environ.get("WORLD_SIZE")
     os.environ["WORLD_SIZE"] = str(processes)
     try:
         yield

@@ -55,9 +55,6 @@ def read_export(path: Path, columns: Mapping[str, str], made_by: str | None = No
     names the column that is missing.
     """
     try:
-        header = list(pd.read_csv(path, encoding="utf-8", nrows=0))
-        if len(header) == 1 and (other := [one for one in ";\t|" if one in str(header[0])]):
-            raise ValueError(f"its columns are separated by {other[0]!r}; write it with commas, and with points in numbers")
         table, words = read_csv(path), read_csv(path, keep_default_na=False, na_values=[""], dtype=str)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; name a table of runs, a CSV file") from None

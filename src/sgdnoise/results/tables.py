@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,15 @@ def read_table(path: Path, kind: str = "") -> pd.DataFrame:
 
 
 def read_csv(path: Path, **how: Any) -> pd.DataFrame:
-    """Read a CSV file as pandas does. A ValueError if two columns have one name, or a row has more fields than the header."""
-    head = pd.read_csv(path, header=None, nrows=2, dtype=str, encoding="utf-8")  # else pandas makes an index of what is too much
-    names = head.iloc[0].dropna()
+    """Read a CSV file as pandas does.
+
+    A ValueError if no comma separates its columns, two of them have one name, or a row has more fields than the header.
+    """
+    head = partial(pd.read_csv, path, header=None, dtype=str, encoding="utf-8")
+    names = head(nrows=1).iloc[0].dropna()
+    if len(names) == 1 and (other := [one for one in ";\t|" if one in names.iloc[0]]):
+        raise ValueError(f"its columns are separated by {other[0]!r}; write it with commas, and with points in numbers")
+    head(nrows=2)  # raises where pandas would make an index of what is too much
     if (twice := names[names.duplicated()]).size:
         raise ValueError(f"two columns are called {twice.iloc[0]!r}; rename one")
     return pd.read_csv(path, encoding="utf-8", **how)
