@@ -57,7 +57,7 @@ def read_csv(path: Path, **how: Any) -> pd.DataFrame:
 
     A ValueError if no comma separates its columns, two of them have one name, or a row has more fields than the header.
     """
-    head = partial(pd.read_csv, path, header=None, dtype=str, encoding="utf-8")
+    head: Any = partial(pd.read_csv, path, header=None, dtype=str, encoding="utf-8")
     names = head(nrows=1).iloc[0].dropna()
     if len(names) == 1 and (other := [one for one in ";\t|" if one in names.iloc[0]]):
         raise ValueError(f"its columns are separated by {other[0]!r}; write it with commas, and with points in numbers")
